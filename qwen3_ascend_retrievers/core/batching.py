@@ -1,0 +1,43 @@
+"""Which things go together in one call. Positions in, lists of positions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Positions in batches of like length, longest first, for a padded forward pass.
+
+    Args:
+        lengths: tokens of each input, at least 0.
+        max_tokens: budget of one batch, padding included: longest times count. A single input
+            that exceeds it gets a batch of its own.
+    """
+    made: list[list[int]] = []
+    longest = 0
+    for position in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
+        if not made or longest * (len(made[-1]) + 1) > max_tokens:
+            made.append([])
+            longest = max(1, lengths[position])
+        made[-1].append(position)
+    return made
+
+
+def portions(
+    lengths: Sequence[int], *, max_count: int, max_tokens: int | None
+) -> Iterator[list[int]]:
+    """Positions in their order, at most `max_count` at a time and `max_tokens` in sum.
+
+    A single input that exceeds `max_tokens` gets a portion of its own; None sets no such limit.
+    """
+    taken: list[int] = []
+    total = 0
+    for position, length in enumerate(lengths):
+        over = max_tokens is not None and total + length > max_tokens
+        if taken and (over or len(taken) == max_count):
+            yield taken
+            taken, total = [], 0
+        taken.append(position)
+        total += length
+    if taken:
+        yield taken

@@ -1,0 +1,100 @@
+"""The plan of a call: what will be scored for each input, and what was cut. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .prompt import document_part
+
+Counting = Literal["always", "in_doubt", "never"]
+Cut = Literal["no", "exact", "estimated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the planning must keep to.
+
+    Attributes:
+        max_length: tokens of the whole prompt; None if nobody knows.
+        counting: "always" counts every text; "in_doubt" only those whose upper bound exceeds the
+            budget; "never" has no tokenizer and cuts long texts by an estimate.
+        overflow: "truncate", "window" or "error".
+        window_overlap: tokens that neighbouring windows share.
+    """
+
+    max_length: int | None
+    counting: Counting = "always"
+    overflow: str = "truncate"
+    window_overlap: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query with its instruction, both neutralised.
+
+    Attributes:
+        query: the neutralised query.
+        instruction: the neutralised instruction.
+        part: the first half of the prompt, made of both.
+        ids: token ids of `part`; None where they were not counted.
+    """
+
+    query: str
+    instruction: str
+    part: str
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One thing to be scored: a whole document, its beginning, or a window of it.
+
+    Attributes:
+        query: position of its query in `Plan.queries`.
+        text: the neutralised text that the model sees.
+        span: where `text` stands in the caller's document, in code points, [start, end).
+        ids: token ids of the document part of the prompt; None where they were not counted.
+        cut: whether something was left out, and whether tokens or an estimate decided where.
+    """
+
+    query: int
+    text: str
+    span: tuple[int, int]
+    ids: tuple[int, ...] | None = None
+    cut: Cut = "no"
+
+    @property
+    def part(self) -> str:
+        """The second half of the prompt."""
+        return document_part(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that one call scores.
+
+    Attributes:
+        queries: each distinct query, in order of appearance.
+        passages: each distinct thing to score, grouped by query.
+        inputs: for each input pair the positions of its passages; equal pairs share theirs.
+    """
+
+    queries: tuple[Query, ...]
+    passages: tuple[Passage, ...]
+    inputs: tuple[tuple[int, ...], ...]
+
+    def prompt_ids(self, passage: int) -> tuple[int, ...] | None:
+        """Token ids of a passage's whole prompt, or None where they were not counted."""
+        chosen = self.passages[passage]
+        ids = self.queries[chosen.query].ids
+        return None if ids is None or chosen.ids is None else ids + chosen.ids
+
+    def tokens(self, passage: int) -> int | None:
+        """Prompt tokens of a passage, or None where they were not counted."""
+        ids = self.prompt_ids(passage)
+        return None if ids is None else len(ids)
+
+    def input_of(self, passage: int) -> int:
+        """The first input that a passage stands for, to name it in an error."""
+        return next(at for at, chosen in enumerate(self.inputs) if passage in chosen)

@@ -1,0 +1,137 @@
+"""The prompt of Qwen3-Reranker, and the rule that keeps user text from steering it.
+
+Only text is made here; tokens are in tokens.py. Source of every constant: the model card,
+https://huggingface.co/Qwen/Qwen3-Reranker-0.6B.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from ..errors import InvalidInputError
+
+PREFIX: Final = (
+    "<|im_start|>system\n"
+    "Judge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+    "<|im_start|>user\n"
+)
+SUFFIX: Final = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+DEFAULT_INSTRUCTION: Final = (
+    "Given a web search query, retrieve relevant passages that answer the query"
+)
+
+# English, because the model card says that most training instructions were.
+INSTRUCTIONS: Final[dict[str, str]] = {
+    "web_search": DEFAULT_INSTRUCTION,
+    "question_answering": "Given a question, retrieve passages that answer the question",
+    "code_search": "Given a description of a task, retrieve code that solves it",
+    "fact_checking": "Given a claim, retrieve documents that support or refute the claim",
+    "duplicate_question": "Given a question, retrieve questions that ask the same thing",
+    "faq": "Given a customer's question, retrieve the FAQ entry that answers it",
+    "argument": "Given a claim, retrieve documents that argue against the claim",
+    "scientific": "Given a title or an abstract, retrieve scientific papers that are related to it",
+    "entity": "Given the name of an entity, retrieve its description",
+    "conversation": (
+        "Given a conversation and its last question, retrieve passages that answer that question"
+    ),
+    "chinese_web_search": (
+        "Given a Chinese web search query, retrieve relevant Chinese passages that answer the query"
+    ),
+}
+
+# The 26 added tokens of the Qwen3 tokenizer (added_tokens_decoder of its tokenizer_config.json).
+ADDED_TOKENS: Final = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
+)
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# re.IGNORECASE folds the Kelvin sign to k and the long s to s, as a lower-casing tokenizer does.
+_LIVE: Final = re.compile(
+    "<(?=" + "|".join(re.escape(token[1:]) for token in ADDED_TOKENS) + ")", re.IGNORECASE
+)
+
+
+def check_text(name: str, value: Any) -> str:
+    """`value` if it is a str.
+
+    Raises:
+        InvalidInputError: it is something else (bytes, None, a list, a framework's document).
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a str, not {type(value).__name__}.")
+    return value
+
+
+def neutralise(text: str) -> str:
+    """`text` with no live control token in it: same letters, readable, recoverable.
+
+    Each lone surrogate becomes U+FFFD; then one space goes in after the `<` of every occurrence,
+    in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
+    pass changes nothing.
+    """
+    return _LIVE.sub("< ", _SURROGATE.sub("\ufffd", text))
+
+
+def original_offset(text: str, offset: int) -> int:
+    """Where code point `offset` of `neutralise(text)` stands in `text` itself."""
+    passed = 0
+    for match in _LIVE.finditer(_SURROGATE.sub("\ufffd", text)):
+        # The space that went in stands right after the `<`.
+        if match.end() + passed >= offset:
+            break
+        passed += 1
+    return offset - passed
+
+
+def query_part(instruction: str, query: str) -> str:
+    """The first half of the prompt, from texts that are already neutralised."""
+    return f"{PREFIX}<Instruct>: {instruction}\n<Query>: {query}\n"
+
+
+def document_part(document: str) -> str:
+    """The second half of the prompt, from a text that is already neutralised."""
+    return f"<Document>: {document}{SUFFIX}"
+
+
+def prompt(query: str, document: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """The whole prompt of one pair, control tokens in the texts neutralised.
+
+    Raises:
+        InvalidInputError: one of the three is no str.
+    """
+    first = query_part(
+        neutralise(check_text("instruction", instruction)), neutralise(check_text("query", query))
+    )
+    return first + document_part(neutralise(check_text("document", document)))
+
+
+def instruction_for(task_or_text: str) -> str:
+    """The preset of that name in INSTRUCTIONS, or the text itself if it names none."""
+    return INSTRUCTIONS.get(check_text("instruction", task_or_text), task_or_text)

@@ -1,0 +1,153 @@
+"""From scores to a ranking: validation, windows, duplicates, order, threshold and top_n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import ScoreError
+from .plan import Cut, Passage, Plan
+from .prompt import original_offset
+
+Status = Literal["reranked", "kept_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What an engine says of one passage.
+
+    Attributes:
+        score: P(yes), in [0, 1].
+        logit: logit("yes") - logit("no"), of which `score` is the sigmoid; None if not known.
+        kept: code points of the passage's text that were scored, if the engine had to cut it
+            further than the plan did; None if all.
+    """
+
+    score: float
+    logit: float | None = None
+    kept: int | None = None
+
+    @classmethod
+    def of_logit(cls, logit: float, kept: int | None = None) -> Score:
+        """The score of a logit: its sigmoid (model card, `compute_logits`)."""
+        return cls(sigmoid(logit), logit, kept)
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)), without overflow for any finite logit; NaN stays NaN."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    return math.exp(logit) / (1 + math.exp(logit)) if logit < 0 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One document of a ranking.
+
+    Attributes:
+        index: its position in the input.
+        document: its text, as it was passed.
+        score: relevance, P(yes) in [0, 1]; None if the input order was kept after an error.
+        logit: logit("yes") - logit("no"); None where the engine does not know it.
+        tokens: prompt tokens of what was scored; None where they were not counted.
+        span: what was scored, as code points [start, end) of `document`; None if nothing was.
+        truncated: whether part of the document was not scored in this passage.
+        cut: how a cut was decided: "no", "exact" by tokens, or "estimated".
+        window: which of the document's `windows` won, from 0; None where there was one passage.
+        windows: how many windows were scored; 1 for an ordinary document.
+    """
+
+    index: int
+    document: str
+    score: float | None
+    logit: float | None = None
+    tokens: int | None = None
+    span: tuple[int, int] | None = None
+    truncated: bool = False
+    cut: Cut = "no"
+    window: int | None = None
+    windows: int = 1
+
+
+def check_scores(scores: Any, count: int) -> list[Score]:
+    """An engine's scores, if there is one for each of `count` passages and each can be believed.
+
+    Raises:
+        ScoreError: the count is wrong, or a score is not a finite number in [0, 1].
+    """
+    if not isinstance(scores, list | tuple) or len(scores) != count:
+        got = len(scores) if isinstance(scores, list | tuple) else type(scores).__name__
+        raise ScoreError(f"The engine returned {got} scores for {count} passages.")
+    for at, one in enumerate(scores):
+        if not isinstance(one, Score) or not _believable(one):
+            raise ScoreError(
+                f"The engine's score {one!r} for passage {at} is no finite probability. "
+                "Run `qwen3-rerank doctor`, or report it with the model and engine in use."
+            )
+    return list(scores)
+
+
+def _believable(one: Score) -> bool:
+    if one.logit is not None and not math.isfinite(one.logit):
+        return False
+    number = isinstance(one.score, int | float) and not isinstance(one.score, bool)
+    return number and math.isfinite(one.score) and 0 <= one.score <= 1
+
+
+def rank(
+    plan: Plan,
+    scores: Sequence[Score],
+    documents: Sequence[str],
+    *,
+    top_n: int | None,
+    threshold: float | None,
+) -> list[RankedDocument]:
+    """The documents by score, ties by input position, without those below `threshold`."""
+    ranked = [_best(plan, scores, at, document) for at, document in enumerate(documents)]
+    kept = [(score, one) for score, one in ranked if threshold is None or score >= threshold]
+    kept.sort(key=lambda pair: (-pair[0], pair[1].index))
+    return [one for _, one in kept[:top_n]]
+
+
+def best_scores(plan: Plan, scores: Sequence[Score]) -> list[Score]:
+    """For each input, the score of its best passage (MaxP, Dai & Callan 2019)."""
+    return [scores[_winner(chosen, scores)] for chosen in plan.inputs]
+
+
+def _winner(chosen: Sequence[int], scores: Sequence[Score]) -> int:
+    return max(chosen, key=lambda passage: (scores[passage].score, -passage))
+
+
+def _best(
+    plan: Plan, scores: Sequence[Score], index: int, document: str
+) -> tuple[float, RankedDocument]:
+    chosen = plan.inputs[index]
+    winner = _winner(chosen, scores)
+    passage, score = plan.passages[winner], scores[winner]
+    further = score.kept is not None
+    return score.score, RankedDocument(
+        index=index,
+        document=document,
+        score=score.score,
+        logit=score.logit,
+        tokens=None if further else plan.tokens(winner),
+        span=_scored_span(passage, score, document),
+        truncated=further or passage.cut != "no",
+        cut="estimated" if further else passage.cut,
+        window=winner - chosen[0] if len(chosen) > 1 else None,
+        windows=len(chosen),
+    )
+
+
+def _scored_span(passage: Passage, score: Score, document: str) -> tuple[int, int]:
+    start, end = passage.span
+    if score.kept is None:
+        return start, end
+    return start, min(end, start + original_offset(document[start:], score.kept))
+
+
+def keep_order(documents: Sequence[str], top_n: int | None) -> list[RankedDocument]:
+    """The input order, without scores: what `on_error="keep_order"` returns."""
+    return [RankedDocument(at, document, None) for at, document in enumerate(documents)][:top_n]

@@ -1,0 +1,165 @@
+"""What the facade asks of an engine, and how an engine is written down and rebuilt.
+
+An engine scores the passages of a plan. It never sees a framework's document, and it never
+formats a prompt of its own: parts and token ids come from the core.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Final, Protocol, runtime_checkable
+
+from ..core.plan import Counting, Plan
+from ..core.ranking import Score
+from ..core.tokens import Encoding
+from ..errors import InvalidInputError, RerankCancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What an engine knows of its model once it is ready.
+
+    Attributes:
+        model: the model's name or folder, as the engine's server or checkpoint calls it.
+        max_length: most tokens of a whole prompt; None if the engine cannot know.
+        counting: how texts are measured, see `core.plan.Limits`.
+        template_verified: whether the prompt that a server builds was proven to be exact; None
+            where this side sends token ids and there is nothing to prove.
+    """
+
+    model: str
+    max_length: int | None
+    counting: Counting = "always"
+    template_verified: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What goes with one scoring call besides the plan.
+
+    Attributes:
+        cancelled: set when the call's task was cancelled, to stop between batches.
+        wish: the caller's own event, looked at and never set; None if there is none.
+        progress: told how many more passages are done; None if nobody looks.
+    """
+
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    wish: threading.Event | None = None
+    progress: Callable[[int], None] | None = None
+
+    def check(self) -> None:
+        """Raise RerankCancelled if the caller wants to stop."""
+        if self.cancelled.is_set() or (self.wish is not None and self.wish.is_set()):
+            raise RerankCancelled("The call was cancelled; nothing was returned.")
+
+    def done(self, passages: int) -> None:
+        """Tell the progress bar, if there is one."""
+        if self.progress is not None:
+            self.progress(passages)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Scores passages. Constructors touch neither network nor weights; first use may.
+
+    Every method may be called from several threads, the async ones from several event loops.
+    """
+
+    def facts(self) -> EngineFacts:
+        """The model's facts; loads it, or asks its server, at first use."""
+        ...
+
+    async def afacts(self) -> EngineFacts:
+        """The same without blocking the event loop."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
+        """Tokens of prompt parts, asked for unless `counting` is "never"."""
+        ...
+
+    async def aencode(self, texts: Sequence[str]) -> Sequence[Encoding]:
+        """The same without blocking the event loop."""
+        ...
+
+    def score(self, plan: Plan, call: Call) -> list[Score]:
+        """One score for each of `plan.passages`, in their order."""
+        ...
+
+    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+        """The same without blocking the event loop."""
+        ...
+
+    def close(self) -> None:
+        """Let go of model, threads and connections. Safe to call twice."""
+        ...
+
+    async def aclose(self) -> None:
+        """The same without blocking the event loop."""
+        ...
+
+
+# Tag -> where its class is. A new engine adds its line here.
+ENGINE_CLASSES: Final = {
+    "local": "qwen3_ascend_retrievers.engines.local:LocalEngine",
+    "remote": "qwen3_ascend_retrievers.engines.remote:RemoteEngine",
+    "fake": "qwen3_ascend_retrievers.testing.fake:FakeEngine",
+}
+
+
+class Configured:
+    """Pickling, copying and writing down of engines: by their settings, never with a secret.
+
+    A subclass sets `tag`, a key of ENGINE_CLASSES, and returns from `config()` the JSON-safe
+    keyword arguments that rebuild it; a rebuilt engine loads or connects again at first use.
+    """
+
+    tag: str
+
+    def config(self) -> dict[str, Any]:
+        """JSON-safe constructor arguments, secrets left out."""
+        raise NotImplementedError
+
+    def tagged_config(self) -> dict[str, Any]:
+        """`config()` with the engine's tag under "engine"."""
+        return {"engine": self.tag, **self.config()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return engine_from_config, (self.tagged_config(),)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({shown})"
+
+
+def engine_from_config(config: Any) -> Any:
+    """The engine that `tagged_config()` wrote down.
+
+    Raises:
+        InvalidInputError: the tag or an argument is unknown.
+    """
+    if not isinstance(config, dict) or config.get("engine") not in ENGINE_CLASSES:
+        known = ", ".join(sorted(ENGINE_CLASSES))
+        raise InvalidInputError(f"An engine's config needs 'engine', one of {known}.")
+    module, name = ENGINE_CLASSES[config["engine"]].split(":")
+    arguments = {key: value for key, value in config.items() if key != "engine"}
+    try:
+        return getattr(import_module(module), name)(**arguments)
+    except TypeError as error:
+        raise InvalidInputError(f"This is no config of a {name}: {error}") from error
+
+
+def engine_to_config(engine: Any) -> dict[str, Any]:
+    """The tagged config of one of this package's engines.
+
+    Raises:
+        InvalidInputError: a foreign engine, which only its own code can rebuild.
+    """
+    if not isinstance(engine, Configured):
+        raise InvalidInputError(
+            f"An engine of the foreign class {type(engine).__name__} cannot be written down. "
+            "Leave it out and set `engine` again after loading."
+        )
+    return engine.tagged_config()

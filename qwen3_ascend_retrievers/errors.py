@@ -1,0 +1,120 @@
+"""Every error that this package raises on purpose. Nothing else lives here.
+
+    RerankError
+    ├── InvalidInputError (also ValueError)    what the caller passed is wrong; always raised
+    ├── TooLongError (also ValueError)         a text does not fit the model, and may not be cut
+    ├── MissingDependencyError (also ImportError)
+    ├── RerankCancelled                        the caller asked to stop
+    └── EngineError                            scoring failed
+        ├── ModelError                         the checkpoint is missing, broken or no Qwen3 reranker
+        ├── EngineClosedError                  the engine was closed
+        ├── ScoreError                         an engine's scores cannot be believed
+        └── RemoteError                        the server or the way to it
+            ├── ConnectionFailedError          no reply: refused, reset, TLS, DNS
+            ├── DeadlineExceededError          no reply in the time that was given
+            ├── AuthenticationError            401 or 403
+            ├── StatusError                    another HTTP status that says no
+            ├── ReplyError                     a reply that cannot be understood
+            └── TemplateMismatchError          the server changes the prompt, or scores something else
+
+Errors of other libraries are mapped to the most specific of these at the engine's boundary, with
+`from`, and each message ends with what to do next. `on_error="keep_order"` keeps the retriever's
+order for all of them but InvalidInputError, MissingDependencyError and RerankCancelled.
+"""
+
+from __future__ import annotations
+
+
+class RerankError(Exception):
+    """Root of the tree: `except RerankError` catches whatever this package raises on purpose."""
+
+
+class InvalidInputError(RerankError, ValueError):
+    """The caller passed a wrong type or value; nothing was scored."""
+
+
+class TooLongError(RerankError, ValueError):
+    """A query alone exceeds the token budget, or a document does under `overflow="error"`.
+
+    Attributes:
+        index: position of the document in the input, or None if it is the query.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), {"index": self.index})
+
+
+class MissingDependencyError(RerankError, ImportError):
+    """An optional dependency is not installed; the message holds the exact install line."""
+
+
+class RerankCancelled(RerankError):  # noqa: N818 - a wish that was granted, not a failure
+    """The caller's cancel event was set while documents were being scored."""
+
+
+class EngineError(RerankError):
+    """The engine could not score."""
+
+
+class ModelError(EngineError):
+    """The checkpoint is missing, incomplete, or not a Qwen3 reranker."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed; make a new one."""
+
+
+class ScoreError(EngineError):
+    """An engine returned scores that are missing, doubled, not finite or out of range."""
+
+
+class RemoteError(EngineError):
+    """A rerank server, or the way to it, failed.
+
+    Attributes:
+        status: HTTP status of the last reply, or None if there was none.
+        request_id: the `X-Request-Id` that was sent, for the server's log.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {"status": self.status, "request_id": self.request_id}
+        return _rebuild, (type(self), str(self), fields)
+
+
+class ConnectionFailedError(RemoteError):
+    """No reply: connection refused or reset, TLS or DNS failure."""
+
+
+class DeadlineExceededError(RemoteError):
+    """No complete reply within the timeout or the overall deadline."""
+
+
+class AuthenticationError(RemoteError):
+    """The server answered 401 or 403."""
+
+
+class StatusError(RemoteError):
+    """The server answered with another status that means no."""
+
+
+class ReplyError(RemoteError):
+    """The server's reply cannot be understood, or contradicts the request."""
+
+
+class TemplateMismatchError(RemoteError):
+    """The server changes the prompt or scores something else than a Qwen3 reranker's P(yes)."""
+
+
+def _rebuild(kind: type[RerankError], message: str, fields: dict[str, object]) -> RerankError:
+    return kind(message, **fields)

@@ -1,0 +1,121 @@
+"""Frozen settings, and the only reader of the process environment.
+
+No I/O beyond `os.environ` lives here, and nothing here knows a framework or an engine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from .errors import InvalidInputError
+
+Overflow = Literal["truncate", "window", "error"]
+OnError = Literal["raise", "keep_order"]
+
+API_KEY_VARIABLE: Final = "QWEN3_RERANK_API_KEY"
+DEFAULT_MODEL: Final = "Qwen/Qwen3-Reranker-0.6B"
+
+
+def whole_number(name: str, value: Any, *, minimum: int) -> int:
+    """`value` if it is an int of at least `minimum`; True and False are not numbers here.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InvalidInputError(
+            f"{name} must be a whole number of at least {minimum}, not {value!r}."
+        )
+    return value
+
+
+def check_instruction(value: Any) -> None:
+    """Raise InvalidInputError unless `value` is None or a str with something in it."""
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise InvalidInputError(
+            f"instruction must be a non-empty str, or None for web search, not {value!r}."
+        )
+
+
+def check_top_n(value: Any) -> int | None:
+    """`top_n` as given: an int of at least 1, or None for all documents.
+
+    Raises:
+        InvalidInputError: anything else, 0 included.
+    """
+    if value is None:
+        return None
+    if value == 0 and not isinstance(value, bool):
+        raise InvalidInputError("top_n is 0, which would drop every document. For all: None.")
+    return whole_number("top_n", value, minimum=1)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise InvalidInputError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InvalidInputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def check_threshold(value: Any) -> None:
+    """Raise InvalidInputError unless `value` is None or a finite number in [0, 1]."""
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value <= 1:
+        raise InvalidInputError(
+            f"score_threshold must be a probability from 0 to 1, or None, not {value!r}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankSettings:
+    """What a Reranker does with any engine.
+
+    Attributes:
+        instruction: the task, in one sentence or by a preset's name; None means web search.
+        top_n: how many documents are returned, at least 1; None returns all.
+        score_threshold: documents that score below it are left out, in [0, 1]; None keeps all.
+        overflow: what happens to a document that exceeds the budget.
+        max_length: tokens of the whole prompt; None takes the engine's own maximum.
+        window_overlap: tokens that neighbouring windows share under `overflow="window"`.
+        on_error: raise, or return the input order marked as not reranked.
+
+    Raises:
+        InvalidInputError: a value of the wrong type or out of range.
+    """
+
+    instruction: str | None = None
+    top_n: int | None = None
+    score_threshold: float | None = None
+    overflow: Overflow = "truncate"
+    max_length: int | None = None
+    window_overlap: int = 64
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        check_instruction(self.instruction)
+        check_top_n(self.top_n)
+        check_threshold(self.score_threshold)
+        check_choice("overflow", self.overflow, get_args(Overflow))
+        check_choice("on_error", self.on_error, get_args(OnError))
+        if self.max_length is not None:
+            whole_number("max_length", self.max_length, minimum=1)
+        whole_number("window_overlap", self.window_overlap, minimum=0)
+
+
+def environment(name: str) -> str | None:
+    """The value of an environment variable, stripped; None if it is unset or blank."""
+    return os.environ.get(name, "").strip() or None
+
+
+def flag(name: str) -> bool:
+    """Whether an environment variable says yes (1, true, yes or on, in any case)."""
+    return (environment(name) or "").lower() in {"1", "true", "yes", "on"}
+
+
+def api_key_from_environment() -> str | None:
+    """The API key in QWEN3_RERANK_API_KEY, or None."""
+    return environment(API_KEY_VARIABLE)

@@ -1,0 +1,98 @@
+"""An engine without a model, for users' own tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.plan import Plan
+from ..core.ranking import Score
+from ..core.tokens import Tokens, estimate
+from ..engines.base import Call, Configured, EngineFacts
+
+_WORDS = re.compile(r"\w+")
+
+
+class FakeEngine(Configured):
+    """Scores by shared words, or by what it is told; deterministic, no model, no network.
+
+    The score of a pair is the share of the query's distinct words, lower-cased, that the document
+    has. `Reranker(FakeEngine())` ranks "a cat" above "a dog" for the query "cat".
+
+    Args:
+        scores: document text -> score in [0, 1], for exact control; others score by words.
+        error: raised instead of scoring, to test what happens when reranking fails.
+        max_length: most tokens of a prompt, counted by an estimate.
+        model: the name it goes by.
+
+    Attributes:
+        calls: for each scoring call, how it came ("sync" or "async") and the documents' texts.
+    """
+
+    tag = "fake"
+
+    def __init__(
+        self,
+        scores: dict[str, float] | None = None,
+        *,
+        error: Exception | None = None,
+        max_length: int | None = None,
+        model: str = "fake",
+    ) -> None:
+        self._scores = dict(scores or {})
+        self._error = error
+        self._facts = EngineFacts(model=model, max_length=max_length, counting="in_doubt")
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments; `error` is left out."""
+        facts = self._facts
+        return {"scores": self._scores, "max_length": facts.max_length, "model": facts.model}
+
+    def facts(self) -> EngineFacts:
+        """The model's name and the maximum that was set."""
+        return self._facts
+
+    async def afacts(self) -> EngineFacts:
+        """The same."""
+        return self._facts
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Estimated tokens."""
+        return estimate(texts)
+
+    async def aencode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Estimated tokens."""
+        return estimate(texts)
+
+    def score(self, plan: Plan, call: Call) -> list[Score]:
+        """One score for each passage, noted in `calls` as "sync"."""
+        return self._score("sync", plan, call)
+
+    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+        """The same, noted as "async"."""
+        return self._score("async", plan, call)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    def _score(self, how: str, plan: Plan, call: Call) -> list[Score]:
+        self.calls.append((how, tuple(passage.text for passage in plan.passages)))
+        if self._error is not None:
+            raise self._error
+        call.check()
+        made = [
+            Score(self._scores.get(one.text, _shared(plan.queries[one.query].query, one.text)))
+            for one in plan.passages
+        ]
+        call.done(len(made))
+        return made
+
+
+def _shared(query: str, document: str) -> float:
+    wanted = set(_WORDS.findall(query.lower()))
+    return len(wanted & set(_WORDS.findall(document.lower()))) / max(1, len(wanted))
