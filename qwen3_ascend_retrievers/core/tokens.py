@@ -58,13 +58,16 @@ class CachedTokenizer:
     def __init__(self, tokenizer: Tokenizer, characters: int = CACHE_CHARACTERS) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
-        self._known: LRUCache[str, Tokens] = LRUCache(characters, getsizeof=len)
+        # The size of an entry is asked of its value, so the value holds the text too.
+        self._known: LRUCache[str, tuple[str, Tokens]] = LRUCache(
+            characters, getsizeof=lambda entry: len(entry[0])
+        )
 
     def encode_batch(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text, in order; those not remembered are made in one batch."""
         with self._lock:
-            found = {text: self._known.get(text) for text in texts}
-        missing = [text for text, tokens in found.items() if tokens is None]
+            found = {text: self._known[text][1] for text in texts if text in self._known}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
         made = self._tokenizer.encode_batch(missing) if missing else []
         fresh = {
             text: Tokens(tuple(one.ids), tuple(one.offsets))
@@ -73,8 +76,8 @@ class CachedTokenizer:
         with self._lock:
             for text, tokens in fresh.items():
                 if len(text) <= self._known.maxsize:
-                    self._known[text] = tokens
-        return [fresh.get(text) or found[text] or Tokens(()) for text in texts]
+                    self._known[text] = (text, tokens)
+        return [found[text] if text in found else fresh[text] for text in texts]
 
 
 def token_ceiling(text: str) -> int:

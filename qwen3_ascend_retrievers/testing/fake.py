@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.plan import Plan
+from ..core.prompt import neutralise
 from ..core.ranking import Score
 from ..core.tokens import Tokens, estimate
 from ..engines.base import Call, Configured, EngineFacts
@@ -40,7 +41,9 @@ class FakeEngine(Configured):
         max_length: int | None = None,
         model: str = "fake",
     ) -> None:
-        self._scores = dict(scores or {})
+        self._given = dict(scores or {})
+        # Passages come with control tokens neutralised.
+        self._scores = {neutralise(text): score for text, score in self._given.items()}
         self._error = error
         self._facts = EngineFacts(model=model, max_length=max_length, counting="in_doubt")
         self.calls: list[tuple[str, tuple[str, ...]]] = []
@@ -48,7 +51,7 @@ class FakeEngine(Configured):
     def config(self) -> dict[str, Any]:
         """Constructor arguments; `error` is left out."""
         facts = self._facts
-        return {"scores": self._scores, "max_length": facts.max_length, "model": facts.model}
+        return {"scores": self._given, "max_length": facts.max_length, "model": facts.model}
 
     def facts(self) -> EngineFacts:
         """The model's name and the maximum that was set."""

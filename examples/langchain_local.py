@@ -1,0 +1,23 @@
+"""LangChain with a model in this process: the documents that answer best, as a step of a chain.
+
+    python examples/langchain_local.py [MODEL]      MODEL: a hub name or a folder; default tiny
+"""
+
+import sys
+
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableLambda
+
+from qwen3_ascend_retrievers.langchain import Qwen3Rerank
+
+documents = [
+    Document("Gravity is a force that attracts two bodies towards each other.", id="gravity"),
+    Document("Shanghai is the largest city of China by population.", id="shanghai"),
+    Document("The capital of China is Beijing.", id="beijing"),
+]
+retriever = RunnableLambda(lambda query: {"query": query, "documents": documents})
+reranker = Qwen3Rerank(model=sys.argv[1] if sys.argv[1:] else "tiny", top_n=2)
+chain = retriever | reranker.as_runnable()
+
+for document in chain.invoke("What is the capital of China?"):
+    print(f"{document.metadata['relevance_score']:.4f}  {document.id}  {document.page_content}")

@@ -1,0 +1,98 @@
+"""Which engine a model name or a server's address means, and why. Nothing is loaded or called.
+
+Engines come from `engines.base.ENGINE_CLASSES` by their tag, imported when chosen. To let
+another engine run models in-process, add its line to `_IN_PROCESS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from .engines.base import Engine, engine_from_config
+from .errors import MissingDependencyError
+from .settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+logger = logging.getLogger(__name__)
+
+TINY: Final = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class _InProcess:
+    """An engine that loads a model here.
+
+    Attributes:
+        tag: its key in ENGINE_CLASSES.
+        modules: what must be installed.
+        install: the line that installs it.
+    """
+
+    tag: str
+    modules: tuple[str, ...]
+    install: str
+
+    def is_installed(self) -> bool:
+        return all(find_spec(module) is not None for module in self.modules)
+
+
+_LOCAL: Final = _InProcess(
+    "local", ("torch", "transformers"), "pip install 'qwen3-ascend-retrievers[local]'"
+)
+# The first whose modules are installed is taken.
+_IN_PROCESS: Final = (_LOCAL,)
+
+_said: set[str] = set()
+_saying = threading.Lock()
+
+
+def choose_engine(
+    model: str | None = None,
+    base_url: str | None = None,
+    api_key: SecretStr | None = None,
+    max_length: int | None = None,
+) -> Engine:
+    """The engine for a model or a server; the choice and its reason are logged once at INFO.
+
+    Args:
+        model: a folder or hub name, or "tiny"; with `base_url` the name the server knows. None
+            is what the server serves, or Qwen/Qwen3-Reranker-0.6B without a server.
+        base_url: a server with `/v1/rerank`; None runs the model in this process.
+        api_key: the server's key; None reads QWEN3_RERANK_API_KEY when it is needed.
+        max_length: tokens of a whole prompt that an in-process engine must take, at least 1.
+
+    Raises:
+        MissingDependencyError: the model should run here and no engine for it is installed.
+        InvalidInputError: the engine refuses an argument.
+    """
+    if base_url is not None:
+        return _made("remote", "base_url is set", base_url=base_url, model=model, api_key=api_key)
+    name = model or DEFAULT_MODEL
+    candidates = (_LOCAL,) if name == TINY else _IN_PROCESS
+    chosen = next((one for one in candidates if one.is_installed()), None)
+    if chosen is None:
+        lines = " or ".join(one.install for one in candidates)
+        raise MissingDependencyError(
+            f"Nothing that could run {name} in this process is installed: {lines}. "
+            "Or pass base_url=... to use a server."
+        )
+    reason = f"no base_url is set, and {' and '.join(chosen.modules)} are installed"
+    length = {} if max_length is None else {"max_length": max_length}
+    return _made(chosen.tag, reason, model=name, **length)
+
+
+def _made(tag: str, reason: str, **arguments: Any) -> Engine:
+    engine = engine_from_config({"engine": tag, **arguments})
+    said = f"{engine!r} was chosen: {reason}."
+    with _saying:
+        fresh = said not in _said
+        _said.add(said)
+    if fresh:
+        logger.info("%s", said)
+    return cast(Engine, engine)

@@ -1,0 +1,84 @@
+"""Do two routes score the same prompt alike? Judged against the noise and against a known mutant.
+
+A fixed tolerance would be wrong for one dtype or another: bf16 scores of one prompt differ between
+batches by more than a lost newline changes a float32 score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .ranking import sigmoid
+
+# Float32's share of the differences, in logits and in probabilities.
+_FLOOR: Final = 1e-3
+# Two runs of a bf16 model may give probabilities this far apart for one prompt.
+_LOOSE: Final = 0.05
+# Beyond this logit a float32 probability says too little of it.
+_READABLE: Final = 8.0
+
+Kind = Literal["logits", "probabilities", "neither"]
+
+
+def kind_of(values: Sequence[float], probabilities: Sequence[float]) -> Kind:
+    """What `values` are, given the probabilities of the same prompts from another request."""
+    as_logits = [abs(sigmoid(one) - p) for one, p in zip(values, probabilities, strict=True)]
+    as_they_are = [abs(one - p) for one, p in zip(values, probabilities, strict=True)]
+    best = as_logits if sum(as_logits) < sum(as_they_are) else as_they_are
+    if max(best) > _LOOSE:
+        return "neither"
+    return "logits" if best is as_logits else "probabilities"
+
+
+def tells_logits(values: Sequence[float], probabilities: Sequence[float]) -> bool:
+    """Whether `values` are the logits of these probabilities."""
+    return kind_of(values, probabilities) == "logits"
+
+
+def look_like_probabilities(values: Sequence[float]) -> bool:
+    """Whether numbers that should be logits might be probabilities: all are in [0, 1]."""
+    return all(0 <= one <= 1 for one in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Scores of exact prompts, to compare another route's with.
+
+    Attributes:
+        exact: their logits.
+        mutant: logits of the same prompts with one final newline fewer.
+        noise: how far the same prompt's logits were apart in two requests.
+    """
+
+    exact: tuple[float, ...]
+    mutant: tuple[float, ...]
+    noise: float
+
+    @classmethod
+    def of(
+        cls, exact: Sequence[float], mutant: Sequence[float], again: Sequence[float]
+    ) -> Agreement:
+        """From logits of both kinds and the exact prompts' probabilities in another request."""
+        readable = [
+            abs(one - math.log(p / (1 - p)))
+            for one, p in zip(exact, again, strict=True)
+            if abs(one) < _READABLE and 0 < p < 1
+        ]
+        unread = 0.02 * max(map(abs, exact))
+        return cls(tuple(exact), tuple(mutant), max(readable, default=unread))
+
+    def holds(self, values: Sequence[float], *, logits: bool) -> bool:
+        """Whether `values` are of the exact prompts and not of the mutants."""
+        exact, mutant, noise = self.exact, self.mutant, self.noise
+        if not logits:
+            exact, mutant = tuple(map(sigmoid, exact)), tuple(map(sigmoid, mutant))
+            noise /= 4  # the sigmoid's steepest slope
+        off = _apart(values, exact)
+        return off <= max(_FLOOR, 3 * noise, _apart(values, mutant) / 4)
+
+
+def _apart(some: Sequence[float], others: Sequence[float]) -> float:
+    return max(abs(one - other) for one, other in zip(some, others, strict=True))

@@ -1,0 +1,89 @@
+"""Where a byte-level BPE's tokens stand in a text, from the tokens' strings alone.
+
+A server's `/tokenize` tells strings and no offsets; with these, a text is cut where a local
+tokenizer would cut it. The strings are of the normalised text (NFC, and lower case for some).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+Offsets = tuple[tuple[int, int], ...]
+
+
+def offsets_from_strings(text: str, strings: Sequence[str]) -> Offsets:
+    """For each token the code points [start, end) of `text` that it covers, in part or whole.
+
+    Empty if the strings do not spell the text, as it stands or normalised: no guess is made.
+    """
+    try:
+        spelled = [_bytes(string) for string in strings]
+    except KeyError:
+        return ()
+    joined = b"".join(spelled)
+    for normalise in (str, _lower):
+        places = _places(text, normalise)
+        if places is not None and places[0] == joined:
+            return _cover(spelled, places[1])
+    return ()
+
+
+def _lower(text: str) -> str:
+    # Letter by letter, as the tokenizers library does it: no final sigma.
+    return "".join(letter.lower() for letter in text)
+
+
+def _places(text: str, normalise: Callable[[str], str]) -> tuple[bytes, list[tuple[int, int]]]:
+    """The normalised text's bytes, and the code points of `text` that each byte comes from."""
+    made: list[bytes] = []
+    places: list[tuple[int, int]] = []
+    for start, end in _clusters(text):
+        piece = normalise(unicodedata.normalize("NFC", text[start:end])).encode()
+        made.append(piece)
+        places += [(start, end)] * len(piece)
+    return b"".join(made), places
+
+
+def _clusters(text: str) -> Iterator[tuple[int, int]]:
+    """Code points one by one, but those together that NFC may join or reorder."""
+    if unicodedata.is_normalized("NFC", text):
+        yield from ((at, at + 1) for at in range(len(text)))
+        return
+    start = 0
+    for at in range(1, len(text) + 1):
+        if at == len(text) or not _joins(text[start:at], text[at]):
+            yield start, at
+            start = at
+
+
+def _joins(before: str, letter: str) -> bool:
+    if unicodedata.combining(letter):
+        return True
+    apart = unicodedata.normalize("NFC", before) + unicodedata.normalize("NFC", letter)
+    return unicodedata.normalize("NFC", before + letter) != apart
+
+
+def _cover(spelled: Sequence[bytes], places: Sequence[tuple[int, int]]) -> Offsets:
+    offsets: list[tuple[int, int]] = []
+    done = 0
+    for piece in spelled:
+        last = max(done, done + len(piece) - 1)
+        offsets.append((places[done][0], places[last][1]) if piece else (0, 0))
+        done += len(piece)
+    return tuple(offsets)
+
+
+def _bytes(string: str) -> bytes:
+    table = _byte_of_letter()
+    return bytes(table[letter] for letter in string)
+
+
+@lru_cache(maxsize=1)
+def _byte_of_letter() -> dict[str, int]:
+    """The alphabet of byte-level BPE (GPT-2's encoder.py, `bytes_to_unicode`), inverted."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in set(printable))
+    return table | {chr(0x100 + at): byte for at, byte in enumerate(others)}

@@ -1,0 +1,64 @@
+"""Which passages go through the model together, and which share their query part. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+from ...core.batching import batches_by_length
+from ...core.plan import Plan
+
+Ids = tuple[int, ...]
+
+# With fewer passages, batching their whole prompts across queries beats a pass for the query.
+_FEW: Final = 4
+# A shared query part rules out the causal kernel that skips half of the attention. For Qwen3's
+# sizes that costs more than the sharing saves from about ten times the query part's length on.
+_LONG: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Passages for one forward pass.
+
+    Attributes:
+        passages: positions in `Plan.passages`.
+        rows: for each its whole prompt's token ids, or its document part's.
+        shared: the query part of all of them, where the rows are document parts; else None.
+    """
+
+    passages: tuple[int, ...]
+    rows: tuple[Ids, ...]
+    shared: Ids | None
+
+
+def plan_batches(plan: Plan, max_tokens: int) -> list[Batch]:
+    """Every passage of a plan in one batch, those that share a query in a row, longest first.
+
+    Args:
+        plan: its queries and passages have token ids.
+        max_tokens: prompt tokens of one batch, padding included. A longer prompt runs alone.
+    """
+    made = []
+    for query, members in _groups(plan).items():
+        prompts = [plan.prompt_ids(one) or () for one in members]
+        shared = None if query is None else plan.queries[query].ids or ()
+        skip = len(shared or ())
+        for positions in batches_by_length([len(ids) for ids in prompts], max_tokens):
+            passages = tuple(members[at] for at in positions)
+            made.append(Batch(passages, tuple(prompts[at][skip:] for at in positions), shared))
+    return made
+
+
+def _groups(plan: Plan) -> dict[int | None, list[int]]:
+    """Passages by the query whose part they share; under None those that share none."""
+    found: dict[int | None, list[int]] = defaultdict(list)
+    for at, passage in enumerate(plan.passages):
+        query_ids = plan.queries[passage.query].ids or ()
+        long = len(passage.ids or ()) > len(query_ids) * _LONG
+        found[None if long else passage.query].append(at)
+    for query in [query for query, members in found.items() if len(members) < _FEW]:
+        if query is not None:
+            found[None] += found.pop(query)
+    return found

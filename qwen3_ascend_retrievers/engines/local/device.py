@@ -1,0 +1,104 @@
+"""Where the model runs and in which precision. An NPU or GPU is never passed over in silence."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import InvalidInputError, MissingDependencyError, ModelError
+
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+
+_DEVICE: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
+_DEV: Final = Path("/dev")
+_ON_CPU: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'
+
+
+def check_device(device: Any) -> str:
+    """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        raise InvalidInputError(
+            f"device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, not {device!r}."
+        )
+    return device
+
+
+def pick_device(device: str, device_files: Path = _DEV) -> str:
+    """The torch device that a checked `device` means on this machine.
+
+    "auto" is the NPU, else CUDA, else MPS; the CPU only where there is none of them.
+
+    Args:
+        device: see `check_device`.
+        device_files: where the drivers make their device files.
+
+    Raises:
+        MissingDependencyError: there is an NPU or GPU, and what lets torch use it is missing.
+        ModelError: the device is not there, or its software does not start.
+    """
+    torch = import_module("torch")
+    if device == "auto":
+        device = _automatic(torch, device_files)
+    kind = device.partition(":")[0]
+    if kind == "npu":
+        _load_torch_npu()
+    parent = torch.backends if kind == "mps" else torch
+    if kind != "cpu" and not getattr(parent, kind).is_available():
+        raise ModelError(
+            f"device={device!r}: torch {torch.__version__} sees no such device. Check the driver "
+            "and, for an NPU, that CANN's set_env.sh was sourced."
+        )
+    return device
+
+
+def pick_dtype(dtype: str, device: str) -> Any:
+    """The torch dtype: "auto" is float32 on CPU and MPS, else bfloat16, else float16.
+
+    float16 is for devices without bfloat16, such as the Atlas 300I DUO.
+    """
+    torch = import_module("torch")
+    if dtype == "auto":
+        dtype = _automatic_dtype(torch, device.partition(":")[0])
+    return getattr(torch, dtype)
+
+
+def _automatic(torch: Any, device_files: Path) -> str:
+    if any(device_files.glob("davinci[0-9]*")):
+        return "npu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if any(device_files.glob("nvidia[0-9]*")):
+        raise MissingDependencyError(
+            f"This machine has an NVIDIA GPU that torch {torch.__version__} cannot use. Install "
+            f"a torch built for it (https://pytorch.org/get-started). {_ON_CPU}"
+        )
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _load_torch_npu() -> None:
+    if find_spec("torch_npu") is None:
+        raise MissingDependencyError(
+            "The NPU needs torch_npu, which is not installed: "
+            f"pip install 'qwen3-ascend-retrievers[ascend]'. {_ON_CPU}"
+        )
+    try:
+        import_module("torch_npu")
+    # It loads CANN's libraries, which fail in many ways.
+    except Exception as error:
+        raise ModelError(
+            f"torch_npu does not start: {error}. Source CANN's set_env.sh, and check that "
+            f"torch_npu's version is the one for this torch. {_ON_CPU}"
+        ) from error
+
+
+def _automatic_dtype(torch: Any, kind: str) -> str:
+    if kind in ("cpu", "mps"):
+        return "float32"
+    return "bfloat16" if getattr(torch, kind).is_bf16_supported() else "float16"

@@ -1,0 +1,211 @@
+"""LocalEngine: the engine around the forward pass. One worker thread does all of torch's work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from ...core.plan import Plan
+from ...core.ranking import Score
+from ...core.steps import Steps, adrive, drive
+from ...core.tokens import Encoding
+from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreError
+from ...settings import check_choice, whole_number
+from ..base import Call, Configured, EngineFacts
+from .batches import plan_batches
+from .device import DTYPES, check_device
+from .loading import LocalModel, load_model
+
+T = TypeVar("T")
+Work = Callable[[LocalModel], Any]
+
+
+class LocalEngine(Configured):
+    """Runs Qwen3-Reranker in this process with transformers and torch.
+
+    The model is loaded at first use. Threads and event loops may share an engine: it takes their
+    batches in turn. An engine that was used before the process forked is refused in the child.
+
+    Args:
+        model: a hub id, a folder, or "tiny" for the bundled model. The original checkpoint
+            (Qwen3ForCausalLM) or a converted one (Qwen3ForSequenceClassification, one label).
+        device: "auto", "cpu", "cuda", "npu" or "mps", with a number such as "npu:1" if wanted.
+            "auto" takes the CPU only where there is no other.
+        dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU and MPS, else bfloat16
+            where the device has it.
+        max_length: tokens of a whole prompt, at least 1; the model's own maximum if that is less.
+        batch_tokens: prompt tokens of one forward pass, padding included, at least 1. Halved
+            where memory runs out.
+        revision: branch, tag or commit of a hub id.
+
+    Raises:
+        InvalidInputError: an argument of the wrong type or out of range.
+    """
+
+    tag = "local"
+
+    def __init__(
+        self,
+        model: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_length: int = 8192,
+        batch_tokens: int = 16384,
+        revision: str | None = None,
+    ) -> None:
+        self._model_name = _name("model", model)
+        self._device = check_device(device)
+        check_choice("dtype", dtype, DTYPES)
+        self._dtype = dtype
+        self._max_length = whole_number("max_length", max_length, minimum=1)
+        self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
+        self._revision = None if revision is None else _name("revision", revision)
+        self._lock = threading.Lock()
+        self._worker: ThreadPoolExecutor | None = None
+        self._process: int | None = None
+        self._model: LocalModel | None = None
+        self._closed = False
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "model": self._model_name,
+            "device": self._device,
+            "dtype": self._dtype,
+            "max_length": self._max_length,
+            "batch_tokens": self._batch_tokens,
+            "revision": self._revision,
+        }
+
+    def facts(self) -> EngineFacts:
+        """The model's facts; loads it at first use.
+
+        Raises:
+            MissingDependencyError: torch, transformers, tokenizers or torch_npu is missing.
+            ModelError: the checkpoint is missing, incomplete, or no Qwen3 reranker.
+            EngineClosedError: the engine was closed.
+        """
+        return self._run(self._facts)
+
+    async def afacts(self) -> EngineFacts:
+        """The same without blocking the event loop."""
+        return await self._arun(self._facts)
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
+        """Tokens of prompt parts."""
+        return self._run(lambda model: model.tokenizer.encode_batch(texts))
+
+    async def aencode(self, texts: Sequence[str]) -> Sequence[Encoding]:
+        """The same without blocking the event loop."""
+        return await self._arun(lambda model: model.tokenizer.encode_batch(texts))
+
+    def score(self, plan: Plan, call: Call) -> list[Score]:
+        """One score for each passage of a plan that has token ids; stops between batches.
+
+        Raises:
+            RerankCancelled: the caller asked to stop.
+            ScoreError: the model computed something that is no number.
+            EngineError: torch failed, or memory ran out even for one prompt.
+        """
+        return drive(self._scoring(plan, call), self._run)
+
+    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+        """The same without blocking the event loop."""
+        return await adrive(self._scoring(plan, call), self._arun)
+
+    def close(self) -> None:
+        """Free the model once the batch that is running has ended. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            worker, self._worker = self._worker, None
+        # After a fork the worker's thread is the parent's, and waiting for it would be for ever.
+        if worker is not None and self._process == os.getpid():
+            worker.shutdown(wait=True)
+        model, self._model = self._model, None
+        if model is not None:
+            model.forward.free_unused()
+
+    async def aclose(self) -> None:
+        """The same without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def _facts(self, model: LocalModel) -> EngineFacts:
+        length = min(self._max_length, model.checkpoint.max_positions)
+        return EngineFacts(model=self._model_name, max_length=length, counting="always")
+
+    def _scoring(self, plan: Plan, call: Call) -> Steps[Work, Any, list[Score]]:
+        """One call, as work for the worker: a query part where it is shared, then each batch."""
+        logits = [math.nan] * len(plan.passages)
+        computed, shared = None, None
+        for batch in plan_batches(plan, self._batch_tokens):
+            call.check()
+            if batch.shared != computed:
+                computed = batch.shared
+                shared = None if computed is None else (yield partial(_share, ids=computed))
+            made = yield partial(_logits, rows=batch.rows, shared=shared)
+            for passage, logit in zip(batch.passages, made, strict=True):
+                logits[passage] = logit
+            call.done(len(batch.passages))
+        return self._scores(logits)
+
+    def _scores(self, logits: Sequence[float]) -> list[Score]:
+        bad = [at for at, logit in enumerate(logits) if not math.isfinite(logit)]
+        if bad:
+            raise ScoreError(
+                f"{self._model_name} computed {logits[bad[0]]} for passage {bad[0]} and "
+                f"{len(bad) - 1} others. With dtype float16 take bfloat16 or float32; else the "
+                "weights are damaged: fetch the model again."
+            )
+        return [Score.of_logit(logit) for logit in logits]
+
+    def _run(self, work: Callable[[LocalModel], T]) -> T:
+        return self._submitted(work).result()
+
+    async def _arun(self, work: Callable[[LocalModel], T]) -> T:
+        return await asyncio.wrap_future(self._submitted(work))
+
+    def _submitted(self, work: Callable[[LocalModel], T]) -> Future[T]:
+        if self._process not in (None, os.getpid()):
+            raise EngineError(
+                "This engine was used before the process forked; torch's threads do not survive "
+                "that. Make the engine in the child, or start children with 'spawn'."
+            )
+        with self._lock:
+            if self._closed:
+                raise self._closed_error()
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
+                self._process = os.getpid()
+            return self._worker.submit(self._work, work)
+
+    def _work(self, work: Callable[[LocalModel], T]) -> T:
+        """In the worker: load if need be, and do one piece of work."""
+        if self._closed:
+            raise self._closed_error()
+        if self._model is None:
+            self._model = load_model(self._model_name, self._revision, self._device, self._dtype)
+        return work(self._model)
+
+    def _closed_error(self) -> EngineClosedError:
+        return EngineClosedError(f"{self!r} was closed. Make a new engine.")
+
+
+def _share(model: LocalModel, ids: Sequence[int]) -> Any:
+    return model.forward.shared(ids)
+
+
+def _logits(model: LocalModel, rows: Sequence[Sequence[int]], shared: Any) -> list[float]:
+    return model.forward.logits(rows, shared)
+
+
+def _name(what: str, value: Any) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"{what} must be a non-empty str, not {value!r}.")
+    return text

@@ -1,0 +1,152 @@
+"""The forward pass: token ids in, one logit per prompt out.
+
+Rows are padded on the right. Attention is causal, so no token sees the padding behind it, and
+neither a padding mask nor shifted positions are needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from ...errors import EngineError
+
+Ids = Sequence[int]
+
+# How out-of-memory is worded by CUDA, NPU, MPS and the CPU's allocator.
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class ForwardPass:
+    """A loaded Qwen3 model with nothing of its head but the direction from "no" to "yes".
+
+    Not for several threads at once.
+
+    Args:
+        base: a transformers Qwen3Model in evaluation mode.
+        direction: vector whose product with the last hidden state is the logit.
+    """
+
+    def __init__(self, base: Any, direction: Any) -> None:
+        self._base = base
+        self._direction = direction.float()
+        # transformers 5.24 renamed past_key_values to cache.
+        names = inspect.signature(base.forward).parameters
+        self._cache_name = "cache" if "cache" in names else "past_key_values"
+
+    def shared(self, ids: Ids) -> Any:
+        """Keys and values of a query part, to be passed to `logits` with its document parts."""
+        with import_module("torch").inference_mode():
+            kept = _shared_cache_class()()
+            self._run(self._padded([ids]), kept)
+            kept.complete = True
+            return kept
+
+    def logits(self, rows: Sequence[Ids], shared: Any = None) -> list[float]:
+        """logit("yes") - logit("no") after each row, in float32.
+
+        Args:
+            rows: whole prompts, or document parts if `shared` holds their query part.
+            shared: what `shared` returned.
+
+        Raises:
+            EngineError: not even one row fits into memory, or torch failed.
+        """
+        try:
+            return self._logits(rows, shared)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise EngineError(f"torch failed in the forward pass: {error}") from error
+            if len(rows) == 1:
+                raise EngineError(
+                    f"There is not enough memory for one prompt of {len(rows[0])} tokens. Lower "
+                    "max_length, take a smaller model or dtype, or free the device's memory."
+                ) from error
+        # Outside of the handler, whose traceback would keep the failed pass's tensors alive.
+        self.free_unused()
+        half = len(rows) // 2
+        return self.logits(rows[:half], shared) + self.logits(rows[half:], shared)
+
+    def free_unused(self) -> None:
+        """Hand memory that torch keeps for reuse back to the device."""
+        torch = import_module("torch")
+        kind = self._direction.device.type
+        if kind != "cpu":
+            getattr(torch, kind).empty_cache()
+
+    def _logits(self, rows: Sequence[Ids], shared: Any) -> list[float]:
+        torch = import_module("torch")
+        with torch.inference_mode():
+            hidden = self._run(self._padded(rows), shared)
+            last = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
+            picked = hidden[torch.arange(len(rows), device=hidden.device), last]
+            made: list[float] = (picked.float() @ self._direction).tolist()
+        return made
+
+    def _padded(self, rows: Sequence[Ids]) -> Any:
+        torch = import_module("torch")
+        longest = max(map(len, rows))
+        padded = [[*row, *(0,) * (longest - len(row))] for row in rows]
+        return torch.tensor(padded, device=self._direction.device)
+
+    def _run(self, ids: Any, kept: Any) -> Any:
+        if kept is None:
+            return self._base(input_ids=ids, use_cache=False).last_hidden_state
+        before, after = kept.get_seq_length(), ids.shape[1]
+        return self._base(
+            input_ids=ids,
+            attention_mask=self._causal_mask(before, after) if before else None,
+            position_ids=_positions(before, after, ids.device),
+            use_cache=True,
+            **{self._cache_name: kept},
+        ).last_hidden_state
+
+    def _causal_mask(self, before: int, after: int) -> Any:
+        """What each of `after` tokens may see of all: 0, or the lowest number for "not"."""
+        torch = import_module("torch")
+        like = {"dtype": self._base.dtype, "device": self._direction.device}
+        mask = torch.full((after, before + after), torch.finfo(self._base.dtype).min, **like)
+        return mask.triu(before + 1)[None, None]
+
+
+def _positions(before: int, after: int, device: Any) -> Any:
+    return import_module("torch").arange(before, before + after, device=device)[None]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(one in words for one in _OUT_OF_MEMORY)
+
+
+@cache
+def _shared_cache_class() -> Any:
+    from transformers import DynamicCache
+
+    class SharedCache(DynamicCache):  # type: ignore[misc]  # transformers is not typed
+        """Keeps the first pass's keys and values, and lends them to every row of later passes.
+
+        Unlike a DynamicCache it never keeps a later pass's, which would be one copy per layer.
+        """
+
+        complete = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._kept: dict[int, tuple[Any, Any]] = {}
+
+        def get_seq_length(self, *_: Any, **__: Any) -> int:
+            return self._kept[0][0].shape[-2] if self.complete else 0
+
+        def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> Any:
+            if not self.complete:
+                self._kept[layer] = keys, values
+                return keys, values
+            torch = import_module("torch")
+            first = (one.expand(len(keys), -1, -1, -1) for one in self._kept[layer])
+            pairs = zip(first, (keys, values), strict=True)
+            return tuple(torch.cat(pair, dim=-2) for pair in pairs)
+
+    return SharedCache

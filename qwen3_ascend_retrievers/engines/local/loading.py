@@ -1,0 +1,113 @@
+"""From a checkpoint to a forward pass, quietly: transformers prints no bars and no notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ...checkpoints import Checkpoint, find_checkpoint
+from ...core.tokens import Tokenizer
+from ...errors import MissingDependencyError, ModelError
+from ...model_files import warn_if_tiny
+from ...tokenizer_files import answer_ids, load_tokenizer
+from .device import pick_device, pick_dtype
+from .forward import ForwardPass
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """What a LocalEngine holds once it is loaded.
+
+    Attributes:
+        checkpoint: what was loaded.
+        tokenizer: the checkpoint's own.
+        forward: the model on its device.
+    """
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    forward: ForwardPass
+
+
+def load_model(model: str, revision: str | None, device: str, dtype: str) -> LocalModel:
+    """Find, check and load a checkpoint.
+
+    Raises:
+        MissingDependencyError: torch, transformers or torch_npu is not installed.
+        ModelError: the checkpoint, or the device, cannot be used.
+    """
+    transformers = _transformers()
+    warn_if_tiny(model)
+    checkpoint = find_checkpoint(model, revision)
+    tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
+    place = pick_device(device)
+    loaded = _load_weights(transformers, checkpoint, pick_dtype(dtype, place)).to(place).eval()
+    direction = _direction(loaded, checkpoint, tokenizer)
+    return LocalModel(checkpoint, tokenizer, ForwardPass(loaded.model, direction))
+
+
+def _transformers() -> Any:
+    try:
+        import_module("torch")
+        return import_module("transformers")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'"
+        ) from error
+
+
+def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
+    original = checkpoint.kind == "original"
+    name = "Qwen3ForCausalLM" if original else "Qwen3ForSequenceClassification"
+    # transformers 4.56 renamed torch_dtype to dtype.
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    precision = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
+    try:
+        with _quiet(transformers):
+            loaded, info = getattr(transformers, name).from_pretrained(
+                checkpoint.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                **precision,
+            )
+    # transformers raises whatever the layer that failed raised: OSError, ValueError, torch's.
+    except Exception as error:
+        raise ModelError(
+            f"{checkpoint.model} cannot be loaded from {checkpoint.folder}: {error}"
+        ) from error
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise ModelError(
+            f"{checkpoint.model}: its files lack {missing}, so part of the model would be "
+            "random numbers. Fetch the model again."
+        )
+    return loaded
+
+
+def _direction(loaded: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:
+    """What the head does with the last hidden state, as one float32 vector (model card)."""
+    if checkpoint.kind == "converted":
+        return loaded.score.weight.detach()[0].float()
+    yes, no = answer_ids(tokenizer)
+    head = loaded.lm_head.weight.detach()
+    return head[yes].float() - head[no].float()
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """transformers' log and progress bars off, and afterwards as they were."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()

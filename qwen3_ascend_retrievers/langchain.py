@@ -1,0 +1,247 @@
+"""The LangChain document compressor. Needs langchain-core, and nothing of LlamaIndex.
+
+Only types, settings and callbacks are translated here; what a rerank is, the core decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import InvalidInputError, MissingDependencyError
+
+try:
+    import langchain_core  # noqa: F401 - only to say how to get it
+except ImportError as error:
+    raise MissingDependencyError(
+        "qwen3_ascend_retrievers.langchain needs langchain-core: "
+        "pip install 'qwen3-ascend-retrievers[langchain]'"
+    ) from error
+
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.load.serializable import Serializable
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
+from langchain_core.runnables.config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+)
+from pydantic import Field, field_validator
+
+from .adapter import Adapter
+from .engines.base import engine_to_config
+from .fields import FIELDS_CONFIG
+from .results import notes, with_notes
+from .settings import API_KEY_VARIABLE
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import Callbacks
+
+    from .reranker import Ranking
+
+__all__ = ["Qwen3Rerank"]
+
+DocumentText = Callable[[Document], str] | list[str]
+
+
+class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
+    """Reranks retrieved documents with Qwen3-Reranker, in-process or behind `/v1/rerank`.
+
+    Results are copies with their id and metadata, and the score in `metadata[score_key]`.
+
+        Qwen3Rerank(base_url="http://npu-host:8000", top_n=5)
+        Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
+        Qwen3Rerank(engine=LocalEngine("tiny"))
+
+    `loads` needs to be told that it may make one: `loads(text, allowed_objects=[Qwen3Rerank],
+    valid_namespaces=["qwen3_ascend_retrievers"])`; langchain-core 0.3 takes only the second.
+    """
+
+    model_config = FIELDS_CONFIG
+
+    top_n: int | None = Field(
+        default=3, description="How many documents are returned, at least 1. None: all."
+    )
+    score_key: str = Field(
+        default="relevance_score", min_length=1, description="The metadata key of the score."
+    )
+    document_text: DocumentText | None = Field(
+        default=None,
+        description="What is scored: a function of the document, or metadata fields whose values "
+        "come before the content, one a line. None: the content.",
+    )
+
+    @field_validator("document_text", mode="before")
+    @classmethod
+    def _names_or_function(cls, value: Any) -> Any:
+        names = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        if value is not None and not names and not callable(value):
+            raise InvalidInputError(
+                "document_text must be a function, or a list of metadata field names, "
+                f"not {value!r}."
+            )
+        return list(value) if names else value
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """The most relevant documents for `query`, best first.
+
+        A child run of `callbacks` shows query, documents, scores, and an error if there is one.
+
+        Raises:
+            RerankError: as `Reranker.rank`; see `on_error`.
+        """
+        listed = _documents(documents)
+        manager = get_callback_manager_for_config(_config(callbacks))
+        run = manager.on_chain_start(_SERIALIZED, _inputs(listed, query), name=_NAME)
+        try:
+            ranking = self._reranker().rank(query, self._texts(listed))
+            kept = self._kept(listed, ranking)
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(_outputs(kept, ranking))
+        return kept
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """`compress_documents` without blocking the event loop."""
+        listed = _documents(documents)
+        manager = get_async_callback_manager_for_config(_config(callbacks))
+        run = await manager.on_chain_start(_SERIALIZED, _inputs(listed, query), name=_NAME)
+        try:
+            ranking = await self._reranker().arank(query, self._texts(listed))
+            kept = self._kept(listed, ranking)
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(_outputs(kept, ranking))
+        return kept
+
+    def as_runnable(self) -> Runnable[Any, list[Document]]:
+        """This compressor as a step of a chain.
+
+        Its input is `{"query": ..., "documents": [...]}` or `(query, documents)`.
+        """
+        return RunnableLambda(self._step, afunc=self._astep, name=_NAME)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """True: `dumps` writes it down, without the key."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Where the key is read from again."""
+        return {"api_key": API_KEY_VARIABLE}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """The engine, if there is one, as its tagged config."""
+        return {} if self.engine is None else {"engine": engine_to_config(self.engine)}
+
+    def to_json(self) -> Any:
+        """What `dumps` writes.
+
+        Raises:
+            InvalidInputError: a foreign engine, or a function as `document_text`.
+        """
+        if callable(self.document_text):
+            raise InvalidInputError(
+                "A function as document_text cannot be written down. Leave it out and set it "
+                "again after loading, or use metadata field names."
+            )
+        return super().to_json()
+
+    def _step(self, given: Any, config: RunnableConfig) -> list[Document]:
+        query, documents = _query_and_documents(given)
+        return self.compress_documents(documents, query, config.get("callbacks"))
+
+    async def _astep(self, given: Any, config: RunnableConfig) -> list[Document]:
+        query, documents = _query_and_documents(given)
+        return await self.acompress_documents(documents, query, config.get("callbacks"))
+
+    def _texts(self, documents: Iterable[Document]) -> list[str]:
+        return [self._text(document, at) for at, document in enumerate(documents)]
+
+    def _text(self, document: Any, at: int) -> str:
+        if isinstance(document, str):
+            return document
+        if not isinstance(document, Document):
+            raise InvalidInputError(
+                f"documents[{at}] must be a str or a Document, not {type(document).__name__}."
+            )
+        if self.document_text is None:
+            return document.page_content
+        if callable(self.document_text):
+            return self.document_text(document)
+        values = [document.metadata.get(name) for name in self.document_text]
+        lines = [str(value) for value in values if value is not None and str(value).strip()]
+        return "\n".join([*lines, document.page_content])
+
+    def _kept(self, documents: Sequence[Document], ranking: Ranking) -> list[Document]:
+        kept = []
+        for one in ranking.results:
+            original = documents[one.index]
+            added = notes(ranking, one, everything=self.diagnostics)
+            if one.score is not None:
+                added[self.score_key] = one.score
+            copied = with_notes(original.metadata, added)
+            kept.append(original.model_copy(update={"metadata": copied}))
+        return kept
+
+
+_NAME: Final = "Qwen3Rerank"
+# Handlers of langchain-core 0.3 read a name from here; the live settings are no tracer's business.
+_SERIALIZED: Final[dict[str, Any]] = {
+    "lc": 1,
+    "type": "not_implemented",
+    "id": [*Qwen3Rerank.__module__.split("."), _NAME],
+    "name": _NAME,
+}
+
+
+def _config(callbacks: Callbacks) -> RunnableConfig:
+    """With no callbacks given, those of the chain that this call runs in."""
+    return ensure_config(None if callbacks is None else {"callbacks": callbacks})
+
+
+def _inputs(documents: list[Document], query: str) -> dict[str, Any]:
+    return {"query": query, "documents": documents}
+
+
+def _outputs(kept: list[Document], ranking: Ranking) -> dict[str, Any]:
+    return {
+        "documents": kept,
+        "scores": [one.score for one in ranking.results],
+        "status": ranking.status,
+        "model": ranking.model,
+        "error": None if ranking.error is None else str(ranking.error),
+    }
+
+
+def _documents(documents: Any) -> list[Document]:
+    if isinstance(documents, str | bytes | dict) or not isinstance(documents, Iterable):
+        raise InvalidInputError(
+            f"documents must be a list of Document, not {type(documents).__name__}."
+        )
+    listed = list(documents)
+    for at, one in enumerate(listed):
+        if not isinstance(one, Document):
+            raise InvalidInputError(
+                f"documents[{at}] must be a Document, not {type(one).__name__}. "
+                "For plain texts there is rerank()."
+            )
+    return listed
+
+
+def _query_and_documents(given: Any) -> tuple[str, Sequence[Document]]:
+    if isinstance(given, dict) and {"query", "documents"} <= given.keys():
+        return given["query"], given["documents"]
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return given[0], given[1]
+    raise InvalidInputError(
+        "The input must be {'query': ..., 'documents': [...]} or (query, documents), "
+        f"not {type(given).__name__}."
+    )

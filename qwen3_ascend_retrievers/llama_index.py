@@ -1,0 +1,209 @@
+"""The LlamaIndex node postprocessor. Needs llama-index-core, and nothing of LangChain.
+
+Only types, settings and events are translated here; what a rerank is, the core decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from .errors import InvalidInputError, MissingDependencyError
+
+try:
+    import llama_index.core  # noqa: F401 - only to say how to get it
+except ImportError as error:
+    raise MissingDependencyError(
+        "qwen3_ascend_retrievers.llama_index needs llama-index-core: "
+        "pip install 'qwen3-ascend-retrievers[llama-index]'"
+    ) from error
+
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined] # no __all__
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.prompts.mixin import PromptDictType, PromptMixin, PromptMixinType
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from pydantic import Field, PlainSerializer
+
+from .adapter import Adapter
+from .core.prompt import DEFAULT_INSTRUCTION, instruction_for
+from .engines.base import engine_to_config
+from .fields import FIELDS_CONFIG
+from .results import notes, with_notes
+
+if TYPE_CHECKING:
+    from .core.ranking import RankedDocument
+    from .reranker import Ranking
+
+__all__ = ["Qwen3Rerank"]
+
+RETRIEVAL_SCORE_KEY = "retrieval_score"
+
+dispatcher = get_dispatcher(__name__)
+
+
+class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
+    """Reranks retrieved nodes with Qwen3-Reranker, in-process or behind `/v1/rerank`.
+
+    Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` what
+    the retriever said. Keys that are added stay out of the texts for embedding and for the LLM.
+
+        Qwen3Rerank(base_url="http://npu-host:8000", top_n=5)
+        Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
+        Qwen3Rerank(engine=LocalEngine("tiny"))
+
+    The prompt "instruction" is the task; a query engine does not pass prompts on to its
+    postprocessors, so call `update_prompts` on this object itself.
+    """
+
+    model_config = FIELDS_CONFIG
+
+    top_n: int | None = Field(
+        default=2, description="How many nodes are returned, at least 1. None: all."
+    )
+    metadata_mode: Annotated[MetadataMode, PlainSerializer(lambda mode: mode.value)] = Field(
+        default=MetadataMode.EMBED, description="Which metadata is scored with a node's text."
+    )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in written forms."""
+        return "Qwen3Rerank"
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """JSON-safe settings, without the key; `from_dict` takes them.
+
+        Raises:
+            InvalidInputError: a foreign engine.
+        """
+        if self.engine is not None:
+            engine_to_config(self.engine)
+        written: dict[str, Any] = super().to_dict(**kwargs)
+        return written
+
+    def _get_prompts(self) -> PromptDictType:
+        task = instruction_for(self.instruction or DEFAULT_INSTRUCTION)
+        return {"instruction": PromptTemplate(task)}
+
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        if "instruction" in prompts:
+            # A template leaves braces that are no variable of its own as they are.
+            self.instruction = prompts["instruction"].format()
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        return {}
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        """The most relevant nodes, best first.
+
+        Raises:
+            InvalidInputError: no query; a ValueError too.
+            RerankError: as `Reranker.rank`; see `on_error`.
+        """
+        query = _query(query_bundle)
+        listed = _nodes(nodes)
+        with self._traced(listed, query) as kept:
+            ranking = self._reranker().rank(query.query_str, self._texts(listed))
+            kept += self._kept(listed, ranking)
+        return kept
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        """`_postprocess_nodes` without blocking the event loop."""
+        query = _query(query_bundle)
+        listed = _nodes(nodes)
+        with self._traced(listed, query) as kept:
+            ranking = await self._reranker().arank(query.query_str, self._texts(listed))
+            kept += self._kept(listed, ranking)
+        return kept
+
+    @contextmanager
+    def _traced(
+        self, nodes: list[NodeWithScore], query: QueryBundle
+    ) -> Iterator[list[NodeWithScore]]:
+        """A list for the results, between a start and an end event, also when scoring fails."""
+        kept: list[NodeWithScore] = []
+        name = self._model_name()
+        top_n = len(nodes) if self.top_n is None else self.top_n
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query.query_str,
+            EventPayload.TOP_K: top_n,
+        }
+        start = ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=name)
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            dispatcher.event(start)
+            try:
+                yield kept
+            finally:
+                dispatcher.event(ReRankEndEvent(nodes=kept))
+            event.on_end(payload={EventPayload.NODES: kept})
+
+    def _texts(self, nodes: Iterable[NodeWithScore]) -> list[str]:
+        return [self._text(node, at) for at, node in enumerate(nodes)]
+
+    def _text(self, document: Any, at: int) -> str:
+        if isinstance(document, str):
+            return document
+        node = document.node if isinstance(document, NodeWithScore) else document
+        if not isinstance(node, BaseNode):
+            raise InvalidInputError(
+                f"documents[{at}] must be a str or a node, not {type(document).__name__}."
+            )
+        return node.get_content(metadata_mode=self.metadata_mode)
+
+    def _kept(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+        return [self._copy(nodes[one.index], ranking, one) for one in ranking.results]
+
+    def _copy(
+        self, original: NodeWithScore, ranking: Ranking, one: RankedDocument
+    ) -> NodeWithScore:
+        added = notes(ranking, one, everything=self.diagnostics)
+        score = original.score
+        if one.score is not None:
+            score = one.score
+            if original.score is not None:
+                added[RETRIEVAL_SCORE_KEY] = original.score
+        return original.model_copy(
+            update={"node": _copied_node(original.node, added), "score": score}
+        )
+
+
+def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:
+    """`node` with more metadata, which neither embedding nor LLM sees."""
+    fresh = {
+        "metadata": with_notes(node.metadata, added),
+        "relationships": dict(node.relationships),
+    }
+    for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
+        fresh[name] = list(dict.fromkeys([*getattr(node, name), *added]))
+    return node.model_copy(update=fresh)
+
+
+def _query(query_bundle: QueryBundle | None) -> QueryBundle:
+    if query_bundle is None:
+        # The words of LlamaIndex's own rerankers, which callers may look for.
+        raise InvalidInputError("Missing query bundle in extra info.")
+    return query_bundle
+
+
+def _nodes(nodes: Any) -> list[NodeWithScore]:
+    if isinstance(nodes, str | bytes | dict) or not isinstance(nodes, Iterable):
+        raise InvalidInputError(
+            f"nodes must be a list of NodeWithScore, not {type(nodes).__name__}."
+        )
+    listed = list(nodes)
+    for at, one in enumerate(listed):
+        if not isinstance(one, NodeWithScore):
+            raise InvalidInputError(
+                f"nodes[{at}] must be a NodeWithScore, not {type(one).__name__}. "
+                "For plain texts there is rerank()."
+            )
+    return listed

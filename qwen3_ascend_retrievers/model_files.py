@@ -1,0 +1,130 @@
+"""Where a model's files are: the bundled folder, a local folder, or the hub's cache.
+
+Finding and fetching only; whether a checkpoint can be used is checkpoints.py's judgement, and
+its tokenizer is tokenizer_files.py's.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import InvalidInputError, MissingDependencyError, ModelError
+from .settings import DEFAULT_MODEL, flag
+
+TINY: Final = "tiny"
+TINY_FOLDER: Final = Path(__file__).parent / "tiny_model"
+ALLOW_TINY_VARIABLE: Final = "QWEN3_RERANK_ALLOW_TINY"
+
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_NEEDED: Final = ("*.json", "*.safetensors", "*.txt")
+_warned = threading.Event()
+
+
+class TinyModelWarning(UserWarning):
+    """The bundled model is in use outside demo and self-test."""
+
+
+def warn_if_tiny(model: str) -> None:
+    """Warn once in the life of the process if `model` is the bundled one.
+
+    Demos and tests, which mean it, set the environment variable QWEN3_RERANK_ALLOW_TINY=1.
+    """
+    if model != TINY or _warned.is_set() or flag(ALLOW_TINY_VARIABLE):
+        return
+    _warned.set()
+    warnings.warn(
+        f'model="{TINY}" is for demonstration and self-test, not for production ranking. '
+        f'Switch with model="{DEFAULT_MODEL}", or set {ALLOW_TINY_VARIABLE}=1 '
+        "to silence this.",
+        TinyModelWarning,
+        stacklevel=2,
+    )
+
+
+def local_folder(model: str, revision: str | None = None) -> Path | None:
+    """The folder that `model` names on this machine; None if it is a hub id.
+
+    "tiny" is the bundled model; write "./tiny" for a folder of that name.
+
+    Raises:
+        ModelError: there is no such folder, and the name cannot be a hub id.
+        InvalidInputError: a revision was given for a folder, which has none.
+    """
+    folder = TINY_FOLDER if model == TINY else Path(model).expanduser()
+    if not folder.is_dir():
+        if model != TINY and _HUB_ID.fullmatch(model) and not model.startswith("."):
+            return None
+        raise ModelError(
+            f"There is no model folder {str(folder)!r}. Give a folder with config.json, a hub id "
+            f'such as "{DEFAULT_MODEL}", or "{TINY}" for the bundled model.'
+        )
+    if revision is not None:
+        raise InvalidInputError(
+            f"revision={revision!r} belongs to hub ids; {model!r} is a folder on this machine. "
+            "Leave revision out."
+        )
+    return folder
+
+
+def find_file(model: str, name: str, revision: str | None = None) -> Path:
+    """One file of a model, fetched from the hub if it is neither here nor in the hub's cache.
+
+    Args:
+        model: "tiny", a folder, or a hub id.
+        name: such as "config.json".
+        revision: branch, tag or commit of a hub id; None is its main branch.
+
+    Raises:
+        ModelError: the model or the file cannot be found or fetched.
+        MissingDependencyError: it is a hub id and huggingface_hub is not installed.
+        InvalidInputError: a revision was given for a folder.
+    """
+    folder = local_folder(model, revision)
+    if folder is None:
+        return Path(_from_hub(model, "hf_hub_download", filename=name, revision=revision))
+    path = folder / name
+    if not path.is_file():
+        raise ModelError(
+            f"{model}: {name} is missing in {folder}. The download may be incomplete: fetch the "
+            "model again, and check that this is the folder of a Hugging Face checkpoint."
+        )
+    return path
+
+
+def fetch_model(model: str, revision: str | None = None) -> Path:
+    """The folder with all of a model's files, fetched from the hub where needed.
+
+    Raises: as `find_file`.
+    """
+    folder = local_folder(model, revision)
+    if folder is not None:
+        return folder
+    return Path(
+        _from_hub(model, "snapshot_download", allow_patterns=list(_NEEDED), revision=revision)
+    )
+
+
+def _from_hub(model: str, function: str, **arguments: Any) -> str:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Fetching {model} from the hub needs huggingface_hub: "
+            "pip install 'qwen3-ascend-retrievers[tokenizers]'. Or give a local folder."
+        ) from error
+    fetch: Callable[..., str] = getattr(huggingface_hub, function)
+    try:
+        return fetch(model, **arguments)
+    # The hub's errors come from its own tree, from httpx or requests, and from the disk.
+    except Exception as error:
+        what = arguments.get("filename", "its files")
+        raise ModelError(
+            f"{model}: {what} could not be fetched ({type(error).__name__}). Check the name and "
+            "revision, the way to the hub (HF_ENDPOINT sets a mirror) and HF_HUB_OFFLINE, or "
+            "download the model by other means and give its folder."
+        ) from error

@@ -1,0 +1,62 @@
+"""What the adapters write into metadata next to a score, and how metadata is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .core.ranking import RankedDocument
+    from .reranker import Ranking
+
+STATUS_KEY: Final = "rerank_status"
+NOTE_KEYS: Final = (
+    STATUS_KEY,
+    "rerank_index",
+    "rerank_model",
+    "rerank_error",
+    "rerank_logit",
+    "rerank_tokens",
+    "rerank_span",
+    "rerank_cut",
+    "rerank_window",
+    "rerank_windows",
+)
+
+
+def notes(ranking: Ranking, one: RankedDocument, *, everything: bool) -> dict[str, Any]:
+    """Metadata about one ranked document, JSON-safe, its keys from NOTE_KEYS.
+
+    Only the status where the input order was kept; all of it if `everything`.
+    """
+    if not everything:
+        return {STATUS_KEY: ranking.status} if ranking.status == "kept_order" else {}
+    found = (
+        ranking.status,
+        one.index,
+        ranking.model,
+        type(ranking.error).__name__ if ranking.error else None,
+        one.logit,
+        one.tokens,
+        list(one.span) if one.span else None,
+        one.cut,
+        one.window,
+        one.windows,
+    )
+    paired = zip(NOTE_KEYS, found, strict=True)
+    return {key: value for key, value in paired if value is not None}
+
+
+def with_notes(metadata: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of `metadata` with `added`, and without an earlier reranker's notes."""
+    kept = {key: _copied(value) for key, value in metadata.items() if key not in NOTE_KEYS}
+    return {**kept, **added}
+
+
+def _copied(value: Any) -> Any:
+    """A deep copy; the value itself if it is of a kind that cannot be copied, such as a lock."""
+    try:
+        return deepcopy(value)
+    except Exception:
+        return value

@@ -1,0 +1,119 @@
+"""Compressors with one fault each, and a sound one. Run by test_langchain_conformance.py only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import run_in_executor
+
+from qwen3_ascend_retrievers.langchain import Qwen3Rerank
+from qwen3_ascend_retrievers.testing import CompressorConformance
+
+
+class _Changed(Qwen3Rerank):
+    """Its results go through `change`, sync and async."""
+
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        raise NotImplementedError
+
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        return self.change(documents, super().compress_documents(documents, query, callbacks))
+
+    async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        found = await super().acompress_documents(documents, query, callbacks)
+        return self.change(documents, found)
+
+
+class NoOp(_Changed):
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        return list(given)[: self.top_n]
+
+
+class Reversed(_Changed):
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        return found[::-1]
+
+
+class DroppedId(_Changed):
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        return [Document(one.page_content, metadata=one.metadata) for one in found]
+
+
+class MutatedInput(_Changed):
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        for one in given:
+            one.metadata["relevance_score"] = 1.0
+        return found
+
+
+class WrongKey(_Changed):
+    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+        for one in found:
+            if "relevance_score" in one.metadata:
+                one.metadata["score"] = one.metadata.pop("relevance_score")
+        return found
+
+
+class AsyncByThread(Qwen3Rerank):
+    async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        return await run_in_executor(None, self.compress_documents, documents, query, callbacks)
+
+
+class AsyncInOtherLoop(Qwen3Rerank):
+    async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        call = super().acompress_documents(documents, query, callbacks)
+        return await asyncio.to_thread(asyncio.run, call)
+
+
+class LostCallbacks(Qwen3Rerank):
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        return super().compress_documents(documents, query)
+
+    async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+        return await super().acompress_documents(documents, query)
+
+
+class _Suite(CompressorConformance):
+    kind: type[Qwen3Rerank] = Qwen3Rerank
+
+    def make(self, engine: Any, **fields: Any) -> Qwen3Rerank:
+        return self.kind(engine=engine, **fields)
+
+
+class TestSound(_Suite):
+    pass
+
+
+class TestNoOp(_Suite):
+    kind = NoOp
+
+
+class TestReversed(_Suite):
+    kind = Reversed
+
+
+class TestDroppedId(_Suite):
+    kind = DroppedId
+
+
+class TestMutatedInput(_Suite):
+    kind = MutatedInput
+
+
+class TestWrongKey(_Suite):
+    kind = WrongKey
+
+
+class TestAsyncByThread(_Suite):
+    kind = AsyncByThread
+
+
+class TestAsyncInOtherLoop(_Suite):
+    kind = AsyncInOtherLoop
+
+
+class TestLostCallbacks(_Suite):
+    kind = LostCallbacks

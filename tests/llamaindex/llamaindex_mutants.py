@@ -1,0 +1,150 @@
+"""Postprocessors with one fault each, and a sound one. Run by test_llamaindex_conformance.py only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llama_index.core.callbacks import CallbackManager, CBEventType
+from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+
+from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
+from qwen3_ascend_retrievers.testing import PostprocessorConformance
+
+
+class _Changed(Qwen3Rerank):
+    """Its results go through `change`, sync and async."""
+
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        raise NotImplementedError
+
+    def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+        return self.change(nodes, super()._postprocess_nodes(nodes, query_bundle))
+
+    async def _apostprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+        return self.change(nodes, await super()._apostprocess_nodes(nodes, query_bundle))
+
+
+class NoOp(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        return list(given)[: self.top_n]
+
+
+class Reversed(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        return found[::-1]
+
+
+class DroppedId(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        return [
+            NodeWithScore(
+                node=TextNode(
+                    text=one.node.get_content(MetadataMode.NONE),
+                    metadata=one.node.metadata,
+                    relationships=one.node.relationships,
+                ),
+                score=one.score,
+            )
+            for one in found
+        ]
+
+
+class MutatedInput(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        for one in given:
+            one.score = 1.0
+        return found
+
+
+class WrongKey(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        for one in found:
+            if "retrieval_score" in one.node.metadata:
+                one.node.metadata["relevance_score"] = one.score
+                one.score = one.node.metadata.pop("retrieval_score")
+        return found
+
+
+class ScoreInTheText(_Changed):
+    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+        for one in found:
+            one.node.excluded_llm_metadata_keys = ["source"]
+        return found
+
+
+class AsyncByThread(Qwen3Rerank):
+    async def _apostprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+        return await asyncio.to_thread(self._postprocess_nodes, nodes, query_bundle)
+
+
+class AsyncInOtherLoop(Qwen3Rerank):
+    async def _apostprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+        call = super()._apostprocess_nodes(nodes, query_bundle)
+        return await asyncio.to_thread(asyncio.run, call)
+
+
+class LostCallbacks(Qwen3Rerank):
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.callback_manager = CallbackManager()
+
+
+class LostEvents(Qwen3Rerank):
+    @contextmanager
+    def _traced(self, nodes: Any, query: Any) -> Iterator[list[NodeWithScore]]:
+        with self.callback_manager.event(CBEventType.RERANKING):
+            yield []
+
+
+class _Suite(PostprocessorConformance):
+    kind: type[Qwen3Rerank] = Qwen3Rerank
+
+    def make(self, engine: Any, **fields: Any) -> Qwen3Rerank:
+        return self.kind(engine=engine, **fields)
+
+
+class TestSound(_Suite):
+    pass
+
+
+class TestNoOp(_Suite):
+    kind = NoOp
+
+
+class TestReversed(_Suite):
+    kind = Reversed
+
+
+class TestDroppedId(_Suite):
+    kind = DroppedId
+
+
+class TestMutatedInput(_Suite):
+    kind = MutatedInput
+
+
+class TestWrongKey(_Suite):
+    kind = WrongKey
+
+
+class TestScoreInTheText(_Suite):
+    kind = ScoreInTheText
+
+
+class TestAsyncByThread(_Suite):
+    kind = AsyncByThread
+
+
+class TestAsyncInOtherLoop(_Suite):
+    kind = AsyncInOtherLoop
+
+
+class TestLostCallbacks(_Suite):
+    kind = LostCallbacks
+
+
+class TestLostEvents(_Suite):
+    kind = LostEvents

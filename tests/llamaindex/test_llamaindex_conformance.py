@@ -1,0 +1,58 @@
+"""The postprocessor passes the published suite, and the suite fails on postprocessors with a fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
+from qwen3_ascend_retrievers.testing import PostprocessorConformance
+
+HERE = Path(__file__).parent
+
+FAULTS = {
+    "NoOp": {"test_best_first", "test_scores"},
+    "Reversed": {"test_best_first"},
+    "DroppedId": {"test_ids_metadata_and_relationships_are_kept"},
+    "MutatedInput": {"test_input_is_not_changed"},
+    "WrongKey": {"test_scores"},
+    "AsyncByThread": {"test_async_does_not_use_a_thread"},
+    "AsyncInOtherLoop": {"test_async_does_not_use_a_thread"},
+    "ScoreInTheText": {"test_texts_stay_the_same"},
+    "LostEvents": {"test_events", "test_errors_are_raised_and_events_paired"},
+    "LostCallbacks": {"test_events", "test_errors_are_raised_and_events_paired"},
+}
+
+
+class TestQwen3Rerank(PostprocessorConformance):
+    def make(self, engine: Any, **fields: Any) -> Qwen3Rerank:
+        return Qwen3Rerank(engine=engine, **fields)
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Test class -> the tests that failed, from one run of pytest over the mutants."""
+    report = tmp_path_factory.mktemp("mutants") / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", str(HERE / "llamaindex_mutants.py")]
+    subprocess.run([*command, f"--junitxml={report}"], capture_output=True, timeout=300)
+    found: dict[str, set[str]] = defaultdict(set)
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.attrib["classname"].rpartition(".Test")[2]
+        found[name] |= {case.attrib["name"]} if case.find("failure") is not None else set()
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_suite_fails_on(fault: str, failed: dict[str, set[str]]) -> None:
+    assert failed[fault] >= FAULTS[fault]
+
+
+def test_the_suite_passes_on_a_sound_one(failed: dict[str, set[str]]) -> None:
+    assert failed["Sound"] == set()
+    assert set(failed) == {*FAULTS, "Sound"}
