@@ -1,6 +1,6 @@
 """LangChain with a model in this process: the documents that answer best, as a step of a chain.
 
-    python examples/langchain_local.py [MODEL]      MODEL: a hub name or a folder; default tiny
+Usage: python examples/langchain_local.py [MODEL], a hub name or a folder; without one, tiny.
 """
 
 import sys

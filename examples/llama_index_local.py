@@ -1,6 +1,6 @@
 """LlamaIndex with a model in this process: the nodes that answer best, best first.
 
-    python examples/llama_index_local.py [MODEL]      MODEL: a hub name or a folder; default tiny
+Usage: python examples/llama_index_local.py [MODEL], a hub name or a folder; without one, tiny.
 """
 
 import sys

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .core.ranking import RankedDocument, Score
     from .engines.local import LocalEngine
     from .engines.remote import RemoteEngine
-    from .reranker import Ranking, Reranker
+    from .rankings import Ranking
+    from .reranker import Reranker
 
 __version__ = "0.1.0"
 
@@ -23,7 +24,7 @@ _HOMES = {
     "INSTRUCTIONS": ".core.prompt",
     "LocalEngine": ".engines.local",
     "RankedDocument": ".core.ranking",
-    "Ranking": ".reranker",
+    "Ranking": ".rankings",
     "RemoteEngine": ".engines.remote",
     "Reranker": ".reranker",
     "Score": ".core.ranking",

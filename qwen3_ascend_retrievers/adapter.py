@@ -16,8 +16,10 @@ from pydantic import PrivateAttr
 
 from .choose import choose_engine
 from .engines.base import Configured, Engine
+from .errors import InvalidInputError
 from .fields import RerankFields
-from .reranker import Ranking, Reranker
+from .rankings import Ranking
+from .reranker import Reranker
 from .results import notes
 from .settings import DEFAULT_MODEL
 
@@ -60,14 +62,14 @@ class Adapter(RerankFields):
         Raises:
             RerankError: as `Reranker.rank`.
         """
-        texts = [self._text(one, at) for at, one in enumerate(documents)]
+        texts = self._texts(listed("documents", documents, "str or documents"))
         return self._rows(self._reranker(top_n).rank(query, texts))
 
     async def arerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
     ) -> list[dict[str, Any]]:
         """`rerank` without blocking the event loop."""
-        texts = [self._text(one, at) for at, one in enumerate(documents)]
+        texts = self._texts(listed("documents", documents, "str or documents"))
         return self._rows(await self._reranker(top_n).arank(query, texts))
 
     def close(self) -> None:
@@ -94,8 +96,11 @@ class Adapter(RerankFields):
         return {name: getattr(self, name) for name in kept}
 
     def _text(self, document: Any, at: int) -> str:
-        """What is scored for an input of `rerank`."""
+        """What is scored for `documents[at]`."""
         raise NotImplementedError
+
+    def _texts(self, documents: Iterable[Any]) -> list[str]:
+        return [self._text(document, at) for at, document in enumerate(documents)]
 
     def _rows(self, ranking: Ranking) -> list[dict[str, Any]]:
         return [
@@ -140,10 +145,32 @@ class Adapter(RerankFields):
         """A name for traces, which must not wait for a model or a server to say its own."""
         if isinstance(self.engine, Configured):
             config = self.engine.config()
-            return str(config.get("model") or config.get("base_url") or self.engine.tag)
+            return str(config.get("model") or _first(config.get("base_url")) or self.engine.tag)
         if self.engine is not None:
             return type(self.engine).__name__
-        return self.model or self.base_url or DEFAULT_MODEL
+        return self.model or _first(self.base_url) or DEFAULT_MODEL
+
+
+def _first(urls: str | list[str] | None) -> str | None:
+    return urls[0] if isinstance(urls, list) else urls
+
+
+def listed(name: str, values: Any, of_what: str, kind: type | None = None) -> list[Any]:
+    """`values` as a list, all of `kind` if it is given.
+
+    Raises:
+        InvalidInputError: one str or dict, no iterable, or an entry of another kind.
+    """
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list of {of_what}, not {type(values).__name__}.")
+    made = list(values)
+    for at, one in enumerate(made):
+        if kind is not None and not isinstance(one, kind):
+            raise InvalidInputError(
+                f"{name}[{at}] must be a {kind.__name__}, not {type(one).__name__}. "
+                "For plain texts there is rerank()."
+            )
+    return made
 
 
 def _rebuilt(kind: type[Adapter], arguments: dict[str, Any]) -> Adapter:

@@ -54,8 +54,8 @@ _saying = threading.Lock()
 
 def choose_engine(
     model: str | None = None,
-    base_url: str | None = None,
-    api_key: SecretStr | None = None,
+    base_url: str | list[str] | None = None,
+    api_key: SecretStr | str | None = None,
     max_length: int | None = None,
 ) -> Engine:
     """The engine for a model or a server; the choice and its reason are logged once at INFO.
@@ -63,7 +63,8 @@ def choose_engine(
     Args:
         model: a folder or hub name, or "tiny"; with `base_url` the name the server knows. None
             is what the server serves, or Qwen/Qwen3-Reranker-0.6B without a server.
-        base_url: a server with `/v1/rerank`; None runs the model in this process.
+        base_url: a server with `/v1/rerank`, or several with the same model; None runs the model
+            in this process.
         api_key: the server's key; None reads QWEN3_RERANK_API_KEY when it is needed.
         max_length: tokens of a whole prompt that an in-process engine must take, at least 1.
 

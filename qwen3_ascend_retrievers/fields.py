@@ -34,6 +34,13 @@ FIELDS_CONFIG: Final = ConfigDict(
 )
 
 
+if TYPE_CHECKING:
+    # A str is taken too, and kept as a SecretStr.
+    _Secret = SecretStr | str
+else:
+    _Secret = SecretStr
+
+
 def _engine_of(value: Any) -> Any:
     """An engine as given, or rebuilt from its tagged config."""
     if isinstance(value, dict):
@@ -64,15 +71,17 @@ class RerankFields(BaseModel):
         description="Folder or hub name, or 'tiny'; with base_url the name that the server knows. "
         f"None: what the server serves, or {DEFAULT_MODEL} without base_url.",
     )
-    base_url: str | None = Field(
-        default=None, description="A server with /v1/rerank. None: the model runs in this process."
+    base_url: str | list[str] | None = Field(
+        default=None,
+        description="A server with /v1/rerank, or several with the same model. None: the model "
+        "runs in this process.",
     )
-    api_key: SecretStr | None = Field(
+    api_key: _Secret | None = Field(
         default=None,
         exclude=True,
         repr=False,
         description="The server's key. None: QWEN3_RERANK_API_KEY is read when it is needed. "
-        "Copies and written forms leave it out.",
+        "Pickles, deep copies and written forms leave it out.",
     )
     engine: Annotated[
         Engine | None,
@@ -142,12 +151,11 @@ class RerankFields(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _has_no_secret(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.strip():
+    def _has_no_secret(cls, value: str | list[str] | None) -> str | list[str] | None:
+        urls = [value] if isinstance(value, str) else value or []
+        if value is not None and not all(url.strip() for url in urls or [""]):
             raise InvalidInputError("base_url is empty. Leave it out to run the model here.")
-        if "@" in urlsplit(value).netloc:
+        if any("@" in urlsplit(url).netloc for url in urls):
             raise InvalidInputError(
                 "base_url holds credentials, which logs would show. Pass api_key instead."
             )

@@ -5,7 +5,7 @@ Only types, settings and callbacks are translated here; what a rerank is, the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InvalidInputError, MissingDependencyError
@@ -27,7 +27,7 @@ from langchain_core.runnables.config import (
 )
 from pydantic import Field, field_validator
 
-from .adapter import Adapter
+from .adapter import Adapter, listed
 from .engines.base import engine_to_config
 from .fields import FIELDS_CONFIG
 from .results import notes, with_notes
@@ -36,7 +36,7 @@ from .settings import API_KEY_VARIABLE
 if TYPE_CHECKING:
     from langchain_core.callbacks import Callbacks
 
-    from .reranker import Ranking
+    from .rankings import Ranking
 
 __all__ = ["Qwen3Rerank"]
 
@@ -91,12 +91,12 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Raises:
             RerankError: as `Reranker.rank`; see `on_error`.
         """
-        listed = _documents(documents)
+        given = listed("documents", documents, "Document", Document)
         manager = get_callback_manager_for_config(_config(callbacks))
-        run = manager.on_chain_start(_SERIALIZED, _inputs(listed, query), name=_NAME)
+        run = manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = self._reranker().rank(query, self._texts(listed))
-            kept = self._kept(listed, ranking)
+            ranking = self._reranker().rank(query, self._texts(given))
+            kept = self._kept(given, ranking)
         except BaseException as error:
             run.on_chain_error(error)
             raise
@@ -107,12 +107,12 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
-        listed = _documents(documents)
+        given = listed("documents", documents, "Document", Document)
         manager = get_async_callback_manager_for_config(_config(callbacks))
-        run = await manager.on_chain_start(_SERIALIZED, _inputs(listed, query), name=_NAME)
+        run = await manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = await self._reranker().arank(query, self._texts(listed))
-            kept = self._kept(listed, ranking)
+            ranking = await self._reranker().arank(query, self._texts(given))
+            kept = self._kept(given, ranking)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
@@ -161,9 +161,6 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
     async def _astep(self, given: Any, config: RunnableConfig) -> list[Document]:
         query, documents = _query_and_documents(given)
         return await self.acompress_documents(documents, query, config.get("callbacks"))
-
-    def _texts(self, documents: Iterable[Document]) -> list[str]:
-        return [self._text(document, at) for at, document in enumerate(documents)]
 
     def _text(self, document: Any, at: int) -> str:
         if isinstance(document, str):
@@ -219,21 +216,6 @@ def _outputs(kept: list[Document], ranking: Ranking) -> dict[str, Any]:
         "model": ranking.model,
         "error": None if ranking.error is None else str(ranking.error),
     }
-
-
-def _documents(documents: Any) -> list[Document]:
-    if isinstance(documents, str | bytes | dict) or not isinstance(documents, Iterable):
-        raise InvalidInputError(
-            f"documents must be a list of Document, not {type(documents).__name__}."
-        )
-    listed = list(documents)
-    for at, one in enumerate(listed):
-        if not isinstance(one, Document):
-            raise InvalidInputError(
-                f"documents[{at}] must be a Document, not {type(one).__name__}. "
-                "For plain texts there is rerank()."
-            )
-    return listed
 
 
 def _query_and_documents(given: Any) -> tuple[str, Sequence[Document]]:

@@ -5,7 +5,7 @@ Only types, settings and events are translated here; what a rerank is, the core 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,7 @@ from llama_index.core.prompts.mixin import PromptDictType, PromptMixin, PromptMi
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PlainSerializer
 
-from .adapter import Adapter
+from .adapter import Adapter, listed
 from .core.prompt import DEFAULT_INSTRUCTION, instruction_for
 from .engines.base import engine_to_config
 from .fields import FIELDS_CONFIG
@@ -36,7 +36,7 @@ from .results import notes, with_notes
 
 if TYPE_CHECKING:
     from .core.ranking import RankedDocument
-    from .reranker import Ranking
+    from .rankings import Ranking
 
 __all__ = ["Qwen3Rerank"]
 
@@ -106,10 +106,10 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             RerankError: as `Reranker.rank`; see `on_error`.
         """
         query = _query(query_bundle)
-        listed = _nodes(nodes)
-        with self._traced(listed, query) as kept:
-            ranking = self._reranker().rank(query.query_str, self._texts(listed))
-            kept += self._kept(listed, ranking)
+        given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        with self._traced(given, query) as kept:
+            ranking = self._reranker().rank(query.query_str, self._texts(given))
+            kept += self._kept(given, ranking)
         return kept
 
     async def _apostprocess_nodes(
@@ -117,10 +117,10 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
     ) -> list[NodeWithScore]:
         """`_postprocess_nodes` without blocking the event loop."""
         query = _query(query_bundle)
-        listed = _nodes(nodes)
-        with self._traced(listed, query) as kept:
-            ranking = await self._reranker().arank(query.query_str, self._texts(listed))
-            kept += self._kept(listed, ranking)
+        given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        with self._traced(given, query) as kept:
+            ranking = await self._reranker().arank(query.query_str, self._texts(given))
+            kept += self._kept(given, ranking)
         return kept
 
     @contextmanager
@@ -145,9 +145,6 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             finally:
                 dispatcher.event(ReRankEndEvent(nodes=kept))
             event.on_end(payload={EventPayload.NODES: kept})
-
-    def _texts(self, nodes: Iterable[NodeWithScore]) -> list[str]:
-        return [self._text(node, at) for at, node in enumerate(nodes)]
 
     def _text(self, document: Any, at: int) -> str:
         if isinstance(document, str):
@@ -192,18 +189,3 @@ def _query(query_bundle: QueryBundle | None) -> QueryBundle:
         # The words of LlamaIndex's own rerankers, which callers may look for.
         raise InvalidInputError("Missing query bundle in extra info.")
     return query_bundle
-
-
-def _nodes(nodes: Any) -> list[NodeWithScore]:
-    if isinstance(nodes, str | bytes | dict) or not isinstance(nodes, Iterable):
-        raise InvalidInputError(
-            f"nodes must be a list of NodeWithScore, not {type(nodes).__name__}."
-        )
-    listed = list(nodes)
-    for at, one in enumerate(listed):
-        if not isinstance(one, NodeWithScore):
-            raise InvalidInputError(
-                f"nodes[{at}] must be a NodeWithScore, not {type(one).__name__}. "
-                "For plain texts there is rerank()."
-            )
-    return listed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .core.ranking import RankedDocument
-    from .reranker import Ranking
+    from .rankings import Ranking
 
 STATUS_KEY: Final = "rerank_status"
 NOTE_KEYS: Final = (

@@ -1,6 +1,6 @@
 """A two-layer random Qwen3 with the real vocabulary, whose scores spread like a trained one's.
 
-    python -m tests.random_model FOLDER
+    python tests/random_model.py FOLDER
 
 A plain random model gives every pair nearly the same score, so that a wrong document's score
 would pass for the right one. Here attention is made sharp, and the head is laid along the
@@ -16,9 +16,8 @@ from typing import Any
 
 import tokenizers
 import torch
+from engines.parity import card_prompts
 from transformers import Qwen3Config, Qwen3ForCausalLM
-
-from tests.engines.parity import card_prompts
 
 VOCABULARY = 151_669
 # Standard deviation of the logits over mixed pairs: scores then cover most of [0, 1].
@@ -97,9 +96,9 @@ def _telling_direction(states: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Write the model into the folder that is named on the command line."""
-    from tests.qwen_tokenizer import tokenizer
+    from qwen_tokenizer import qwen_tokenizer
 
-    print(make_random_model(Path(sys.argv[1]), tokenizer()))
+    print(make_random_model(Path(sys.argv[1]), qwen_tokenizer()))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from prompt import prompt
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
-
-from prompt import prompt
 
 Pair = tuple[str, str]
 SANITY = Path(__file__).parent / "sanity.jsonl"
@@ -65,6 +64,10 @@ def sigmoid(logit: float) -> float:
 
 def sanity_pairs(path: Path = SANITY) -> list[dict[str, str]]:
     """The hand-written triples: query, better, worse, kind."""
+    return _rows(path)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
@@ -110,13 +113,12 @@ def ndcg(ranked: Sequence[str], grades: dict[str, int], depth: int = 10) -> floa
 
 def collection_ndcg(scorer: Scorer, folder: Path, depth: int = 50) -> dict[str, float]:
     """Mean nDCG@10 of BM25's first `depth`: in BM25's, in random and in the model's order."""
-    read = lambda name: map(json.loads, (folder / name).read_text("utf-8").splitlines())  # noqa: E731
-    documents = {d["_id"]: d["text"] for d in read("corpus.jsonl")}
+    documents = {d["_id"]: d["text"] for d in _rows(folder / "corpus.jsonl")}
     grades: dict[str, dict[str, int]] = defaultdict(dict)
     for line in (folder / "qrels.tsv").read_text("utf-8").splitlines()[1:]:
         query, key, grade = line.split("\t")
         grades[query][key] = int(grade)
-    queries = {q["_id"]: q["text"] for q in read("queries.jsonl") if q["_id"] in grades}
+    queries = {q["_id"]: q["text"] for q in _rows(folder / "queries.jsonl") if q["_id"] in grades}
     search, rng = bm25(documents), random.Random(1)
     first = {q: search(text)[:depth] for q, text in queries.items()}
     pairs = [(queries[q], documents[key]) for q in first for key in first[q]]

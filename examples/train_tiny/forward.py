@@ -1,14 +1,15 @@
 """The training forward pass: the same Qwen3 weights, without the work that pairs share.
 
-The prefix is computed once per batch and the query once per group; the last layer computes
-only the position that the score is read from. transformers' own forward gives equal logits.
+The prefix is computed once per batch and the query once per group; padding is left to
+attention alone, and the last layer computes only the position that the score is read from.
+transformers' own forward gives equal logits.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 from transformers import Qwen3ForCausalLM
 
 
@@ -21,8 +22,7 @@ class Batch:
     query_lengths: Tensor  # [G]
     documents: Tensor  # [G * n, D]
     document_lengths: Tensor  # [G * n]
-    targets: Tensor  # [G, n], what the loss wants
-    positives: Tensor  # [G, n], 1 where the document answers the query
+    wanted: Tensor  # [G, n], what the loss aims at
 
 
 class Noise:
@@ -51,6 +51,28 @@ class Noise:
 KeysValues = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class _Packing:
+    """Where the real tokens of a padded batch lie: all but attention runs on them alone."""
+
+    shape: tuple[int, int]
+    spots: Tensor  # [T], row * width + column
+    last: Tensor  # [B], the packed index of each row's final token
+
+    @classmethod
+    def of(cls, lengths: Tensor, width: int) -> "_Packing":
+        shown = torch.arange(width)[None] < lengths[:, None]
+        return cls((len(lengths), width), shown.flatten().nonzero()[:, 0], lengths.cumsum(0) - 1)
+
+    def pack(self, x: Tensor) -> Tensor:
+        return x.flatten(0, 1).index_select(0, self.spots)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        rows, width = self.shape
+        empty = x.new_zeros(rows * width, *x.shape[1:])
+        return empty.index_copy(0, self.spots, x).view(rows, width, *x.shape[1:])
+
+
 class Network:
     """Runs a Qwen3ForCausalLM's weights over a Batch."""
 
@@ -66,31 +88,31 @@ class Network:
     def logits(self, batch: Batch) -> Tensor:
         """yes minus no for each document, [G, n]."""
         embed = self._model.model.embed_tokens
-        p, q = len(batch.prefix), batch.queries.shape[1]
-        groups = len(batch.queries)
-        n = len(batch.documents) // groups
-        prefix = embed(batch.prefix)[None]
-        query = embed(batch.queries)
-        document = embed(batch.documents)
+        p, (groups, q) = len(batch.prefix), batch.queries.shape
+        rows, width = batch.documents.shape
+        n = rows // groups
+        packing = _Packing.of(batch.document_lengths, width)
+        prefix, query = embed(batch.prefix)[None], embed(batch.queries)
+        document = embed(batch.documents.flatten()[packing.spots])
         query_at = torch.arange(p, p + q)[None].expand(groups, q)
         starts = (p + batch.query_lengths).repeat_interleave(n)
-        document_at = starts[:, None] + torch.arange(batch.documents.shape[1])
-        query_mask = _causal(q, torch.ones(groups, p, dtype=torch.bool))
-        shown = torch.arange(q)[None] < batch.query_lengths[:, None]
-        shown = torch.cat([torch.ones(groups, p, dtype=torch.bool), shown], 1)
-        document_mask = _causal(batch.documents.shape[1], shown.repeat_interleave(n, 0))
-        last = batch.document_lengths - 1
-        for number, layer in enumerate(self._model.model.layers):
-            final = number == len(self._model.model.layers) - 1
-            prefix, shared = self._layer(layer, prefix, torch.arange(p)[None], None, None)
-            shared = _expand(shared, groups)
+        document_at = packing.pack(starts[:, None] + torch.arange(width))
+        system = torch.ones(groups, p, dtype=torch.bool)
+        query_mask = _causal(q, system)
+        shown = torch.cat([system, torch.arange(q)[None] < batch.query_lengths[:, None]], 1)
+        document_mask = _causal(width, shown.repeat_interleave(n, 0))
+        layers = self._model.model.layers
+        for number, layer in enumerate(layers):
+            prefix, shared = self._layer(layer, prefix, torch.arange(p)[None])
+            shared = (shared[0].expand(groups, -1, -1, -1), shared[1].expand(groups, -1, -1, -1))
             query, own = self._layer(layer, query, query_at, shared, query_mask)
-            before = tuple(torch.cat(pair, 2) for pair in zip(shared, own, strict=True))
-            before = tuple(x.repeat_interleave(n, 0) for x in before)
-            document, _ = self._layer(
-                layer, document, document_at, before, document_mask, last if final else None
+            key, value = (torch.cat(pair, 2) for pair in zip(shared, own, strict=True))
+            before = key.repeat_interleave(n, 0), value.repeat_interleave(n, 0)
+            final = number == len(layers) - 1
+            document = self._documents(
+                layer, document, document_at, before, document_mask, packing, final
             )
-        state = self._noise(self._model.model.norm(document[:, 0]))
+        state = self._noise(self._model.model.norm(document))
         weight = embed.weight
         return (state @ (weight[self._yes] - weight[self._no])).view(groups, n)
 
@@ -99,43 +121,66 @@ class Network:
         layer: torch.nn.Module,
         x: Tensor,
         at: Tensor,
-        before: tuple[Tensor, ...] | None,
-        mask: Tensor | None,
-        last: Tensor | None = None,
+        before: KeysValues | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
-        noise, attention = self._noise, layer.self_attn
-        y = noise(layer.input_layernorm(x))
-        key = self._turn(noise(attention.k_norm(_split(attention.k_proj(y)))), at)
-        value = noise(_split(attention.v_proj(y))).transpose(1, 2)
-        if last is not None and mask is not None:
-            rows = torch.arange(len(x))
-            x, y, at = x[rows, last, None], y[rows, last, None], at[rows, last, None]
-            mask = mask[rows, :, last, None]
-        query = self._turn(noise(attention.q_norm(_split(attention.q_proj(y)))), at)
+        """One layer over a padded batch, and the keys and values that later parts need."""
+        y = self._noise(layer.input_layernorm(x))
+        query, key, value = (part.transpose(1, 2) for part in self._heads(layer, y, at))
         keys, values = key, value
         if before is not None:
             keys, values = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
-        mixed = F.scaled_dot_product_attention(
+        mixed = functional.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, is_causal=mask is None
         )
-        x = x + noise(attention.o_proj(noise(mixed.transpose(1, 2).flatten(2))))
-        y = noise(layer.post_attention_layernorm(x))
-        return x + noise(layer.mlp(y)), (key, value)
+        return self._finish(layer, x, mixed.transpose(1, 2).flatten(2)), (key, value)
+
+    def _documents(
+        self,
+        layer: torch.nn.Module,
+        x: Tensor,
+        at: Tensor,
+        before: KeysValues,
+        mask: Tensor,
+        packing: _Packing,
+        final: bool,
+    ) -> Tensor:
+        """One layer over packed documents; the final one keeps each document's last token only."""
+        y = self._noise(layer.input_layernorm(x))
+        query, key, value = self._heads(layer, y, at)
+        key, value = (packing.unpack(part).transpose(1, 2) for part in (key, value))
+        keys, values = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
+        if not final:
+            padded = packing.unpack(query).transpose(1, 2)
+            mixed = functional.scaled_dot_product_attention(padded, keys, values, attn_mask=mask)
+            return self._finish(layer, x, packing.pack(mixed.transpose(1, 2)).flatten(1))
+        width = packing.shape[1]
+        column = packing.spots[packing.last] % width
+        mask = mask[torch.arange(len(mask)), :, column, None]
+        query = query[packing.last, :, None]
+        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return self._finish(layer, x[packing.last], mixed.flatten(1))
+
+    def _heads(self, layer: torch.nn.Module, y: Tensor, at: Tensor) -> tuple[Tensor, ...]:
+        noise, attention = self._noise, layer.self_attn
+        query = self._turn(noise(attention.q_norm(_split(attention.q_proj(y)))), at)
+        key = self._turn(noise(attention.k_norm(_split(attention.k_proj(y)))), at)
+        return query, key, noise(_split(attention.v_proj(y)))
+
+    def _finish(self, layer: torch.nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
+        noise = self._noise
+        x = x + noise(layer.self_attn.o_proj(noise(mixed)))
+        return x + noise(layer.mlp(noise(layer.post_attention_layernorm(x))))
 
     def _turn(self, x: Tensor, at: Tensor) -> Tensor:
-        """Rotary positions, as Qwen3's: x is [B, L, heads, head_dim]."""
-        x = x.transpose(1, 2)
-        cos, sin = self._cos[at][:, None], self._sin[at][:, None]
+        """Rotary positions, as Qwen3's: x is [..., heads, head_dim]."""
         left, right = x.chunk(2, -1)
-        return x * cos + torch.cat([-right, left], -1) * sin
+        turned = torch.cat([-right, left], -1)
+        return x * self._cos[at].unsqueeze(-2) + turned * self._sin[at].unsqueeze(-2)
 
 
 def _split(x: Tensor) -> Tensor:
     return x.view(*x.shape[:-1], -1, 64)
-
-
-def _expand(pair: KeysValues, groups: int) -> KeysValues:
-    return pair[0].expand(groups, -1, -1, -1), pair[1].expand(groups, -1, -1, -1)
 
 
 def _causal(length: int, before: Tensor) -> Tensor:

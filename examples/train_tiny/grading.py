@@ -8,10 +8,9 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from lessons import Lessons
 from numpy.typing import NDArray
 from scipy import sparse
-
-from lessons import Lessons
 
 GROUP = 8
 _HARD_DEPTH = 40

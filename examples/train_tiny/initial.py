@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import Qwen3Config, Qwen3ForCausalLM
-
 from vocabulary import SIZE
 
 HIDDEN, LAYERS, HEADS, HEAD_DIM, FFN = 192, 4, 4, 64, 384
@@ -87,9 +86,7 @@ def config(marks: dict[str, int]) -> Qwen3Config:
     )  # fmt: skip
 
 
-def _embeddings(
-    facts: TokenFacts, marks: dict[str, int], axes: _Axes
-) -> NDArray[np.float64]:
+def _embeddings(facts: TokenFacts, marks: dict[str, int], axes: _Axes) -> NDArray[np.float64]:
     info = facts.weights[:, None].astype(np.float64)
     table = 2.5 * (0.3 + 0.7 * info) * (facts.vectors @ axes.semantic)
     table += axes["one"] + 1.5 * info * axes["info"] + 1.5 * (1 - info) * axes["rest"]
@@ -164,7 +161,8 @@ def _multiply(mlp: torch.nn.Module, axes: _Axes) -> None:
     query, document = axes.semantic[:POOLED], axes.semantic[POOLED : 2 * POOLED]
     _set(mlp.gate_proj.weight[: 2 * POOLED], np.concatenate([query, -query]))
     _set(mlp.up_proj.weight[: 2 * POOLED], np.concatenate([document, -document]))
-    _set(mlp.down_proj.weight[:, : 2 * POOLED], np.outer(0.06 * axes["answer"], np.ones(2 * POOLED)))
+    to_answer = np.outer(0.06 * axes["answer"], np.ones(2 * POOLED))
+    _set(mlp.down_proj.weight[:, : 2 * POOLED], to_answer)
 
 
 def _carry(

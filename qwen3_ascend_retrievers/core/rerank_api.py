@@ -7,23 +7,12 @@ Sending, retrying and the meaning of HTTP statuses are the remote engine's job.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from ..errors import ReplyError
-
-# How much of a strange reply an error quotes, in characters.
-QUOTED: Final = 200
-
-_TOO_LONG: Final = re.compile(
-    r"maximum (context|model|input|sequence)|context length|max_model_len|too long|too many tokens"
-    r"|longer than|exceeds? .*(length|limit|tokens)|must have less than",
-    re.IGNORECASE,
-)
-# The two admission errors of vLLM's exceptions.py, and what gateways say in their place.
-_BUSY: Final = re.compile(r"\bbusy\b|\bqueue|backlog|overloaded|capacity", re.IGNORECASE)
+from .server_errors import error_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +140,9 @@ def read_tokenize(reply: Any) -> tuple[tuple[int, ...], tuple[str, ...] | None, 
     strings = reply.get("token_strs")
     if not isinstance(strings, list) or not all(isinstance(one, str) for one in strings):
         strings = None
-    longest = reply.get("max_model_len")
-    return (
-        tuple(ids),
-        None if strings is None or len(strings) != len(ids) else tuple(strings),
-        longest if _is_int(longest) and longest > 0 else None,
-    )
+    if strings is not None and len(strings) != len(ids):
+        strings = None
+    return tuple(ids), None if strings is None else tuple(strings), _length(reply)
 
 
 def read_models(reply: Any) -> list[ServedModel]:
@@ -171,38 +157,10 @@ def read_models(reply: Any) -> list[ServedModel]:
     models = []
     for item in items:
         if isinstance(item, Mapping) and isinstance(item.get("id"), str) and not item.get("parent"):
-            longest, root = item.get("max_model_len"), item.get("root")
-            models.append(
-                ServedModel(
-                    item["id"],
-                    root if isinstance(root, str) else item["id"],
-                    longest if _is_int(longest) and longest > 0 else None,
-                )
-            )
+            root = item.get("root")
+            name = item["id"]
+            models.append(ServedModel(name, root if isinstance(root, str) else name, _length(item)))
     return models
-
-
-def error_message(reply: Any) -> str | None:
-    """What an error body says: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
-    if not isinstance(reply, Mapping):
-        return None
-    error = reply.get("error")
-    if isinstance(error, Mapping):
-        error = error.get("message")
-    for found in (error, reply.get("message"), reply.get("detail")):
-        if found:
-            return found if isinstance(found, str) else str(found)
-    return None
-
-
-def is_too_long(message: str) -> bool:
-    """Whether an error of status 400 or 422 complains of a prompt's length."""
-    return _TOO_LONG.search(message) is not None
-
-
-def is_busy(message: str) -> bool:
-    """Whether an error of status 503 comes from admission control, which counts documents."""
-    return _BUSY.search(message) is not None
 
 
 def same_model(asked: str, told: str) -> bool:
@@ -256,6 +214,11 @@ def _tokens(reply: Any) -> int | None:
         return None
     found = usage.get("total_tokens", usage.get("prompt_tokens"))
     return found if _is_int(found) and found > 0 else None
+
+
+def _length(item: Mapping[str, Any]) -> int | None:
+    longest: Any = item.get("max_model_len")
+    return longest if _is_int(longest) and longest > 0 else None
 
 
 def _model(reply: Any) -> str | None:

@@ -6,7 +6,8 @@ the sync and the async caller share every decision and differ only in how they f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from itertools import islice
 from typing import TypeVar, cast
 
 Ask = TypeVar("Ask")
@@ -45,3 +46,31 @@ async def adrive(
                 asked = steps.send(reply)
     except StopIteration as done:
         return cast(Result, done.value)
+
+
+def together(
+    many: Sequence[Steps[list[Ask], Sequence[Answer], Result]], at_once: int
+) -> Steps[list[Ask], list[Answer], list[Result]]:
+    """The results of `many`, run side by side: what `at_once` of them ask goes into one list."""
+    results: list[Result] = []
+    for begin in range(0, len(many), at_once):
+        results += yield from _side_by_side(many[begin : begin + at_once])
+    return results
+
+
+def _side_by_side(
+    many: Sequence[Steps[list[Ask], Sequence[Answer], Result]],
+) -> Steps[list[Ask], list[Answer], list[Result]]:
+    results: dict[int, Result] = {}
+    answers: dict[int, Sequence[Answer] | None] = dict.fromkeys(range(len(many)))
+    while True:
+        asked: dict[int, list[Ask]] = {}
+        for at, answer in answers.items():
+            try:
+                asked[at] = next(many[at]) if answer is None else many[at].send(answer)
+            except StopIteration as done:
+                results[at] = done.value
+        if not asked:
+            return [results[at] for at in range(len(many))]
+        replies = iter((yield [one for asks in asked.values() for one in asks]))
+        answers = {at: list(islice(replies, len(asks))) for at, asks in asked.items()}

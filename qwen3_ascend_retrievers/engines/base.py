@@ -7,6 +7,7 @@ formats a prompt of its own: parts and token ids come from the core.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -44,11 +45,13 @@ class Call:
         cancelled: set when the call's task was cancelled, to stop between batches.
         wish: the caller's own event, looked at and never set; None if there is none.
         progress: told how many more passages are done; None if nobody looks.
+        started: when the whole call began, by `time.monotonic()`; deadlines count from it.
     """
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     wish: threading.Event | None = None
     progress: Callable[[int], None] | None = None
+    started: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
         """Raise RerankCancelled if the caller wants to stop."""

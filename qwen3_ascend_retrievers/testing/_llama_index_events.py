@@ -12,12 +12,13 @@ from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from pydantic import Field
 
 
 class Events(BaseEventHandler):
     """Collects the dispatcher's events."""
 
-    seen: list[BaseEvent] = []  # noqa: RUF012 - pydantic copies it for each object
+    seen: list[BaseEvent] = Field(default_factory=list)
 
     @classmethod
     def class_name(cls) -> str:

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from qwen3_ascend_retrievers.core.plan import Limits, Plan
 from qwen3_ascend_retrievers.core.planning import plan_steps
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.core.tokens import Tokenizer
 from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
 
 Pair = tuple[str, str]
@@ -79,9 +81,14 @@ PAIRS: tuple[Pair, ...] = (
 
 def plan_of(folder: Path, pairs: Sequence[Pair] = PAIRS) -> Plan:
     """What the package scores for `pairs`: the neutralised texts, cut to MAX_LENGTH."""
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = _tokenizer(folder)
     limits = Limits(max_length=MAX_LENGTH)
     return drive(plan_steps(pairs, DEFAULT_INSTRUCTION, limits), tokenizer.encode_batch)
+
+
+@cache
+def _tokenizer(folder: Path) -> Tokenizer:
+    return load_tokenizer(str(folder))
 
 
 def card_prompts(folder: Path, pairs: Sequence[Pair] = PAIRS) -> list[str]:
@@ -99,7 +106,13 @@ def card_prompts(folder: Path, pairs: Sequence[Pair] = PAIRS) -> list[str]:
     return made
 
 
-def expected_logits(folder: Path, pairs: Sequence[Pair] = PAIRS) -> list[float]:
+@cache
+def expected_logits(folder: Path) -> tuple[float, ...]:
+    """What the model card's code computes for PAIRS; computed once for each folder."""
+    return tuple(card_logits(folder, card_prompts(folder)))
+
+
+def card_logits(folder: Path, prompts: Sequence[str]) -> list[float]:
     """logit("yes") - logit("no") by the model card: whole prompt, whole vocabulary, float32."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -109,7 +122,7 @@ def expected_logits(folder: Path, pairs: Sequence[Pair] = PAIRS) -> list[float]:
     yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
     made = []
     with torch.no_grad():
-        for text in card_prompts(folder, pairs):
+        for text in prompts:
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             last = model(input_ids=ids).logits[0, -1]
             made.append(float(last[yes] - last[no]))
@@ -131,7 +144,8 @@ def logits_of(reranker: Reranker) -> LogitsOf:
 
 
 def _logit(score: float | None) -> float:
-    assert score is not None and 0 < score < 1
+    assert score is not None
+    assert 0 < score < 1
     return math.log(score / (1 - score))
 
 

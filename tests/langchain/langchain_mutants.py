@@ -1,4 +1,7 @@
-"""Compressors with one fault each, and a sound one. Run by test_langchain_conformance.py only."""
+"""Compressors with one fault each, and a sound one.
+
+Run by test_langchain_conformance.py only.
+"""
 
 from __future__ import annotations
 

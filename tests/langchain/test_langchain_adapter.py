@@ -128,7 +128,9 @@ async def test_direct_use() -> None:
     rerank, engine = rerank_of(top_n=2)
     given = ["a dog", Document("a cat")]
     both = [rerank.rerank(given, "cat"), await rerank.arerank(given, "cat")]
-    assert both == [[{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0.0}]] * 2
+    assert (
+        both == [[{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0.0}]] * 2
+    )
     assert [how for how, _ in engine.calls] == ["sync", "async"]
     assert len(rerank.rerank(["a", "b", "c"], "cat")) == 2
     assert len(rerank.rerank(["a", "b", "c"], "cat", top_n=None)) == 3
@@ -137,6 +139,8 @@ async def test_direct_use() -> None:
         rerank.rerank(given, "cat", top_n=0)
     with pytest.raises(InvalidInputError, match=r"documents\[0\] must be a str or a Document"):
         rerank.rerank([{"text": "a"}], "cat")
+    with pytest.raises(InvalidInputError, match="documents must be a list of str or documents"):
+        rerank.rerank("a cat", "cat")
     assert rerank.rerank([], "cat") == []
 
 

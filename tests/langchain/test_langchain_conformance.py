@@ -1,4 +1,4 @@
-"""The compressor passes the published suite, and the suite fails on compressors with a fault."""
+"""The compressor passes the published suite, and the suite fails on faulty ones."""
 
 from __future__ import annotations
 

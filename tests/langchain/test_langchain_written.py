@@ -91,8 +91,30 @@ def test_a_key_set_later_is_hidden_too() -> None:
     assert KEY not in repr(rerank.api_key)
 
 
-class Foreign(FakeEngine):
-    """Made foreign by what follows."""
+# Everything an engine needs, but not of this package.
+Foreign: Any = type("Foreign", (), {k: v for k, v in vars(FakeEngine).items() if callable(v)})
 
 
-Foreign.__bases__ = (object,)
+def test_a_foreign_engine_cannot_be_written_down() -> None:
+    rerank = Qwen3Rerank(engine=Foreign({"a": 0.5}))
+    assert rerank.compress_documents([Document("a")], "q")[0].metadata == {"relevance_score": 0.5}
+    with pytest.raises(InvalidInputError, match="foreign class Foreign cannot be written down"):
+        dumps(rerank)
+
+
+def test_a_function_cannot_be_written_down() -> None:
+    with pytest.raises(InvalidInputError, match="function as document_text"):
+        dumps(Qwen3Rerank(document_text=str))
+
+
+def test_a_shallow_copy_with_another_model_chooses_again() -> None:
+    rerank = Qwen3Rerank(base_url="http://npu:8000")
+    engine = rerank._engine()
+    other = rerank.model_copy(update={"base_url": "http://other:8000"})
+    assert other._engine() is not engine
+    assert rerank._engine() is engine
+
+
+def test_an_unknown_engine_in_a_config_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="An engine's config needs 'engine'"):
+        Qwen3Rerank(engine={"engine": "steam"})

@@ -1,4 +1,7 @@
-"""Postprocessors with one fault each, and a sound one. Run by test_llamaindex_conformance.py only."""
+"""Postprocessors with one fault each, and a sound one.
+
+Run by test_llamaindex_conformance.py only.
+"""
 
 from __future__ import annotations
 

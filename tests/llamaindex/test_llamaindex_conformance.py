@@ -1,4 +1,4 @@
-"""The postprocessor passes the published suite, and the suite fails on postprocessors with a fault."""
+"""The postprocessor passes the published suite, and the suite fails on faulty ones."""
 
 from __future__ import annotations
 

@@ -38,12 +38,16 @@ class ForwardPass:
         self._cache_name = "cache" if "cache" in names else "past_key_values"
 
     def shared(self, ids: Ids) -> Any:
-        """Keys and values of a query part, to be passed to `logits` with its document parts."""
-        with import_module("torch").inference_mode():
-            kept = _shared_cache_class()()
-            self._run(self._padded([ids]), kept)
-            kept.complete = True
-            return kept
+        """Keys and values of a query part, to be passed to `logits` with its document parts.
+
+        Raises:
+            EngineError: it does not fit into memory, or torch failed.
+        """
+        try:
+            return self._shared(ids)
+        # Torch, transformers and the device's drivers raise what they like.
+        except Exception as error:
+            raise _mapped(error, len(ids)) from error
 
     def logits(self, rows: Sequence[Ids], shared: Any = None) -> list[float]:
         """logit("yes") - logit("no") after each row, in float32.
@@ -57,14 +61,9 @@ class ForwardPass:
         """
         try:
             return self._logits(rows, shared)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise EngineError(f"torch failed in the forward pass: {error}") from error
-            if len(rows) == 1:
-                raise EngineError(
-                    f"There is not enough memory for one prompt of {len(rows[0])} tokens. Lower "
-                    "max_length, take a smaller model or dtype, or free the device's memory."
-                ) from error
+        except Exception as error:
+            if len(rows) == 1 or not _is_out_of_memory(error):
+                raise _mapped(error, len(rows[0])) from error
         # Outside of the handler, whose traceback would keep the failed pass's tensors alive.
         self.free_unused()
         half = len(rows) // 2
@@ -76,6 +75,13 @@ class ForwardPass:
         kind = self._direction.device.type
         if kind != "cpu":
             getattr(torch, kind).empty_cache()
+
+    def _shared(self, ids: Ids) -> Any:
+        with import_module("torch").inference_mode():
+            kept = _shared_cache_class()()
+            self._run(self._padded([ids]), kept)
+            kept.complete = True
+            return kept
 
     def _logits(self, rows: Sequence[Ids], shared: Any) -> list[float]:
         torch = import_module("torch")
@@ -119,6 +125,17 @@ def _positions(before: int, after: int, device: Any) -> Any:
 def _is_out_of_memory(error: BaseException) -> bool:
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(one in words for one in _OUT_OF_MEMORY)
+
+
+def _mapped(error: Exception, tokens: int) -> EngineError:
+    if _is_out_of_memory(error):
+        return EngineError(
+            f"There is not enough memory for one prompt of {tokens} tokens. Lower max_length, take "
+            "a smaller model or dtype, or free the device's memory."
+        )
+    return EngineError(
+        f"The forward pass failed: {error}. If it goes on, run `qwen3-rerank doctor`."
+    )
 
 
 @cache

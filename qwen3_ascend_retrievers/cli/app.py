@@ -1,0 +1,51 @@
+"""The typer app: its commands, its version, and how the process starts."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .rank import rank
+
+app = typer.Typer(
+    name="qwen3-rerank",
+    help="Rerank with Qwen3-Reranker, here or behind /v1/rerank; look into it and check it.",
+    epilog="Exit codes: 0 all well, 1 the engine or the server failed, 2 wrong input, "
+    "130 interrupted, 143 terminated.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen3-rerank {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+app.command("rank")(rank)
+
+
+def run() -> None:
+    """Run the app on the process's arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its number instead of a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()

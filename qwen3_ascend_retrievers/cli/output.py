@@ -1,0 +1,53 @@
+"""Writing to the terminal: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+
+def out() -> Console:
+    """The console for results."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """The console for notes, progress and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def write_json(value: Any) -> None:
+    """`value` on stdout, ASCII only: any locale can carry it, lone surrogates included."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def note(message: str) -> None:
+    """One line of news on stderr."""
+    err().print(Text(message, style="dim"), soft_wrap=True)
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """An error in one block on stderr: what is wrong, and what to do next."""
+    label = Text("error: " if kind == "error" else f"error ({kind}): ", style="bold red")
+    err().print(label + Text(printable(message)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal or turn the line around; line ends stay."""
+    return "".join(one if one in "\n\t" or _harmless(one) else "\ufffd" for one in text)
+
+
+def one_line(text: str, length: int) -> str:
+    """The beginning of `text`, printable, white space folded, at most `length` characters."""
+    folded = " ".join(printable(text[: 4 * length]).split())
+    return folded if len(folded) <= length else folded[: length - 1] + "…"
+
+
+def _harmless(character: str) -> bool:
+    # Control, surrogate and format characters; joiners, which emoji and Arabic need, stay.
+    return unicodedata.category(character) not in {"Cc", "Cs", "Cf"} or character in "\u200c\u200d"

@@ -1,0 +1,41 @@
+"""What the error bodies of rerank servers mean, by their words. Statuses are judged elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+# How much of a strange reply an error quotes, in characters.
+QUOTED: Final = 200
+
+_TOO_LONG: Final = re.compile(
+    r"maximum (context|model|input|sequence)|context length|max_model_len|too long|too many tokens"
+    r"|longer than|exceeds? .*(length|limit|tokens)|must have less than",
+    re.IGNORECASE,
+)
+# The two admission errors of vLLM's exceptions.py, and what gateways say in their place.
+_BUSY: Final = re.compile(r"\bbusy\b|\bqueue|backlog|overloaded|capacity", re.IGNORECASE)
+
+
+def error_message(reply: Any) -> str | None:
+    """What an error body says: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
+    if not isinstance(reply, Mapping):
+        return None
+    error = reply.get("error")
+    if isinstance(error, Mapping):
+        error = error.get("message")
+    for found in (error, reply.get("message"), reply.get("detail")):
+        if found:
+            return found if isinstance(found, str) else str(found)
+    return None
+
+
+def is_too_long(message: str) -> bool:
+    """Whether an error of status 400 or 422 complains of a prompt's length."""
+    return _TOO_LONG.search(message) is not None
+
+
+def is_busy(message: str) -> bool:
+    """Whether an error of status 503 comes from admission control, which counts documents."""
+    return _BUSY.search(message) is not None

@@ -1,0 +1,145 @@
+"""Documents from files, folders, JSONL and standard input, each with a name to show. Reads only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from .chunking import CHUNK_CHARACTERS, split_text
+from .errors import InvalidInputError
+
+TEXT_ENDINGS: Final = (".txt", ".text", ".md", ".markdown", ".rst")
+JSON_LINES: Final = (".jsonl", ".ndjson")
+DEFAULT_FIELD: Final = "text"
+STDIN: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedText:
+    """A document and where it comes from.
+
+    Attributes:
+        name: a file's path, with a line number where a file holds several; or the `_id` or `id`
+            of a JSON line.
+        text: the document.
+    """
+
+    name: str
+    text: str
+
+
+def read_documents(
+    paths: Sequence[str],
+    stdin: TextIO,
+    *,
+    field: str | None = None,
+    chunk_size: int = CHUNK_CHARACTERS,
+) -> list[NamedText]:
+    """The documents of all `paths`, in their order.
+
+    Args:
+        paths: a folder gives the passages (see chunking.py) of its text and Markdown files,
+            subfolders included, hidden ones not; a .jsonl file one document a line; any other
+            file is one document; "-" is `stdin`, one document a line.
+        stdin: where "-" reads.
+        field: the JSON field that holds the text ("text" in .jsonl files by default); if given,
+            every file and `stdin` are read as JSON lines.
+        chunk_size: most characters of a passage, at least 1.
+
+    Raises:
+        InvalidInputError: a file is missing, no UTF-8, or no JSON lines with such a field; or
+            there is no document at all.
+    """
+    found = [one for path in paths for one in _documents(path, stdin, field, chunk_size)]
+    if not found:
+        raise InvalidInputError(
+            f"There is no document in {', '.join(paths)}. Folders are searched for files that end "
+            f"in {', '.join(TEXT_ENDINGS)}; standard input needs a line per document."
+        )
+    return found
+
+
+def _documents(path: str, stdin: TextIO, field: str | None, size: int) -> Iterator[NamedText]:
+    if path == STDIN:
+        if field is not None:
+            return _json_texts("stdin", stdin, field)
+        return _lines(stdin)
+    place = Path(path)
+    if place.is_dir():
+        return _folder(place, size)
+    if field is not None or place.suffix in JSON_LINES:
+        return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)
+    return iter([NamedText(path, read_text(place))])
+
+
+def _lines(stdin: TextIO) -> Iterator[NamedText]:
+    try:
+        for number, line in enumerate(stdin, 1):
+            if line.strip():
+                yield NamedText(f"stdin:{number}", line.rstrip("\r\n"))
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"Standard input is not UTF-8: {error}.") from error
+
+
+def _folder(folder: Path, size: int) -> Iterator[NamedText]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if name.startswith(".") or path.suffix.lower() not in TEXT_ENDINGS:
+                continue
+            text = read_text(path)
+            for start, end in split_text(text, size):
+                line = text.count("\n", 0, start) + 1
+                yield NamedText(f"{path}:{line}", text[start:end])
+
+
+def _json_texts(name: str, lines: Iterable[str], field: str) -> Iterator[NamedText]:
+    for number, found in json_lines(name, lines):
+        text = found.get(field)
+        if not isinstance(text, str):
+            known = ", ".join(sorted(found)) or "nothing"
+            raise InvalidInputError(
+                f"{name}, line {number} has no text in the field {field!r}; it has {known}. "
+                "Name the right one with --field."
+            )
+        label = found.get("_id", found.get("id"))
+        yield NamedText(f"{name}:{number}" if label is None else str(label), text)
+
+
+def json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of JSON lines with their line numbers, from 1; blank lines are passed over.
+
+    Raises:
+        InvalidInputError: a line is no JSON object.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError(f"{name}, line {number} is no JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise InvalidInputError(f"{name}, line {number} is JSON, but no object in braces.")
+        yield number, found
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, a byte order mark left out.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not UTF-8 (byte {error.start}). Convert it to UTF-8 first."
+        ) from error

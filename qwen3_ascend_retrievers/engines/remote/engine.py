@@ -1,0 +1,217 @@
+"""RemoteEngine: the Engine whose model is behind `/v1/rerank`. Its face; the work is in fleet.py.
+
+The HTTP client lives in the portal's loop; sync and async methods hand the same coroutine over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import httpx
+from pydantic import SecretStr
+from typing_extensions import Self
+
+from ...core.plan import Plan
+from ...core.ranking import Score
+from ...core.template import Protocol, Template, Wishes
+from ...core.tokens import Tokens
+from ...errors import InvalidInputError
+from ..base import Call, Configured, EngineFacts
+from .fleet import Clients, Fleet
+from .options import Options, headers_of, key_of, roots_of
+from .portal import Portal, Work
+
+Result = TypeVar("Result")
+# Options that are written down as they are.
+_PLAIN: Final = (
+    "timeout",
+    "deadline",
+    "max_retries",
+    "max_concurrency",
+    "batch_size",
+    "tokenizer",
+    "tokenizer_revision",
+    "backoff",
+    "cooldown",
+)
+
+
+class RemoteEngine(Configured):
+    """Scores by a server: vLLM or vLLM-Ascend, or another that speaks `/v1/rerank`.
+
+    At first use it asks the server for its model and sends a few canaries, to find out who applies
+    the prompt's template and whether the scores are right. Safe to share between threads and
+    event loops: all calls share one pool of connections. Close it, or use it in `with`.
+
+    Args:
+        base_url: the server, with or without `/v1`; or a list of replicas of one model, of which
+            the first that works is used.
+        model: the name that the server knows; None takes the one it serves.
+        api_key: sent as a bearer token; None reads QWEN3_RERANK_API_KEY.
+        template: "auto" finds out who applies the template; "client" and "server" insist on one
+            of them; "none" sends bare texts and checks nothing, for other models.
+        protocol: "classify" sends token ids to `/classify` (vLLM 0.18 or later, exact whatever
+            the server's template); "rerank" sends texts to `/v1/rerank`; "auto" takes "classify"
+            if ids cost no request, or if the server's template is wrong.
+        timeout: seconds for one request, above 0.
+        deadline: seconds for a whole ranking with its retries, above 0; the first contact with a
+            server has as many for itself.
+        max_retries: how often a request is sent again after an overload or a lost connection.
+        max_concurrency: requests under way at once, of all calls together.
+        batch_size: documents in one request, at most.
+        headers: sent with every request.
+        verify: False to accept any certificate, or a CA file or folder, or an SSLContext.
+        http_client: an httpx.Client to use in sync calls (proxy, mTLS, unix socket); not closed.
+        async_http_client: an httpx.AsyncClient to use in async calls; not closed.
+        tokenizer: "tiny", a folder or a hub id: counts tokens here instead of asking the server.
+        tokenizer_revision: branch, tag or commit of a hub id.
+        backoff: seconds of the first pause before a retry; doubled each time, with jitter.
+        cooldown: seconds that a failed replica is left alone.
+
+    Raises:
+        InvalidInputError: an argument of the wrong type or out of range.
+    """
+
+    tag = "remote"
+
+    def __init__(
+        self,
+        base_url: str | Sequence[str],
+        model: str | None = None,
+        api_key: str | SecretStr | None = None,
+        *,
+        template: Template = "auto",
+        protocol: Protocol = "auto",
+        timeout: float = 30.0,
+        deadline: float = 120.0,
+        max_retries: int = 3,
+        max_concurrency: int = 8,
+        batch_size: int = 32,
+        headers: Mapping[str, str] | None = None,
+        verify: Any = True,
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+        tokenizer: str | None = None,
+        tokenizer_revision: str | None = None,
+        backoff: float = 0.25,
+        cooldown: float = 10.0,
+    ) -> None:
+        self._options = Options(
+            roots=roots_of(base_url),
+            model=model,
+            api_key=key_of(api_key),
+            wishes=Wishes(template=template, protocol=protocol),
+            timeout=timeout,
+            deadline=deadline,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            batch_size=batch_size,
+            headers=headers_of(headers),
+            verify=verify,
+            tokenizer=tokenizer,
+            tokenizer_revision=tokenizer_revision,
+            backoff=backoff,
+            cooldown=cooldown,
+        )
+        self._clients = Clients.checked(http_client, async_http_client)
+        self._fleet = Fleet(self._options, self._clients)
+        self._portal = Portal(self._fleet.leave)
+        # An engine that nobody closes leaves no thread and no socket behind either.
+        weakref.finalize(self, self._portal.stop)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments without the key, the headers and http clients."""
+        options = self._options
+        roots = list(options.roots)
+        made: dict[str, Any] = {
+            "base_url": roots[0] if len(roots) == 1 else roots,
+            "model": options.model,
+            "template": options.wishes.template,
+            "protocol": options.wishes.protocol,
+        }
+        for name in _PLAIN:
+            made[name] = getattr(options, name)
+        if isinstance(options.verify, bool | str):
+            made["verify"] = options.verify
+        return made
+
+    def tagged_config(self) -> dict[str, Any]:
+        """`config()` with the engine's tag under "engine".
+
+        Raises:
+            InvalidInputError: the engine has a client or an SSLContext that cannot be written
+                down, and would be another engine without it.
+        """
+        if self._clients.given or not isinstance(self._options.verify, bool | str):
+            raise InvalidInputError(
+                "A RemoteEngine with its own http client or SSLContext cannot be written down or "
+                "copied. Leave the engine out and set it again after loading."
+            )
+        return super().tagged_config()
+
+    def facts(self) -> EngineFacts:
+        """The served model and how it is talked to; makes the first contact if need be."""
+        return self._run(self._fleet.facts())
+
+    async def afacts(self) -> EngineFacts:
+        """The same without blocking the event loop."""
+        return await self._arun(self._fleet.facts())
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens by the tokenizer that was set, else by the server's `/tokenize`."""
+        return self._run(self._fleet.encode(texts))
+
+    async def aencode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The same without blocking the event loop."""
+        return await self._arun(self._fleet.encode(texts))
+
+    def score(self, plan: Plan, call: Call) -> list[Score]:
+        """One score for each of `plan.passages`, all from the same server.
+
+        Raises:
+            RemoteError: see errors.py; `status` and `request_id` say more.
+            TooLongError: a document does not fit the server even after cutting it harder.
+            RerankCancelled: the caller wanted to stop.
+        """
+        return self._run(self._fleet.score(plan, call))
+
+    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+        """The same without blocking the event loop."""
+        return await self._arun(self._fleet.score(plan, call))
+
+    def close(self) -> None:
+        """Close connections and thread; calls under way end in EngineClosedError."""
+        self._portal.stop()
+
+    async def aclose(self) -> None:
+        """The same without blocking the event loop."""
+        await asyncio.get_running_loop().run_in_executor(None, self._portal.stop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _run(self, work: Work[Result]) -> Result:
+        if self._clients.given and self._clients.sync is None:
+            work.close()
+            raise InvalidInputError("A sync call needs http_client=... beside async_http_client.")
+        return self._portal.run(work)
+
+    async def _arun(self, work: Work[Result]) -> Result:
+        if self._clients.asynchronous is not None:
+            return await work
+        if self._clients.given:
+            work.close()
+            raise InvalidInputError("An async call needs async_http_client=... beside http_client.")
+        return await self._portal.arun(work)

@@ -1,0 +1,160 @@
+"""The engine's settings, checked, and the addresses made of `base_url`. No I/O."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+import httpx
+from pydantic import SecretStr
+
+from ...core.template import Protocol, Template, Wishes
+from ...errors import InvalidInputError
+from ...settings import api_key_from_environment, check_choice, whole_number
+
+_ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+# Tokens of one request, so that it ends well within the timeout on slow devices too.
+MAX_TOKENS: Final = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Checked settings of a RemoteEngine; see there for what they mean.
+
+    Raises:
+        InvalidInputError: a setting of the wrong type or out of range.
+    """
+
+    roots: tuple[str, ...]
+    model: str | None
+    api_key: SecretStr | None = field(repr=False)
+    wishes: Wishes
+    timeout: float
+    deadline: float
+    max_retries: int
+    max_concurrency: int
+    batch_size: int
+    headers: Mapping[str, str] = field(repr=False)
+    verify: Any
+    tokenizer: str | None
+    tokenizer_revision: str | None
+    backoff: float
+    cooldown: float
+
+    def __post_init__(self) -> None:
+        check_choice("template", self.wishes.template, get_args(Template))
+        check_choice("protocol", self.wishes.protocol, get_args(Protocol))
+        for name in ("timeout", "deadline"):
+            _seconds(name, getattr(self, name), above_zero=True)
+        for name in ("backoff", "cooldown"):
+            _seconds(name, getattr(self, name), above_zero=False)
+        whole_number("max_retries", self.max_retries, minimum=0)
+        whole_number("max_concurrency", self.max_concurrency, minimum=1)
+        whole_number("batch_size", self.batch_size, minimum=1)
+        if not isinstance(self.verify, bool | str | ssl.SSLContext):
+            raise InvalidInputError("verify must be True, False, a CA file or an SSLContext.")
+        for name in ("model", "tokenizer", "tokenizer_revision"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value.strip()):
+                raise InvalidInputError(f"{name} must be a non-empty str or None, not {value!r}.")
+
+    def request_headers(self) -> dict[str, str]:
+        """What goes with every request; the caller's own headers win."""
+        made = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self.api_key is not None:
+            made["Authorization"] = f"Bearer {self.api_key.get_secret_value()}"
+        lowered = {name.lower() for name in self.headers}
+        return {k: v for k, v in made.items() if k.lower() not in lowered} | dict(self.headers)
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown: the key, and every value of the caller's own headers."""
+        found = [self.api_key.get_secret_value()] if self.api_key else []
+        for value in self.headers.values():
+            found += [value, value.rpartition(" ")[2]]
+        # A value of three letters is no secret, and would blot out ordinary words.
+        return tuple(sorted({one for one in found if len(one) > 3}, key=len, reverse=True))
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """`text` with each secret in it replaced by `[key]`."""
+    for secret in secrets:
+        text = text.replace(secret, "[key]")
+    return text
+
+
+def roots_of(base_url: Any) -> tuple[str, ...]:
+    """The servers' addresses without `/v1`, `/rerank` and trailing slashes, doubles left out.
+
+    Raises:
+        InvalidInputError: no address, or one that is no plain http(s) URL.
+    """
+    given = [base_url] if isinstance(base_url, str) else base_url
+    if not isinstance(given, list | tuple) or not given:
+        raise InvalidInputError(
+            f"base_url must be a URL, or a list of URLs of replicas, not {base_url!r}."
+        )
+    return tuple(dict.fromkeys(_root(one) for one in given))
+
+
+def _root(url: Any) -> str:
+    example = "use something like http://npu-host:8000"
+    try:
+        parsed = httpx.URL(url.strip())
+    except (AttributeError, TypeError, httpx.InvalidURL) as error:
+        raise InvalidInputError(f"base_url is no URL; {example}.") from error
+    if parsed.userinfo:
+        raise InvalidInputError(
+            "base_url must hold no user or password, which would end up in logs; pass api_key=... "
+            "or headers=..."
+        )
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInputError(f"base_url {url!r} has no http:// or https:// host; {example}.")
+    if parsed.query or parsed.fragment:
+        raise InvalidInputError(f"base_url must end before '?' and '#'; {example}.")
+    return _ENDPOINTS.sub("", str(parsed))
+
+
+def key_of(api_key: Any) -> SecretStr | None:
+    """The key as a secret, from the argument or else QWEN3_RERANK_API_KEY; None without one.
+
+    Raises:
+        InvalidInputError: it is no str or SecretStr, or could not stand in a header.
+    """
+    value = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    if value is None:
+        value = api_key_from_environment()
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInputError("api_key must be a str or SecretStr.")
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        raise InvalidInputError("api_key holds spaces, line ends or letters that no header takes.")
+    return SecretStr(value) if value else None
+
+
+def headers_of(headers: Any) -> dict[str, str]:
+    """The caller's headers, a copy.
+
+    Raises:
+        InvalidInputError: they are no mapping of str to ASCII str.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise InvalidInputError("headers must be a mapping of str to str.")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidInputError("headers must be a mapping of str to str.")
+        if not (name + value).isascii() or not (name + value).isprintable():
+            raise InvalidInputError(f"The header {name!r} holds letters that no header takes.")
+    return dict(headers)
+
+
+def _seconds(name: str, value: Any, *, above_zero: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf") or (above_zero and value == 0):
+        least = "above 0" if above_zero else "of at least 0"
+        raise InvalidInputError(f"{name} must be a number of seconds {least}, not {value!r}.")

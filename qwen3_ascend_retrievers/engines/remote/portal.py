@@ -1,0 +1,122 @@
+"""One event loop in one thread, where the engine's client and connections live.
+
+Callers from any thread and any loop hand their coroutine over and wait for the result. So one
+pool serves everybody, nothing is bound to a loop that ends, and a sync call can be stopped at
+once. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from typing import Any, Final, TypeVar
+
+from ...errors import EngineClosedError
+
+Result = TypeVar("Result")
+Work = Coroutine[Any, Any, Result]
+PORTAL_THREAD: Final = "qwen3-rerank-http"
+_JOIN_SECONDS: Final = 5.0
+
+
+class Portal:
+    """A running loop; starts with the first call and again after a fork.
+
+    Args:
+        farewell: awaited in the loop when it is stopped, to close what lives there.
+    """
+
+    def __init__(self, farewell: Callable[[], Awaitable[None]]) -> None:
+        self._farewell = farewell
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._closed = False
+
+    def submit(self, work: Work[Result]) -> Future[Result]:
+        """Run `work` in the loop, in the caller's context.
+
+        Raises:
+            EngineClosedError: the portal was stopped.
+        """
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise EngineClosedError("The engine was closed. Make a new one.")
+            return asyncio.run_coroutine_threadsafe(work, self._running())
+
+    def run(self, work: Work[Result]) -> Result:
+        """`work`'s result, waiting in this thread; interrupting the wait cancels the work."""
+        future = self.submit(work)
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise EngineClosedError("The engine was closed during the call.") from error
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def arun(self, work: Work[Result]) -> Result:
+        """`work`'s result, without blocking this loop; cancelling the task cancels the work."""
+        future = self.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError as error:
+            # A cancelled caller has a future that it cancelled itself.
+            if self._closed and not _is_cancelling():
+                raise EngineClosedError("The engine was closed during the call.") from error
+            raise
+
+    def stop(self) -> None:
+        """End what runs, say farewell, end the thread. Safe to call twice."""
+        with self._lock:
+            loop, thread, self._closed = self._loop, self._thread, True
+            self._loop = self._thread = None
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.stop)
+        # The garbage collector may call this from the loop's own thread.
+        if thread is not threading.current_thread():
+            thread.join(_JOIN_SECONDS)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._pid != os.getpid():
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_serve, args=(loop, self._farewell), name=PORTAL_THREAD, daemon=True
+            )
+            self._loop, self._pid = loop, os.getpid()
+            self._thread.start()
+        return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop, farewell: Callable[[], Awaitable[None]]) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(_finish(tasks, farewell))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _finish(tasks: set[asyncio.Task[Any]], farewell: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await farewell()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def _is_cancelling() -> bool:
+    task = asyncio.current_task()
+    # Python 3.10 cannot tell; there a closed engine looks like a cancelled task.
+    cancelling = getattr(task, "cancelling", lambda: 1)
+    return bool(cancelling())

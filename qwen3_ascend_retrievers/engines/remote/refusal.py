@@ -1,0 +1,110 @@
+"""What a reply that says no means: which error it is, and whether to retry, split or give up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
+
+from ...core.server_errors import QUOTED, error_message, is_busy, is_too_long
+from ...errors import AuthenticationError, EngineError, ReplyError, StatusError
+from .options import redact
+from .wire import Reply, Request
+
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+Kind = Literal["final", "retry", "too_long", "busy"]
+
+
+class Refused(Exception):  # noqa: N818 - internal: carries the error that will be raised
+    """A request that failed.
+
+    Attributes:
+        error: what the caller gets if nothing helps.
+        kind: "retry" it as it is; cut or split it if it is "too_long"; split it, else retry it,
+            if the server is too "busy" for so many documents; or "final".
+        wait: seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, error: EngineError, kind: Kind = "final", wait: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.kind = kind
+        self.wait = wait
+
+
+def parsed(request: Request, reply: Reply, secrets: Sequence[str], request_id: str) -> Any:
+    """The reply's JSON.
+
+    Raises:
+        Refused: its status says no, or it is no JSON.
+    """
+    if not 200 <= reply.status < 300:
+        raise refusal(request, reply, secrets, request_id)
+    try:
+        return json.loads(reply.content)
+    except (ValueError, RecursionError) as error:
+        raise Refused(
+            ReplyError(
+                f"The reply from {request.url} is no JSON{quote(reply, secrets)}. Does base_url "
+                "lead to the rerank server itself?",
+                status=reply.status,
+                request_id=request_id,
+            )
+        ) from error
+
+
+def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: str) -> Refused:
+    """What a status outside 200-299 means."""
+    status, told = reply.status, _message(reply)
+    kind: Kind = "retry" if status in RETRIED else "final"
+    if status == 413 or (status in (400, 422) and is_too_long(told)):
+        kind = "too_long"
+    elif status == 503 and is_busy(told):
+        kind = "busy"
+    error = AuthenticationError if status in (401, 403) else StatusError
+    text = f"{request.url} answered {status}{quote(reply, secrets)}. {_advice(status)}"
+    return Refused(
+        error(text, status=status, request_id=request_id), kind, retry_after(reply, time.time())
+    )
+
+
+def quote(reply: Reply, secrets: Sequence[str]) -> str:
+    """The beginning of a reply, secrets replaced before it is cut."""
+    text = redact(reply.content.decode("utf-8", "replace"), secrets).strip()
+    return f": {text[:QUOTED]!r}" if text else ""
+
+
+def retry_after(reply: Reply, now: float) -> float | None:
+    """Seconds to wait by the Retry-After header (RFC 9110, 10.2.3), a number or a date."""
+    value = reply.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _message(reply: Reply) -> str:
+    try:
+        told = error_message(json.loads(reply.content))
+    except (ValueError, RecursionError):
+        told = None
+    return told or reply.content[:1000].decode("utf-8", "replace")
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return "Pass the server's key as api_key=... or in QWEN3_RERANK_API_KEY."
+    if status == 404:
+        return (
+            "Either model=... is not what the server serves (see /v1/models), or base_url does "
+            "not lead to a server with /v1/rerank (vLLM needs --runner pooling and a reranker)."
+        )
+    if 300 <= status < 400:
+        return "Redirects are not followed; use the final address as base_url."
+    if status in RETRIED:
+        return "The server is overloaded or failing; see its log for the request id."
+    return "See the server's log for the request id."

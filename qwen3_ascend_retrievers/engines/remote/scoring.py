@@ -1,0 +1,260 @@
+"""Scores the passages of one plan on one server: portions, splitting, cutting harder, merging."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...core.agreement import kind_of, look_like_probabilities
+from ...core.batching import portions
+from ...core.plan import Passage, Plan
+from ...core.prompt import DEFAULT_INSTRUCTION
+from ...core.ranking import Score
+from ...core.rerank_api import (
+    Answer,
+    classify_body,
+    read_classify,
+    read_rerank,
+    rerank_body,
+    same_model,
+)
+from ...core.template import IGNORED_INSTRUCTION, counts_differ
+from ...core.tokens import Tokens, estimate
+from ...errors import ReplyError, TemplateMismatchError, TooLongError
+from ..base import Call
+from .endpoints import Contact
+from .exchange import Exchange, Question
+from .options import MAX_TOKENS, Options
+from .refusal import Refused
+from .together import together
+
+Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
+
+
+class Drift(Exception):  # noqa: N818 - internal: the server is no longer as the canaries found it
+    """A reply's token count or model contradicts the first contact; `error` says how."""
+
+    def __init__(self, error: ReplyError | TemplateMismatchError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One passage to send.
+
+    Attributes:
+        at: its position in the plan.
+        passage: its text and tokens.
+        kept: code points that are left of the plan's text; None if it was not cut further.
+    """
+
+    at: int
+    passage: Passage
+    kept: int | None = None
+
+
+class Scoring:
+    """One ranking on one server.
+
+    Args:
+        exchange: asks the server.
+        contact: how it is talked to.
+        options: the engine's settings.
+        encode: makes token ids where the plan has none and they are needed.
+    """
+
+    def __init__(
+        self, exchange: Exchange, contact: Contact, options: Options, encode: Encode
+    ) -> None:
+        self._exchange = exchange
+        self._contact = contact
+        self._options = options
+        self._encode = encode
+
+    async def run(self, plan: Plan, call: Call) -> list[Score]:
+        """One score for each passage, in order.
+
+        Raises:
+            Refused: a request failed for good.
+            TooLongError: a document does not fit the server even after cutting it harder.
+            TemplateMismatchError: a custom instruction could not take effect.
+            Drift: the server is not what it was.
+            RerankCancelled: the caller wanted to stop.
+        """
+        scores: dict[int, Score] = {}
+
+        async def job(positions: Sequence[int]) -> None:
+            parts = [_Part(at, plan.passages[at]) for at in positions]
+            for part, score in zip(parts, await self._portion(plan, parts, call), strict=True):
+                scores[part.at] = score
+
+        jobs = [_bound(job, positions) for positions in self._portions(plan)]
+        await together(jobs, call.check if call.wish is not None else None)
+        return [scores[at] for at in range(len(plan.passages))]
+
+    def _portions(self, plan: Plan) -> list[list[int]]:
+        """Positions that go into one request each: of one query, within both limits."""
+        groups: dict[int, list[int]] = {}
+        for at, passage in enumerate(plan.passages):
+            groups.setdefault(passage.query, []).append(at)
+        made = []
+        for group in groups.values():
+            lengths = [_length(plan, at) for at in group]
+            for chosen in portions(
+                lengths, max_count=self._options.batch_size, max_tokens=MAX_TOKENS
+            ):
+                made.append([group[one] for one in chosen])
+        return made
+
+    async def _portion(self, plan: Plan, parts: list[_Part], call: Call) -> list[Score]:
+        call.check()
+        try:
+            scores = await self._ask(plan, parts)
+        except Refused as refused:
+            if len(parts) > 1 and refused.kind in ("too_long", "busy"):
+                middle = len(parts) // 2
+                first = await self._portion(plan, parts[:middle], call)
+                return first + await self._portion(plan, parts[middle:], call)
+            if refused.kind != "too_long":
+                raise
+            return [await self._cut_harder(plan, parts[0], call, refused)]
+        call.done(len(parts))
+        return scores
+
+    async def _cut_harder(self, plan: Plan, part: _Part, call: Call, refused: Refused) -> Score:
+        """The score of half a document that the server found too long, if half of it fits."""
+        kept = len(part.passage.text) // 2
+        if part.kept is not None or kept == 0:
+            index = plan.input_of(part.at)
+            raise TooLongError(
+                f"documents[{index}] does not fit the server, even cut to {part.kept} characters. "
+                f"Set max_length to the server's --max-model-len, or shorten it. {refused}",
+                index=index,
+            ) from refused
+        shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
+        (score,) = await self._portion(plan, [_Part(part.at, shorter, kept)], call)
+        return score
+
+    async def _ask(self, plan: Plan, parts: Sequence[_Part]) -> list[Score]:
+        if self._by_ids(plan, parts):
+            make = await self._classify(plan, parts)
+        else:
+            make = self._rerank(plan, parts)
+        logits = self._contact.mode.logits or self._by_ids(plan, parts)
+        answer = await self._answer(make, logits)
+        self._check(plan, parts, answer)
+        if logits and look_like_probabilities(answer.values):
+            again = await self._answer(make, False)
+            kind = kind_of(answer.values, again.values)
+            if kind == "neither":
+                raise Drift(ReplyError("The server's logits and probabilities do not match."))
+            logits = kind == "logits"
+            answer = answer if logits else again
+        made = Score.of_logit if logits else Score
+        return [
+            replace(made(value), kept=part.kept)
+            for part, value in zip(parts, answer.values, strict=True)
+        ]
+
+    async def _answer(self, make: Callable[[bool], Question], logits: bool) -> Answer:
+        answer: Answer = await self._exchange.ask(make(logits))
+        return answer
+
+    def _by_ids(self, plan: Plan, parts: Sequence[_Part]) -> bool:
+        """Whether these go to `/classify`.
+
+        Raises:
+            TemplateMismatchError: the instruction would be ignored, and there is no other route.
+        """
+        mode = self._contact.mode
+        if mode.route == "classify":
+            return True
+        instruction = plan.queries[parts[0].passage.query].instruction
+        if mode.instructions or instruction == DEFAULT_INSTRUCTION:
+            return False
+        if mode.fallback and self._options.wishes.protocol == "auto":
+            return True
+        raise TemplateMismatchError(IGNORED_INSTRUCTION)
+
+    async def _classify(self, plan: Plan, parts: Sequence[_Part]) -> Callable[[bool], Question]:
+        query = plan.queries[parts[0].passage.query]
+        missing = [one.passage.part for one in parts if one.passage.ids is None]
+        wanted = missing if query.ids else [query.part, *missing]
+        made = {
+            text: one.ids
+            for text, one in zip(wanted, await self._encode(wanted) if wanted else (), strict=True)
+        }
+        first = query.ids or made[query.part]
+        prompts = [first + (one.passage.ids or made[one.passage.part]) for one in parts]
+        model = self._contact.model
+
+        def make(logits: bool) -> Question:
+            return Question(
+                path="/classify",
+                body=classify_body(model, prompts, logits=logits),
+                read=lambda reply: read_classify(reply, len(parts), logits=logits),
+                documents=len(parts),
+                template="client",
+                splittable=len(parts) > 1,
+            )
+
+        return make
+
+    def _rerank(self, plan: Plan, parts: Sequence[_Part]) -> Callable[[bool], Question]:
+        query, mode = plan.queries[parts[0].passage.query], self._contact.mode
+        client = mode.template == "client"
+        heeds = mode.template == "server" and mode.instructions
+
+        def make(logits: bool) -> Question:
+            body = rerank_body(
+                self._contact.model,
+                query.part if client else query.query,
+                [one.passage.part if client else one.passage.text for one in parts],
+                instruction=query.instruction if heeds else None,
+                logits=logits,
+            )
+            return Question(
+                path="/v1/rerank",
+                body=body,
+                read=lambda reply: read_rerank(reply, len(parts), logits=logits),
+                documents=len(parts),
+                template=mode.template,
+                splittable=len(parts) > 1,
+            )
+
+        return make
+
+    def _check(self, plan: Plan, parts: Sequence[_Part], answer: Answer) -> None:
+        """Raise Drift if the reply contradicts the first contact."""
+        asked = self._contact.model
+        if asked and answer.model and not same_model(asked, answer.model):
+            raise Drift(
+                ReplyError(
+                    f"The reply is from the model {answer.model!r}, not {asked!r}. Check what "
+                    "base_url leads to."
+                )
+            )
+        exact = self._contact.mode.template != "none"
+        expected = [plan.tokens(one.at) if one.kept is None else None for one in parts]
+        if exact and counts_differ(expected, answer.tokens):
+            raise Drift(
+                TemplateMismatchError(
+                    f"The server counts {answer.tokens} tokens where the exact prompts have "
+                    f"{sum(one or 0 for one in expected)}. Check its --chat-template."
+                )
+            )
+
+
+def _length(plan: Plan, at: int) -> int:
+    tokens = plan.tokens(at)
+    if tokens is not None:
+        return tokens
+    passage = plan.passages[at]
+    (made,) = estimate([plan.queries[passage.query].part[:1000] + passage.part])
+    return len(made.ids)
+
+
+def _bound(job: Callable[[Any], Awaitable[None]], argument: Any) -> Callable[[], Awaitable[None]]:
+    return lambda: job(argument)

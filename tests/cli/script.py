@@ -1,0 +1,50 @@
+"""Running the installed script, and the app in this process. No tests here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from qwen3_ascend_retrievers.cli.app import app
+
+SCRIPT = Path(sys.executable).parent / "qwen3-rerank"
+TINY = ("--model", "tiny")
+
+
+def environment() -> dict[str, str]:
+    """The environment of the script's processes: plain and wide output."""
+    return os.environ | {"NO_COLOR": "1", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments: str, **more: Any) -> subprocess.Popen[str]:
+    """The installed script in a process of its own, its output in pipes."""
+    return subprocess.Popen(
+        [str(SCRIPT), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        **more,
+    )
+
+
+def run(*arguments: str, stdin: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
+    """The same, waited for."""
+    process = start(*arguments, **more)
+    try:
+        said, complained = process.communicate(stdin, timeout=300)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+
+
+def invoke(*arguments: str, stdin: str | bytes = "") -> Result:
+    """The app in this process."""
+    runner = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "160"})
+    return runner.invoke(app, list(arguments), input=stdin)

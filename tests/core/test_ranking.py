@@ -1,0 +1,152 @@
+"""Scores that can be believed, and the order they make."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen3_ascend_retrievers.core.plan import Cut, Passage, Plan, Query
+from qwen3_ascend_retrievers.core.prompt import neutralise
+from qwen3_ascend_retrievers.core.ranking import (
+    RankedDocument,
+    Score,
+    best_scores,
+    check_scores,
+    keep_order,
+    rank,
+    sigmoid,
+)
+from qwen3_ascend_retrievers.errors import ScoreError
+
+DOCUMENTS = ["a", "b", "c", "d"]
+
+
+def plan_of(documents: list[str]) -> Plan:
+    passages = tuple(Passage(0, text, (0, len(text)), (1, 2)) for text in documents)
+    inputs = tuple((at,) for at in range(len(documents)))
+    return Plan((Query("q", "i", "part", (1, 2, 3)),), passages, inputs)
+
+
+def order(scores: list[float], **how: Any) -> list[int]:
+    documents = [str(at) for at in range(len(scores))]
+    made = rank(
+        plan_of(documents),
+        [Score(score) for score in scores],
+        documents,
+        **{"top_n": None, "threshold": None, **how},
+    )
+    assert [one.document for one in made] == [str(one.index) for one in made]
+    return [one.index for one in made]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.5000001, 1.0]) | st.floats(0, 1), max_size=30))
+def test_by_score_then_by_position(scores: list[float]) -> None:
+    made = order(scores)
+    assert sorted(made) == list(range(len(scores)))
+    for one, following in zip(made, made[1:], strict=False):
+        assert (-scores[one], one) < (-scores[following], following)
+
+
+def test_threshold_and_top_n() -> None:
+    scores = [0.1, 0.9, 0.5, 0.9]
+    assert order(scores, top_n=2) == [1, 3]
+    assert order(scores, top_n=9) == [1, 3, 2, 0]
+    assert order(scores, threshold=0.5) == [1, 3, 2]
+    assert order(scores, threshold=0.5, top_n=1) == [1]
+    assert order(scores, threshold=0.0) == [1, 3, 2, 0]
+    assert order(scores, threshold=1.0) == []
+
+
+def test_a_result_says_what_was_scored() -> None:
+    (made,) = rank(plan_of(["text"]), [Score(0.5, 0.0)], ["text"], top_n=None, threshold=None)
+    assert made == RankedDocument(0, "text", 0.5, 0.0, tokens=5, span=(0, 4))
+
+
+def windowed(cut: Cut = "exact") -> Plan:
+    """Two inputs: three windows of "abcdef", and one ordinary document."""
+    spans = ((0, 3), (2, 5), (4, 6))
+    passages = tuple(Passage(0, "abcdef"[slice(*span)], span, None, cut) for span in spans)
+    return Plan(
+        (Query("q", "i", "part"),), (*passages, Passage(0, "g", (0, 1))), ((0, 1, 2), (3,))
+    )
+
+
+def test_the_best_window_counts_and_the_first_of_equals() -> None:
+    scores = [Score(0.2), Score(0.9, 2.2), Score(0.9, 2.3), Score(0.3)]
+    one, other = rank(windowed(), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert one == RankedDocument(
+        0, "abcdef", 0.9, 2.2, span=(2, 5), truncated=True, cut="exact", window=1, windows=3
+    )
+    assert other == RankedDocument(1, "g", 0.3, span=(0, 1))
+    assert best_scores(windowed(), scores) == [scores[1], scores[3]]
+
+
+def test_what_the_engine_cut_further_is_said() -> None:
+    document = "<think>" * 4
+    passage = Passage(0, neutralise(document), (0, len(document)), (1, 2))
+    plan = Plan((Query("q", "i", "part", (1,)),), (passage,), ((0,),))
+    (made,) = rank(plan, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
+    # Ten characters of "< think>< think>": two of them are not the caller's.
+    assert made == RankedDocument(0, document, 0.5, span=(0, 8), truncated=True, cut="estimated")
+    scores = [Score(0.1), Score(0.9, kept=2), Score(0.1), Score(0.1)]
+    one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert one.span == (2, 4)
+    assert one.window == 1
+
+
+def test_the_input_order_can_be_kept() -> None:
+    kept = keep_order(DOCUMENTS, None)
+    assert [one.index for one in kept] == [0, 1, 2, 3]
+    assert [one.document for one in kept] == DOCUMENTS
+    assert {one.score for one in kept} == {None}
+    assert [one.index for one in keep_order(DOCUMENTS, 2)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[Score(0.5), Score(1)], (Score(0.0, -800.0), Score(1.0, 800.0)), [Score(0.5, kept=3)] * 2],
+)
+def test_scores_that_can_be_believed(scores: Any) -> None:
+    assert check_scores(scores, 2) == list(scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "returned NoneType scores for 2"),
+        ("ab", "returned str scores"),
+        (iter([Score(0.5)] * 2), "scores for 2 passages"),
+        ([], "returned 0 scores for 2"),
+        ([Score(0.5)], "returned 1 scores for 2"),
+        ([Score(0.5)] * 3, "returned 3 scores for 2"),
+        ([Score(0.5), None], "for passage 1 is no finite probability"),
+        ([0.5, 0.5], "for passage 0"),
+        *(
+            ([Score(0.5), Score(wrong)], "for passage 1")
+            for wrong in (math.nan, math.inf, -math.inf, -0.001, 1.001, True, None, "1", Decimal(1))
+        ),
+        *(([Score(0.5, wrong)] * 2, "for passage 0") for wrong in (math.nan, math.inf)),
+    ],
+)
+def test_scores_that_cannot(scores: Any, message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        check_scores(scores, 2)
+
+
+@given(st.floats(allow_nan=False))
+def test_the_sigmoid_is_a_probability_for_every_logit(logit: float) -> None:
+    assert 0 <= sigmoid(logit) <= 1
+    assert sigmoid(logit) + sigmoid(-logit) == pytest.approx(1)
+
+
+def test_the_sigmoid_of_known_logits() -> None:
+    assert sigmoid(0) == 0.5
+    assert sigmoid(math.log(3)) == pytest.approx(0.75)
+    assert sigmoid(-2000) == 0
+    assert math.isnan(sigmoid(math.nan))
+    assert Score.of_logit(math.log(3), kept=7) == Score(sigmoid(math.log(3)), math.log(3), 7)

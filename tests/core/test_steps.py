@@ -1,0 +1,97 @@
+"""Questions and answers: sync, async and side by side come to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from qwen3_ascend_retrievers.core.steps import Steps, adrive, drive, together
+
+Doubling = Steps[list[int], list[int], list[int]]
+Run = Callable[[Doubling, Callable[[list[int]], list[int]]], Awaitable[list[int]]]
+
+
+async def run_sync(steps: Doubling, answer: Callable[[list[int]], list[int]]) -> list[int]:
+    return drive(steps, answer)
+
+
+async def run_async(steps: Doubling, answer: Callable[[list[int]], list[int]]) -> list[int]:
+    async def awaited(asked: list[int]) -> list[int]:
+        return answer(asked)
+
+    return await adrive(steps, awaited)
+
+
+both = pytest.mark.parametrize("run", [run_sync, run_async])
+
+
+def double(asked: list[int]) -> list[int]:
+    return [2 * one for one in asked]
+
+
+def doubling(times: int, start: int = 1) -> Doubling:
+    """Asks `times` times for the double of what it has, and once more of it each time."""
+    have = [start]
+    for _ in range(times):
+        have = (yield have) + [0]
+    return have
+
+
+@both
+async def test_answers_go_in_and_the_result_comes_out(run: Run) -> None:
+    assert await run(doubling(0), double) == [1]
+    assert await run(doubling(3), double) == [8, 0, 0, 0]
+
+
+@both
+async def test_an_error_of_the_answer_is_raised_in_the_steps(run: Run) -> None:
+    def patient() -> Doubling:
+        try:
+            yield [1]
+        except OSError:
+            return (yield [7])
+        raise AssertionError("the error must come first")
+
+    def failing(asked: list[int]) -> list[int]:
+        if asked == [1]:
+            raise OSError("no answer")
+        return asked
+
+    assert await run(patient(), failing) == [7]
+    with pytest.raises(OSError, match="no answer"):
+        await run(doubling(1), failing)
+
+
+@both
+async def test_an_error_of_the_steps_comes_out(run: Run) -> None:
+    def broken() -> Doubling:
+        yield [1]
+        raise ValueError("broken steps")
+
+    with pytest.raises(ValueError, match="broken steps"):
+        await run(broken(), double)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_together_comes_to_the_same_with_fewer_questions(at_once: int) -> None:
+    times = [2, 0, 5, 1, 0, 3]
+    asked: list[list[int]] = []
+
+    def answer(question: list[int]) -> list[int]:
+        asked.append(question)
+        return double(question)
+
+    many = [doubling(one, start=at) for at, one in enumerate(times)]
+    alone = [drive(doubling(one, start=at), double) for at, one in enumerate(times)]
+    assert drive(together(many, at_once), answer) == alone
+    assert len(asked) == sum(max(times[at : at + at_once]) for at in range(0, 6, at_once))
+
+
+def test_together_passes_an_error_on() -> None:
+    def answer(question: list[int]) -> list[int]:
+        raise OSError("no answer")
+
+    with pytest.raises(OSError, match="no answer"):
+        drive(together([doubling(1), doubling(2)], 2), answer)
+    assert drive(together([], 2), answer) == []

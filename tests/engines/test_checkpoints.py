@@ -1,0 +1,196 @@
+"""A checkpoint that cannot be used is named before its weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen3_ascend_retrievers.checkpoints import find_checkpoint, reranker_kind
+from qwen3_ascend_retrievers.errors import ModelError
+
+CAUSAL = {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151_669}
+CONVERTED = {"architectures": ["Qwen3ForSequenceClassification"]}
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def shard(folder: Path, *names: str) -> None:
+    """Make the folder look sharded, its one real file the first shard."""
+    (folder / "model.safetensors").rename(folder / names[0])
+    weight_map = {"model.norm.weight": names[0]} | {f"weight{at}": n for at, n in enumerate(names)}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_tiny_is_an_original_checkpoint(tiny_folder: Path) -> None:
+    found = find_checkpoint("tiny")
+    assert found.kind == "original"
+    assert found.folder == tiny_folder
+    assert (found.vocabulary, found.max_positions) == (12_288, 8192)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "Qwen/Qwen3-Reranker-0.6B",
+        "/models/my-reranker",
+        "/models/mine",
+        "/cache/models--Qwen--Qwen3-Reranker-8B/snapshots/0123abc",
+    ],
+)
+def test_originals(model: str) -> None:
+    assert reranker_kind(model, CAUSAL) == "original"
+
+
+@pytest.mark.parametrize("labels", [{"num_labels": 1}, {"id2label": {"0": "LABEL_0"}}], ids=str)
+def test_converted_ones(labels: dict[str, Any]) -> None:
+    assert reranker_kind("any/name", {**CONVERTED, **labels}) == "converted"
+
+
+@pytest.mark.parametrize("labels", [{}, {"num_labels": 2}, {"id2label": {"0": "a", "1": "b"}}])
+def test_other_classifiers(labels: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="classifier with 2 labels"):
+        reranker_kind("any/name", {**CONVERTED, **labels})
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("Qwen/Qwen3-Embedding-0.6B", "embedding model"),
+        ("/models/qwen3-embedding-4b/", "embedding model"),
+        ("/cache/models--Qwen--Qwen3-Embedding-8B/snapshots/0123abc", "embedding model"),
+        ("Qwen/Qwen3-0.6B", "base or chat"),
+        ("Qwen/Qwen3-8B-Base", "base or chat"),
+        ("/data/rerank-project/Qwen3-4B-Instruct-2507", "base or chat"),
+        ("/cache/models--Qwen--Qwen3-0.6B/snapshots/0123abc", "base or chat"),
+    ],
+)
+def test_models_that_share_the_architecture_are_told_by_name(model: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        reranker_kind(model, CAUSAL)
+    assert model in str(caught.value)
+    assert "Qwen/Qwen3-Reranker-0.6B" in str(caught.value)
+
+
+def test_a_base_vocabulary_needs_a_name_that_says_reranker() -> None:
+    config = {**CAUSAL, "vocab_size": 151_936}
+    with pytest.raises(ModelError, match="vocabulary of Qwen3's base"):
+        reranker_kind("/models/mine", config)
+    assert reranker_kind("/models/mine-rerank", config) == "original"
+
+
+@pytest.mark.parametrize(
+    "architectures", [["BertForSequenceClassification"], ["Qwen2ForCausalLM"], ["Qwen3Model"], None]
+)
+def test_other_architectures(architectures: list[str] | None) -> None:
+    with pytest.raises(ModelError, match="no Qwen3-Reranker"):
+        reranker_kind("any/name", {"architectures": architectures})
+
+
+def _pooling(folder: Path) -> None:
+    (folder / "1_Pooling").mkdir()
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _half_a_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"architectures": [')
+
+
+def _config_of_a_list(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _half_the_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _half_a_header(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def _lfs_pointer(folder: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 8000000\n"
+    (folder / "model.safetensors").write_text(text)
+
+
+def _broken_header(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((3).to_bytes(8, "little") + b"{]}")
+
+
+def _missing_shard(folder: Path) -> None:
+    shard(folder, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def _weight_in_no_shard(folder: Path) -> None:
+    shard(folder, "model-00001-of-00001.safetensors")
+
+
+def _empty_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+def _no_head(folder: Path) -> None:
+    change_config(folder, tie_word_embeddings=False)
+
+
+def _not_converted(folder: Path) -> None:
+    change_config(folder, architectures=["Qwen3ForSequenceClassification"], num_labels=1)
+
+
+def _no_vocabulary(folder: Path) -> None:
+    change_config(folder, vocab_size=None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_pooling, "embedding model"),
+        (_no_config, "config.json is missing"),
+        (_half_a_config, "cannot be read"),
+        (_config_of_a_list, "no JSON object"),
+        (_no_tokenizer, "tokenizer.json is missing"),
+        (_no_weights, "model.safetensors is missing"),
+        (_half_the_weights, "bytes. The download is incomplete"),
+        (_half_a_header, "cut short"),
+        (_lfs_pointer, "Git LFS pointer"),
+        (_broken_header, "no safetensors file"),
+        (_missing_shard, "model-00002-of-00002.safetensors is missing"),
+        (_weight_in_no_shard, "weight0 is not among its weights"),
+        (_empty_index, "lists no weights"),
+        (_no_head, "lm_head.weight is not among"),
+        (_not_converted, "score.weight is not among"),
+        (_no_vocabulary, "config.json lacks"),
+    ],
+)
+def test_damaged_folders(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+    find_checkpoint(str(folder))
+    damage(folder)
+    with pytest.raises(ModelError, match=said) as caught:
+        find_checkpoint(str(folder))
+    assert str(folder) in str(caught.value)

@@ -1,0 +1,128 @@
+"""One engine, many callers: threads, event loops, cancelling, progress, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from engines.parity import PAIRS, plan_of
+from engines.watching import watching
+
+from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers.core.plan import Plan
+from qwen3_ascend_retrievers.engines.base import Call
+from qwen3_ascend_retrievers.errors import EngineClosedError, RerankCancelled
+
+QUERIES = [f"question {at} about topic {at % 3}" for at in range(16)]
+DOCUMENTS = [f"Passage {at}: topic {at % 3}, and some more." for at in range(10)]
+
+
+@pytest.fixture
+def engine() -> Iterator[LocalEngine]:
+    made = LocalEngine("tiny", device="cpu", batch_tokens=600)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plan(tiny_folder: Path) -> Plan:
+    return plan_of(tiny_folder)
+
+
+def test_eight_threads_get_what_one_gets(engine: LocalEngine) -> None:
+    reranker = Reranker(engine)
+    start = threading.Barrier(8)
+
+    def rank(query: str) -> list[tuple[int, float | None]]:
+        return [(one.index, one.logit) for one in reranker.rank(query, DOCUMENTS).results]
+
+    def caller(number: int) -> list[list[tuple[int, float | None]]]:
+        start.wait(timeout=60)
+        return [rank(query) for query in QUERIES[number::4]]
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(caller, range(8)))
+    alone = {query: rank(query) for query in QUERIES}
+    for number, got in enumerate(together):
+        assert got == [alone[query] for query in QUERIES[number::4]]
+
+
+def test_several_event_loops_and_a_thread(engine: LocalEngine) -> None:
+    reranker = Reranker(engine)
+
+    async def ask_all() -> list[list[float]]:
+        asked = [reranker.ascore([(query, one) for one in DOCUMENTS]) for query in QUERIES[:4]]
+        return await asyncio.gather(*asked)
+
+    with ThreadPoolExecutor(3) as pool:
+        loops = [pool.submit(lambda: asyncio.run(ask_all())) for _ in range(3)]
+        made = [loop.result(timeout=120) for loop in loops]
+    alone = [reranker.score([(query, one) for one in DOCUMENTS]) for query in QUERIES[:4]]
+    assert made == [alone] * 3
+
+
+async def test_torch_never_runs_on_the_loops_thread(engine: LocalEngine) -> None:
+    with watching() as seen:
+        await Reranker(engine).arank("query", DOCUMENTS)
+        await asyncio.to_thread(Reranker(engine).rank, "another", DOCUMENTS)
+    assert len(seen.threads) == 1
+    assert threading.get_ident() not in seen.threads
+
+
+async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan: Plan) -> None:
+    await engine.afacts()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait(rows: int, tokens: int) -> None:
+        entered.set()
+        assert go_on.wait(timeout=60)
+
+    with watching(wait) as seen:
+        task = asyncio.create_task(Reranker(engine).ascore(PAIRS))
+        await asyncio.to_thread(entered.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await engine.afacts()
+    assert len(seen.passes) == 1
+    assert len(await engine.ascore(plan, Call())) == len(plan.passages)
+
+
+def test_a_wish_stops_between_batches(engine: LocalEngine) -> None:
+    wish = threading.Event()
+    with watching(lambda rows, tokens: wish.set()) as seen, pytest.raises(RerankCancelled):
+        Reranker(engine).rank("query", DOCUMENTS, cancel=wish)
+    assert len(seen.passes) == 2
+
+
+def test_progress_counts_every_passage(engine: LocalEngine, plan: Plan) -> None:
+    steps: list[int] = []
+    engine.score(plan, Call(progress=steps.append))
+    assert sum(steps) == len(plan.passages)
+    assert len(steps) > 3
+
+
+def test_closing_ends_calls_that_are_under_way(engine: LocalEngine) -> None:
+    engine.facts()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait(rows: int, tokens: int) -> None:
+        entered.set()
+        assert go_on.wait(timeout=60)
+
+    with watching(wait), ThreadPoolExecutor(2) as pool:
+        ranking = pool.submit(Reranker(engine).rank, "query", DOCUMENTS)
+        assert entered.wait(timeout=60)
+        closing = pool.submit(engine.close)
+        while not engine._closed:
+            time.sleep(0.01)
+        go_on.set()
+        closing.result(timeout=60)
+        with pytest.raises(EngineClosedError):
+            ranking.result(timeout=60)

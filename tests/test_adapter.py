@@ -1,0 +1,150 @@
+"""Both adapters have the same fields, defaults and error texts."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from qwen3_ascend_retrievers import langchain, llama_index
+from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError, InvalidInputError
+from qwen3_ascend_retrievers.testing import FakeEngine
+
+BOTH = [langchain.Qwen3Rerank, llama_index.Qwen3Rerank]
+OWN = {"score_key", "document_text", "metadata_mode", "callback_manager"}
+KEY = "sk-very-secret"
+
+
+def fields_of(kind: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: (field.annotation, field.default, field.exclude)
+        for name, field in kind.model_fields.items()
+        if name not in OWN | {"top_n"}
+    }
+
+
+def test_the_same_fields_and_defaults_but_top_n() -> None:
+    first, second = (fields_of(kind) for kind in BOTH)
+    assert first == second
+    assert len(first) == 12
+    assert [kind.model_fields["top_n"].default for kind in BOTH] == [3, 2]
+
+
+WRONG: list[dict[str, Any]] = [
+    {"top_n": 0},
+    {"top_n": -1},
+    {"top_n": True},
+    {"top_n": "3"},
+    {"top_n": 2.5},
+    {"instruction": " "},
+    {"instruction": 3},
+    {"score_threshold": 1.5},
+    {"score_threshold": float("nan")},
+    {"overflow": "cut"},
+    {"on_error": "ignore"},
+    {"max_length": 0},
+    {"window_overlap": -1},
+    {"engine": "tiny"},
+    {"engine": FakeEngine},
+    {"engine": FakeEngine(), "model": "tiny"},
+    {"engine": FakeEngine(), "base_url": "http://npu"},
+    {"engine": FakeEngine(), "api_key": KEY},
+    {"api_key": KEY},
+    {"api_key": 3},
+    {"model": ""},
+    {"model": 3},
+    {"base_url": " "},
+    {"base_url": []},
+    {"base_url": ["http://npu", ""]},
+    {"base_url": ["http://npu", f"http://{KEY}@npu"]},
+    {"base_url": 3},
+    {"base_url": f"http://user:{KEY}@npu"},
+    {"show_progress": KEY},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str([*wrong]))
+def test_the_same_error_for_a_wrong_value(wrong: dict[str, Any]) -> None:
+    texts = set()
+    for kind in BOTH:
+        with pytest.raises(InvalidInputError) as caught:
+            kind(**wrong)
+        texts.add(str(caught.value))
+        assert isinstance(caught.value, ValueError)
+        assert KEY not in f"{caught.value} {caught.value.__cause__}"
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+def test_unknown_fields_are_refused_without_their_values(kind: Any) -> None:
+    with pytest.raises(InvalidInputError, match="has no field apikey") as caught:
+        kind(base_url="http://npu", apikey=KEY)
+    assert KEY not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+def test_assignments_are_checked(kind: Any) -> None:
+    rerank = kind(engine=FakeEngine())
+    with pytest.raises(InvalidInputError, match="top_n is 0"):
+        rerank.top_n = 0
+    with pytest.raises(InvalidInputError, match="engine must be an engine object"):
+        rerank.engine = 3
+    rerank.top_n = 1
+    assert len(rerank.rerank(["a", "b"], "q")) == 1
+    rerank.model = "tiny"
+    with pytest.raises(InvalidInputError, match="engine and model exclude each other"):
+        rerank.rerank(["a"], "q")
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+def test_as_a_field_of_another_model(kind: Any) -> None:
+    class Holder(BaseModel):
+        """A user's settings."""
+
+        rerank: kind
+
+    assert Holder(rerank={"base_url": "http://npu", "top_n": 7}).rerank.top_n == 7
+    with pytest.raises(ValidationError, match="top_n is 0"):
+        Holder(rerank={"top_n": 0})
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+async def test_close_leaves_a_passed_engine_to_its_owner(kind: Any) -> None:
+    class Closable(FakeEngine):
+        """Cannot be closed by others."""
+
+        def close(self) -> None:
+            raise EngineClosedError("closed")
+
+        async def aclose(self) -> None:
+            raise EngineClosedError("closed")
+
+    rerank = kind(engine=Closable())
+    rerank.close()
+    await rerank.aclose()
+    assert rerank.rerank(["a"], "a") == [{"index": 0, "relevance_score": 1.0}]
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+async def test_a_chosen_engine_is_kept_until_closed(kind: Any) -> None:
+    rerank = kind(base_url="http://127.0.0.1:9", api_key=SecretStr(KEY))
+    first = rerank._engine()
+    assert rerank._engine() is first
+    rerank.close()
+    second = rerank._engine()
+    assert second is not first
+    await rerank.aclose()
+    assert rerank._engine() is not second
+    rerank.close()
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+def test_keep_order_is_logged(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    engine = FakeEngine(error=EngineError("no memory"))
+    with caplog.at_level(logging.WARNING, logger="qwen3_ascend_retrievers"):
+        rows = kind(engine=engine, on_error="keep_order", top_n=2).rerank(["a", "b", "c"], "q")
+    kept = {"relevance_score": None, "rerank_status": "kept_order"}
+    assert rows == [{"index": 0, **kept}, {"index": 1, **kept}]
+    assert "no memory" in caplog.text

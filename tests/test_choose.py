@@ -1,0 +1,67 @@
+"""The choice of an engine, its reason in the log, and what is missing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from qwen3_ascend_retrievers import LocalEngine, RemoteEngine
+from qwen3_ascend_retrievers.choose import choose_engine
+from qwen3_ascend_retrievers.errors import MissingDependencyError
+
+KEY = "sk-very-secret"
+
+
+def test_a_server() -> None:
+    engine = choose_engine("served", "http://127.0.0.1:9", SecretStr(KEY))
+    assert isinstance(engine, RemoteEngine)
+    config = engine.config()
+    assert (config["base_url"], config["model"]) == ("http://127.0.0.1:9", "served")
+    assert KEY not in repr(engine)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("tiny", "tiny"), ("a/b", "a/b"), (None, "Qwen/Qwen3-Reranker-0.6B")]
+)
+def test_a_model_in_this_process(model: str | None, name: str) -> None:
+    engine = choose_engine(model, max_length=512)
+    assert isinstance(engine, LocalEngine)
+    assert (engine.config()["model"], engine.config()["max_length"]) == (name, 512)
+
+
+@pytest.mark.parametrize("missing", ["torch", "transformers"])
+@pytest.mark.parametrize("model", ["tiny", None])
+def test_nothing_to_run_a_model_with(
+    missing: str, model: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingDependencyError) as caught:
+        choose_engine(model)
+    assert "pip install 'qwen3-ascend-retrievers[local]'" in str(caught.value)
+    assert "base_url" in str(caught.value)
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, *arguments: Any) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="qwen3_ascend_retrievers"):
+        choose_engine(*arguments)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_each_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    # Names of this test only: what was logged is remembered for the whole process.
+    (line,) = lines_of(caplog, "logged/once")
+    assert "LocalEngine" in line
+    assert "logged/once" in line
+    assert "no base_url is set, and torch and transformers are installed" in line
+    assert lines_of(caplog, "logged/once") == []
+    (line,) = lines_of(caplog, "logged/once", "http://127.0.0.1:9", SecretStr(KEY))
+    assert "RemoteEngine" in line
+    assert "base_url is set" in line
+    assert KEY not in line
+    assert lines_of(caplog, "logged/once", "http://127.0.0.1:9", SecretStr(KEY)) == []

@@ -1,0 +1,132 @@
+"""Every example runs as a user would run it, and says what it should."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from word_server import WordServer
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+MIGRATE = EXAMPLES / "migrate"
+
+# Generous, for a loaded machine; each takes a few seconds.
+SECONDS = 300
+
+# Example -> what its output must contain, in this order.
+SAYS = {
+    "async_many": ["capital of China? -> The capital of China is Beijing.", "three"],
+    "langchain_remote": ["beijing  The capital of China is Beijing."],
+    "langchain_local": ["beijing  The capital of China is Beijing."],
+    "llama_index_local": ["(retriever 0.5)  beijing  The capital of China is Beijing."],
+    "on_error": ["raise: ConnectionFailedError", "dogs (kept_order)", "cats (kept_order)"],
+    "quickstart": [
+        "LangChain: ContextualCompressionRetriever",
+        "✔",
+        "LlamaIndex: RetrieverQueryEngine",
+        "> Source (Doc id: ",
+        "(better)",
+    ],
+    "windows": ["document 0, best of"],
+}
+# Modules that an example imports.
+PARTS = {"language_reference", "questions"}
+PAIRS = ("cohere", "cross_encoder", "nvidia", "sentence_transformer")
+
+
+def run(script: Path, *arguments: str) -> str:
+    """What a script prints, in an environment without the caller's PYTHONPATH."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_order(text: str, parts: list[str]) -> bool:
+    """Whether `text` contains all `parts`, one after the other."""
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SAYS, *PARTS}
+
+
+def test_every_pair_is_here() -> None:
+    names = {f"{pair}_{side}" for pair in PAIRS for side in ("before", "after")}
+    assert {path.stem for path in MIGRATE.glob("*.py")} == names
+
+
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_an_example_says_what_it_should(name: str) -> None:
+    with WordServer() as server:
+        arguments = [server.url] if name.endswith("_remote") else []
+        printed = run(EXAMPLES / f"{name}.py", *arguments)
+    assert in_order(printed, SAYS[name]), printed
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_swap_changes_at_most_three_lines(pair: str) -> None:
+    before, after = (_lines(f"{pair}_{side}") for side in ("before", "after"))
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert 0 < sum(line[0] == "-" for line in changed) <= 3, changed
+    assert 0 < sum(line[0] == "+" for line in changed) <= 3, changed
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_swap_is_written_in_the_docs(pair: str) -> None:
+    before, after = (_lines(f"{pair}_{side}") for side in ("before", "after"))
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-" and line[2:]]
+    told = (ROOT / "docs" / "migrate.md").read_text(encoding="utf-8").splitlines()
+    assert [line[0] + line[2:] for line in changed if line[0] + line[2:] not in told] == []
+
+
+def test_the_scripts_before_a_swap_import_what_exists() -> None:
+    checks = []
+    for pair in PAIRS:
+        tree = ast.parse((MIGRATE / f"{pair}_before.py").read_text(encoding="utf-8"))
+        compile(tree, f"{pair}_before.py", "exec")
+        imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.ImportFrom)]
+        assert imports
+        checks += imports
+    # In a process of its own: those packages may warn while they are imported.
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(checks)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_script_after_a_swap_puts_the_answer_first(
+    pair: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runpy.run_path(str(MIGRATE / f"{pair}_after.py"), run_name="__main__")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith("The capital of China is Beijing.")
+
+
+def _lines(name: str) -> list[str]:
+    return (MIGRATE / f"{name}.py").read_text(encoding="utf-8").splitlines()
