@@ -78,7 +78,9 @@ def _split_block(text: str, start: int, end: int, size: int) -> Iterator[Span]:
 def _cut(text: str, start: int, limit: int) -> Span:
     """Where a piece ends and where the next begins: at the last break of the piece's later half."""
     for breaks in (_SENTENCE, _SPACE):
-        found = [one for one in breaks.finditer(text, start + (limit - start) // 2, limit)]
+        # The break after the sentence before ends where this piece starts: it splits nothing.
+        half = breaks.finditer(text, start + (limit - start) // 2, limit)
+        found = [one for one in half if one.end() > start]
         if found:
             return found[-1].start(), found[-1].end()
     return limit, limit

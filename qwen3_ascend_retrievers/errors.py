@@ -6,7 +6,7 @@
     ├── MissingDependencyError (also ImportError)
     ├── RerankCancelled                        the caller asked to stop
     └── EngineError                            scoring failed
-        ├── ModelError                         the checkpoint is missing, broken or no Qwen3 reranker
+        ├── ModelError                         the checkpoint is missing or no Qwen3 reranker
         ├── EngineClosedError                  the engine was closed
         ├── ScoreError                         an engine's scores cannot be believed
         └── RemoteError                        the server or the way to it
@@ -15,7 +15,7 @@
             ├── AuthenticationError            401 or 403
             ├── StatusError                    another HTTP status that says no
             ├── ReplyError                     a reply that cannot be understood
-            └── TemplateMismatchError          the server changes the prompt, or scores something else
+            └── TemplateMismatchError          the server changes prompts, or scores otherwise
 
 Errors of other libraries are mapped to the most specific of these at the engine's boundary, with
 `from`, and each message ends with what to do next. `on_error="keep_order"` keeps the retriever's

@@ -80,7 +80,8 @@ class RerankSettings:
         score_threshold: documents that score below it are left out, in [0, 1]; None keeps all.
         overflow: what happens to a document that exceeds the budget.
         max_length: tokens of the whole prompt; None takes the engine's own maximum.
-        window_overlap: tokens that neighbouring windows share under `overflow="window"`.
+        window_overlap: most tokens that neighbouring windows share under `overflow="window"`; a
+            window must have room for twice as many.
         on_error: raise, or return the input order marked as not reranked.
 
     Raises:

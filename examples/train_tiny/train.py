@@ -52,20 +52,19 @@ def main() -> None:
 
 def prepare(cache: Path, out: Path, minutes: float) -> loop.Course:
     """Everything up to the first step; writes the tokenizer, the config and the first weights."""
-    torch.set_num_threads(_PROCESSES)
+    torch.set_num_threads(1)
     sources.fetch(cache)
     passages = sources.load(cache)
     _say(f"{len(passages)} passages")
     tokenizer = vocabulary.train([f"{p.title} {p.text}" for p in passages], SEED)
-    guide = teacher.Teacher()
     texts = random.Random(SEED).sample([p.text for p in passages], 40_000)
-    facts = teacher.token_facts(guide, tokenizer, texts)
+    facts = teacher.token_facts(tokenizer, texts, _PROCESSES)
     marks = {name: tokenizer.token_to_id(token) for name, token in _MARKS.items()}
     model = initial.build(facts, marks, SEED)
     model_files.save_rest(model, tokenizer, out)
     model_files.save_weights(model, out)
     _say("first weights written")
-    groups, course = _groups(passages, guide)
+    groups, course = _groups(passages)
     return loop.Course(
         model, marks["yes"], marks["no"], prompt.prefix_ids(tokenizer),
         prompt.query_ids(tokenizer, course.queries),
@@ -75,10 +74,10 @@ def prepare(cache: Path, out: Path, minutes: float) -> loop.Course:
 
 
 def _groups(
-    passages: list[sources.Passage], guide: teacher.Teacher
+    passages: list[sources.Passage],
 ) -> tuple[grading.Groups, lessons.Lessons]:
     course = lessons.build(passages, SEED)
-    vectors = [guide.encode(texts) for texts in (course.queries, course.pool)]
+    vectors = [teacher.encode(texts, _PROCESSES) for texts in (course.queries, course.pool)]
     _say(f"{len(course.queries)} lessons, seen by the teacher")
     groups = grading.grade(course, vectors[0], vectors[1], rounds=2, seed=SEED)
     # The first rows are held out: mix the kinds of lessons before that.

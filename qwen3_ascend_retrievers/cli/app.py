@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .evaluate import evaluate
 from .rank import rank
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def _main(
 
 
 app.command("rank")(rank)
+app.command("eval")(evaluate)
 
 
 def run() -> None:

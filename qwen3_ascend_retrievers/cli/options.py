@@ -120,8 +120,14 @@ class EngineOptions:
         ),
     ] = Long.truncate
 
-    def reranker(self, *, top_n: int | None = None, threshold: float | None = None) -> Reranker:
-        """A reranker with the chosen engine; a bar on stderr if that is a terminal.
+    def reranker(
+        self,
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        show_progress: bool | None = None,
+    ) -> Reranker:
+        """A reranker with the chosen engine; by default with a bar if stderr is a terminal.
 
         Raises:
             InvalidInputError: options that exclude each other, or a wrong value.
@@ -134,7 +140,7 @@ class EngineOptions:
             score_threshold=threshold,
             max_length=self.max_length,
             overflow=cast(Overflow, self.overflow.value),
-            show_progress=sys.stderr.isatty(),
+            show_progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
 
     def make_engine(self) -> Engine:

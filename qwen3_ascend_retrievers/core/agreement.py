@@ -17,6 +17,8 @@ from .ranking import sigmoid
 _FLOOR: Final = 1e-3
 # Two runs of a bf16 model may give probabilities this far apart for one prompt.
 _LOOSE: Final = 0.05
+# What bf16 may change, as a share of the largest logit (DESIGN, rule 1).
+_SHARE: Final = 0.02
 # Beyond this logit a float32 probability says too little of it.
 _READABLE: Final = 8.0
 
@@ -67,17 +69,19 @@ class Agreement:
             for one, p in zip(exact, again, strict=True)
             if abs(one) < _READABLE and 0 < p < 1
         ]
-        unread = 0.02 * max(map(abs, exact))
+        unread = _SHARE * max(map(abs, exact))
         return cls(tuple(exact), tuple(mutant), max(readable, default=unread))
 
     def holds(self, values: Sequence[float], *, logits: bool) -> bool:
         """Whether `values` are of the exact prompts and not of the mutants."""
-        exact, mutant, noise = self.exact, self.mutant, self.noise
+        exact, mutant = self.exact, self.mutant
+        noise, share = 3 * self.noise, _SHARE * max(map(abs, exact))
         if not logits:
             exact, mutant = tuple(map(sigmoid, exact)), tuple(map(sigmoid, mutant))
-            noise /= 4  # the sigmoid's steepest slope
-        off = _apart(values, exact)
-        return off <= max(_FLOOR, 3 * noise, _apart(values, mutant) / 4)
+            # A quarter is the sigmoid's steepest slope.
+            noise, share = noise / 4, share / 4
+        nearer = min(share, _apart(values, mutant) / 4)
+        return _apart(values, exact) <= max(_FLOOR, noise, nearer)
 
 
 def _apart(some: Sequence[float], others: Sequence[float]) -> float:

@@ -79,7 +79,10 @@ def check_scores(scores: Any, count: int) -> list[Score]:
     """
     if not isinstance(scores, list | tuple) or len(scores) != count:
         got = len(scores) if isinstance(scores, list | tuple) else type(scores).__name__
-        raise ScoreError(f"The engine returned {got} scores for {count} passages.")
+        raise ScoreError(
+            f"The engine returned {got} scores for {count} passages, which is a fault in it. "
+            "Report it with the model and engine in use."
+        )
     for at, one in enumerate(scores):
         if not isinstance(one, Score) or not _believable(one):
             raise ScoreError(

@@ -82,7 +82,9 @@ def test_windows_are_named_in_the_table() -> None:
 
 
 def test_a_folder_is_split_into_passages(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("# Cities\n\nThe capital of China is Beijing.\n\n# Food\n\nBread.\n")
+    (tmp_path / "a.md").write_text(
+        "# Cities\n\nThe capital of China is Beijing.\n\n# Food\n\nBread.\n"
+    )
     (tmp_path / "b.bin").write_bytes(b"\xff\xfe")
     done = invoke("rank", QUERY, str(tmp_path), "--json", *TINY)
     names = {one["name"]: one["text"] for one in json.loads(done.stdout)["results"]}

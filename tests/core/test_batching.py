@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ def test_batches_of_like_length(lengths: list[int], budget: int) -> None:
     assert ordered == sorted(lengths, reverse=True)
     for batch in made:
         assert len(batch) == 1 or len(batch) * max(lengths[at] for at in batch) <= budget
-    for batch, following in zip(made, made[1:], strict=False):
+    for batch, following in pairwise(made):
         assert (len(batch) + 1) * max(1, lengths[batch[0]]) > budget, following
 
 
@@ -31,10 +33,8 @@ def test_portions_in_order(lengths: list[int], count: int, tokens: int | None) -
         assert 1 <= len(portion) <= count
         total = sum(lengths[at] for at in portion)
         assert tokens is None or total <= tokens or len(portion) == 1
-    for portion, following in zip(made, made[1:], strict=False):
-        over = tokens is not None and (
-            sum(lengths[at] for at in [*portion, following[0]]) > tokens
-        )
+    for portion, following in pairwise(made):
+        over = tokens is not None and (sum(lengths[at] for at in [*portion, following[0]]) > tokens)
         assert over or len(portion) == count
 
 

@@ -16,7 +16,8 @@ def test_good_input_comes_back_as_lists() -> None:
     assert check_documents(("a", "", " \n")) == ["a", "", " \n"]
     assert check_documents(text for text in "ab") == ["a", "b"]
     assert check_documents({"a": 1, "b": 2}.keys()) == ["a", "b"]
-    assert check_documents([]) == check_pairs(()) == []
+    assert check_documents([]) == []
+    assert check_pairs(()) == []
     assert check_pairs([("q", ""), ["r", "d"]]) == [("q", ""), ("r", "d")]
 
 

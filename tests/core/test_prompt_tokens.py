@@ -70,7 +70,7 @@ def test_parts_make_the_ids_of_the_whole(tokenizer: Tokenizer) -> None:
     random = Random(20_261_125)
     firsts, seconds = [], []
     for _ in range(5_000):
-        instruction, query, document = (neutralise(fuzzed(random, 10)) for _ in range(3))
+        instruction, query, document = (neutralise(fuzzed(random, 8)) for _ in range(3))
         firsts.append(query_part(instruction, query))
         seconds.append(document_part(document))
     wholes = [first + second for first, second in zip(firsts, seconds, strict=True)]
@@ -106,6 +106,6 @@ def test_payloads_would_work_without_the_rule(tokenizer: Tokenizer) -> None:
 def test_normalising_first_wakes_no_token(tokenizer: Tokenizer) -> None:
     """NFC turns the Kelvin sign into K; a server may normalise or lower-case before it looks."""
     neutral = [neutralise(payload) for payload in payloads()]
-    for change in (lambda text: unicodedata.normalize("NFC", text), str.lower, str.casefold):
-        found = control_tokens(tokenizer, [change(text) for text in neutral])
-        assert found == [[]] * len(neutral)
+    normal = [unicodedata.normalize("NFC", text) for text in neutral]
+    for changed in (normal, [text.lower() for text in normal], [text.lower() for text in neutral]):
+        assert control_tokens(tokenizer, changed) == [[]] * len(neutral)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def order(scores: list[float], **how: Any) -> list[int]:
 def test_by_score_then_by_position(scores: list[float]) -> None:
     made = order(scores)
     assert sorted(made) == list(range(len(scores)))
-    for one, following in zip(made, made[1:], strict=False):
+    for one, following in pairwise(made):
         assert (-scores[one], one) < (-scores[following], following)
 
 
@@ -71,9 +72,7 @@ def windowed(cut: Cut = "exact") -> Plan:
     """Two inputs: three windows of "abcdef", and one ordinary document."""
     spans = ((0, 3), (2, 5), (4, 6))
     passages = tuple(Passage(0, "abcdef"[slice(*span)], span, None, cut) for span in spans)
-    return Plan(
-        (Query("q", "i", "part"),), (*passages, Passage(0, "g", (0, 1))), ((0, 1, 2), (3,))
-    )
+    return Plan((Query("q", "i", "part"),), (*passages, Passage(0, "g", (0, 1))), ((0, 1, 2), (3,)))
 
 
 def test_the_best_window_counts_and_the_first_of_equals() -> None:
@@ -115,6 +114,12 @@ def test_scores_that_can_be_believed(scores: Any) -> None:
     assert check_scores(scores, 2) == list(scores)
 
 
+NO_PROBABILITIES: list[Any] = [
+    *(math.nan, math.inf, -math.inf, -0.001, 1.001),
+    *(True, None, "1", Decimal(1)),
+]
+
+
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -126,10 +131,7 @@ def test_scores_that_can_be_believed(scores: Any) -> None:
         ([Score(0.5)] * 3, "returned 3 scores for 2"),
         ([Score(0.5), None], "for passage 1 is no finite probability"),
         ([0.5, 0.5], "for passage 0"),
-        *(
-            ([Score(0.5), Score(wrong)], "for passage 1")
-            for wrong in (math.nan, math.inf, -math.inf, -0.001, 1.001, True, None, "1", Decimal(1))
-        ),
+        *(([Score(0.5), Score(wrong)], "for passage 1") for wrong in NO_PROBABILITIES),
         *(([Score(0.5, wrong)] * 2, "for passage 0") for wrong in (math.nan, math.inf)),
     ],
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from qwen3_ascend_retrievers.core.steps import Steps, adrive, drive, together
 
-Doubling = Steps[list[int], list[int], list[int]]
+Doubling = Steps[list[int], Sequence[int], list[int]]
 Run = Callable[[Doubling, Callable[[list[int]], list[int]]], Awaitable[list[int]]]
 
 
@@ -34,7 +34,7 @@ def doubling(times: int, start: int = 1) -> Doubling:
     """Asks `times` times for the double of what it has, and once more of it each time."""
     have = [start]
     for _ in range(times):
-        have = (yield have) + [0]
+        have = [*(yield have), 0]
     return have
 
 
@@ -50,7 +50,7 @@ async def test_an_error_of_the_answer_is_raised_in_the_steps(run: Run) -> None:
         try:
             yield [1]
         except OSError:
-            return (yield [7])
+            return list((yield [7]))
         raise AssertionError("the error must come first")
 
     def failing(asked: list[int]) -> list[int]:
@@ -82,7 +82,7 @@ def test_together_comes_to_the_same_with_fewer_questions(at_once: int) -> None:
         asked.append(question)
         return double(question)
 
-    many = [doubling(one, start=at) for at, one in enumerate(times)]
+    many: list[Doubling] = [doubling(one, start=at) for at, one in enumerate(times)]
     alone = [drive(doubling(one, start=at), double) for at, one in enumerate(times)]
     assert drive(together(many, at_once), answer) == alone
     assert len(asked) == sum(max(times[at : at + at_once]) for at in range(0, 6, at_once))
@@ -94,4 +94,5 @@ def test_together_passes_an_error_on() -> None:
 
     with pytest.raises(OSError, match="no answer"):
         drive(together([doubling(1), doubling(2)], 2), answer)
-    assert drive(together([], 2), answer) == []
+    nothing: list[Doubling] = []
+    assert drive(together(nothing, 2), answer) == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from rerank_server import TINY, RefusalError, RerankServer, Setup, tokens_of
+from rerank_server import TINY, RerankServer, Setup, tokens_of
 
 from qwen3_ascend_retrievers.core import agreement
 from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
@@ -108,7 +108,7 @@ def test_the_official_template_is_scored_by_classify() -> None:
 @pytest.mark.parametrize("tokenize", [True, False])
 def test_the_official_template_is_refused_where_texts_must_be_sent(tokenize: bool) -> None:
     world = World(Setup(template="official", has_tokenize=tokenize), local=True)
-    with pytest.raises(TemplateMismatchError, match="final newline.*three newlines"):
+    with pytest.raises(TemplateMismatchError, match=r"final newline.*three newlines"):
         world.contact(protocol="rerank")
 
 
@@ -133,7 +133,7 @@ def test_classify_on_demand() -> None:
         Mode.classify()
     )
     for setup in (Setup(has_classify=False), Setup(has_tokenize=False)):
-        with pytest.raises(TemplateMismatchError, match="0.18 or later.*tokenizer="):
+        with pytest.raises(TemplateMismatchError, match=r"0.18 or later.*tokenizer="):
             World(setup).contact(protocol="classify")
 
 
@@ -194,7 +194,7 @@ def test_scores_outside_probability_are_refused() -> None:
                 return Answer(tuple(one + 3 for one in found.values), found.tokens)
             return found
 
-    with pytest.raises(TemplateMismatchError, match="is no probability.*hf-overrides"):
+    with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
         Wild(Setup()).contact()
 
 

@@ -205,6 +205,30 @@ def test_precisions() -> None:
     assert pick_dtype("bfloat16", "npu:1") is torch.bfloat16
 
 
+HALF_A_MODEL = """
+import sys
+from qwen3_ascend_retrievers import LocalEngine
+from qwen3_ascend_retrievers.errors import ModelError
+
+try:
+    LocalEngine(sys.argv[1]).facts()
+except ModelError as error:
+    assert "incomplete" in str(error), error
+    assert "torch" not in sys.modules
+    sys.exit(7)
+"""
+
+
+def test_half_a_model_is_refused_before_torch_is_imported(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "rerank-half"))
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    done = _run(HALF_A_MODEL, str(folder))
+    assert done.returncode == 7, done.stderr
+
+
 FORKING = """
 import os
 from qwen3_ascend_retrievers import LocalEngine, Reranker
@@ -226,7 +250,10 @@ assert Reranker(used).rank("query", ["document"]).status == "reranked"
 
 
 def test_a_forked_child_is_told() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKING], capture_output=True, text=True, timeout=300
-    )
+    done = _run(FORKING)
     assert done.returncode == 0, done.stderr
+
+
+def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)

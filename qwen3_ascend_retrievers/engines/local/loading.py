@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
 
-from ...checkpoints import Checkpoint, find_checkpoint
+from ...checkpoints import Checkpoint, find_checkpoint, read_json
 from ...core.tokens import Tokenizer
 from ...errors import MissingDependencyError, ModelError
 from ...model_files import warn_if_tiny
 from ...tokenizer_files import answer_ids, load_tokenizer
 from .device import pick_device, pick_dtype
 from .forward import ForwardPass
+
+_INSTALL: Final = (
+    "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,13 @@ def load_model(model: str, revision: str | None, device: str, dtype: str) -> Loc
         MissingDependencyError: torch, transformers or torch_npu is not installed.
         ModelError: the checkpoint, or the device, cannot be used.
     """
-    transformers = _transformers()
+    if any(find_spec(name) is None for name in ("torch", "transformers")):
+        raise MissingDependencyError(_INSTALL)
     warn_if_tiny(model)
+    # Before torch is imported, which takes seconds.
     checkpoint = find_checkpoint(model, revision)
     tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
+    transformers = _transformers()
     place = pick_device(device)
     loaded = _load_weights(transformers, checkpoint, pick_dtype(dtype, place)).to(place).eval()
     direction = _direction(loaded, checkpoint, tokenizer)
@@ -51,20 +59,14 @@ def load_model(model: str, revision: str | None, device: str, dtype: str) -> Loc
 
 def _transformers() -> Any:
     try:
-        import_module("torch")
         return import_module("transformers")
     except ImportError as error:
-        raise MissingDependencyError(
-            "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'"
-        ) from error
+        raise MissingDependencyError(f"{_INSTALL} It is there, and broken: {error}") from error
 
 
 def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
     original = checkpoint.kind == "original"
     name = "Qwen3ForCausalLM" if original else "Qwen3ForSequenceClassification"
-    # transformers 4.56 renamed torch_dtype to dtype.
-    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-    precision = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
     try:
         with _quiet(transformers):
             loaded, info = getattr(transformers, name).from_pretrained(
@@ -73,7 +75,7 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
                 use_safetensors=True,
                 attn_implementation="sdpa",
                 output_loading_info=True,
-                **precision,
+                **_renamed(transformers, checkpoint, dtype),
             )
     # transformers raises whatever the layer that failed raised: OSError, ValueError, torch's.
     except Exception as error:
@@ -87,6 +89,20 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
             "random numbers. Fetch the model again."
         )
     return loaded
+
+
+def _renamed(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> dict[str, Any]:
+    """What transformers versions name differently."""
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    named: dict[str, Any] = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
+    config = read_json(checkpoint.model, checkpoint.folder / "config.json")
+    rope = config.get("rope_parameters")
+    # Version 4 does not know this key, and would silently use its default positions instead.
+    if rope and version < (5,):
+        named["rope_theta"] = rope["rope_theta"]
+        if rope.get("rope_type", "default") != "default":
+            named["rope_scaling"] = rope
+    return named
 
 
 def _direction(loaded: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:

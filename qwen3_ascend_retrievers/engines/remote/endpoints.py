@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence, Set
@@ -13,6 +14,8 @@ from cachetools import LRUCache
 from ...core.template import Mode
 from ...core.tokens import CACHE_TOKENS, Tokens
 from ...errors import ReplyError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,18 @@ class Endpoint:
     root: str
     contact: Contact | None = None
     rests_until: float = 0.0
+    warned: bool = False
     known: LRUCache[str, Tokens] = field(
         default_factory=lambda: LRUCache(CACHE_TOKENS, getsizeof=_size)
     )
+
+    def introduce(self, contact: Contact) -> None:
+        """Keep what was found out; say it, and warn the first time."""
+        self.contact = contact
+        logger.info("%s is talked to like this: %s", self.root, contact)
+        if contact.mode.warning and not self.warned:
+            self.warned = True
+            logger.warning("%s: %s", self.root, contact.mode.warning)
 
     def forget(self) -> None:
         """Ask the server anew at the next call: it may have been started otherwise."""

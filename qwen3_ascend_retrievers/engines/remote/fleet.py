@@ -27,6 +27,7 @@ from ...errors import (
     EngineError,
     InvalidInputError,
     ReplyError,
+    StatusError,
 )
 from ..base import Call, EngineFacts
 from .budget import Budget
@@ -166,7 +167,7 @@ class Fleet:
                     raise drift.error from drift
                 drifted = True
             except Refused as refused:
-                if _may_have_changed(refused):
+                if _may_have_changed(refused.error):
                     endpoint.forget()
                 if not others or not _is_failure(refused.error):
                     raise refused.error from refused.__cause__
@@ -185,11 +186,12 @@ class Fleet:
         except TimeoutError as error:
             raise budget.exceeded() from error
         try:
-            if endpoint.contact is None:
-                contact = await make_contact(exchange, self._options, self._local)
-                self._endpoints.check_replica(endpoint, contact)
-                endpoint.contact = contact
-            return endpoint.contact
+            if endpoint.contact is not None:
+                return endpoint.contact
+            contact = await make_contact(exchange, self._options, self._local)
+            self._endpoints.check_replica(endpoint, contact)
+            endpoint.introduce(contact)
+            return contact
         finally:
             gate.release()
 
@@ -229,6 +231,7 @@ def _is_failure(error: EngineError) -> bool:
     return isinstance(error, lost) or status in RETRIED
 
 
-def _may_have_changed(refused: Refused) -> bool:
+def _may_have_changed(error: EngineError) -> bool:
     """Whether the server may be another one by now, so that the canaries must be asked again."""
-    return refused.kind == "final" or isinstance(refused.error, ConnectionFailedError)
+    lost = isinstance(error, ConnectionFailedError)
+    return lost or (isinstance(error, StatusError) and error.status == 404)

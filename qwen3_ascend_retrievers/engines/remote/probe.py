@@ -5,7 +5,6 @@ What is asked and what the answers mean is decided in core/canary.py.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -29,8 +28,6 @@ from .exchange import Exchange, Question
 from .options import Options
 from .refusal import Refused
 
-logger = logging.getLogger(__name__)
-
 # Statuses of servers that lack a route, or do not take what it was sent.
 _ABSENT: Final = frozenset({400, 404, 405, 422, 501})
 
@@ -46,16 +43,12 @@ async def make_contact(exchange: Exchange, options: Options, local: LocalTokens 
     served = await _served(exchange, options.model)
     probe = _Probe(exchange, served.name if served else options.model, local)
     mode = await adrive(first_contact(options.wishes), probe.answer)
-    if mode.warning:
-        logger.warning("%s: %s", exchange.root, mode.warning)
-    contact = Contact(
+    return Contact(
         model=probe.model or probe.told,
         max_length=served.max_length if served else None,
         mode=mode,
         tokens="local" if local else "server" if probe.has_tokenize else "none",
     )
-    logger.info("%s is talked to like this: %s", exchange.root, contact)
-    return contact
 
 
 async def _served(exchange: Exchange, wanted: str | None) -> ServedModel | None:
@@ -165,7 +158,13 @@ class _Probe:
         )
 
     async def _asked(self, question: Question) -> Answer:
-        answer: Answer = await self._exchange.ask(question)
+        try:
+            answer: Answer = await self._exchange.ask(question)
+        except Refused as refused:
+            # What is decided here lasts, so it must not hang on one broken reply.
+            if not isinstance(refused.error, ReplyError):
+                raise
+            answer = await self._exchange.ask(question)
         self.told = answer.model or self.told
         return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,6 +139,8 @@ def _client(options: Options) -> httpx.AsyncClient:
 
 
 def _context(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
+    if verify is True:
+        return _default_context()
     if not isinstance(verify, str):
         return verify
     try:
@@ -146,3 +149,9 @@ def _context(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
         return ssl.create_default_context(cafile=verify)
     except OSError as error:
         raise InvalidInputError(f"verify={verify!r} is no readable CA file: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _default_context() -> ssl.SSLContext:
+    """httpx's own; reading the CA certificates for each client anew takes 50 ms."""
+    return httpx.create_ssl_context()

@@ -1,0 +1,212 @@
+"""`qwen3-rerank eval`: rerank a run and say what it was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..atomic_files import check_writable, write_bytes, write_text
+from ..errors import InvalidInputError
+from ..evaluation.collection import read_corpus, read_queries
+from ..evaluation.first_stage import bm25_run
+from ..evaluation.journal import Journal
+from ..evaluation.measures import DEFAULT_MEASURES, Comparison, compare, parse_measures
+from ..evaluation.plot import png
+from ..evaluation.reranking import Task, rerank_run
+from ..evaluation.runs import Run, read_qrels, read_run, write_run
+from ..reranker import Reranker
+from ..settings import whole_number
+from .options import EngineOptions, Json
+from .output import err, note, out, write_json
+from .running import command
+
+_BM25_FILE = ".bm25"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The test collection, the run, and where results go."""
+
+    queries: Annotated[Path, typer.Option(help="BEIR queries: JSON lines with _id and text.")]
+    corpus: Annotated[Path, typer.Option(help="BEIR corpus: JSON lines with _id, title, text.")]
+    qrels: Annotated[Path, typer.Option(help="Judgements: BEIR's TSV, or TREC's four columns.")]
+    run: Annotated[
+        Path | None, typer.Option(help="The first stage's TREC run, which is to be reranked.")
+    ] = None
+    bm25: Annotated[
+        bool, typer.Option("--bm25", help="Make that run with BM25 instead (for spaced scripts).")
+    ] = False
+    output: Annotated[Path, typer.Option("--output", "-o", help="The reranked TREC run.")] = Path(
+        "reranked.trec"
+    )
+    per_query: Annotated[
+        Path | None, typer.Option(help="Write each query's values here, tab-separated.")
+    ] = None
+    plot: Annotated[Path | None, typer.Option(help="Draw the comparison here, as PNG.")] = None
+
+    def journal(self) -> Path:
+        """Finished queries, beside the output."""
+        return self.output.with_name(self.output.name + ".journal")
+
+    def check(self) -> None:
+        """Raise InvalidInputError before any work for what would fail after it."""
+        if (self.run is None) == (not self.bm25):
+            raise InvalidInputError("Give either --run FILE or --bm25.")
+        for path in (self.output, self.per_query, self.plot):
+            if path is not None:
+                check_writable(path)
+
+
+@command
+def evaluate(
+    files: Files,
+    *,
+    depth: Annotated[int, typer.Option(help="Documents of each query to rerank.")] = 100,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Any of ir-measures, such as nDCG@10, MRR@10, R@50; may be repeated.",
+            show_default=", ".join(DEFAULT_MEASURES),
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop what an interrupted run has finished.")
+    ] = False,
+    json: Json = False,
+    options: EngineOptions,
+) -> None:
+    """Rerank a run and measure it before and after.
+
+    Finished queries are kept in OUTPUT.journal: after an interruption the same command goes on.
+
+    Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
+    --qrels qrels.tsv --base-url http://npu-host:8000
+    """
+    files.check()
+    measures = parse_measures(measure or DEFAULT_MEASURES)
+    qrels = read_qrels(files.qrels)
+    task = _task(files, whole_number("--depth", depth, minimum=1))
+    if fresh:
+        files.journal().unlink(missing_ok=True)
+    with options.reranker(show_progress=False) as reranker:
+        after, model = _reranked(files, task, reranker)
+    comparisons = compare(measures, qrels, task.run, after)
+    _write(files, comparisons, f"{model}, {len(task.run)} queries, depth {depth}")
+    if json:
+        write_json(_as_json(comparisons, files, model))
+    else:
+        out().print(_table(comparisons))
+        note(f"The reranked run is in {files.output}.")
+
+
+def _task(files: Files, depth: int) -> Task:
+    queries = read_queries(files.queries)
+    if files.run is None:
+        corpus = read_corpus(files.corpus)
+        run = bm25_run(corpus, queries, depth)
+        write_run(files.output.with_name(files.output.name + _BM25_FILE), run, "bm25")
+        return Task(run, queries, corpus)
+    run = {query: documents[:depth] for query, documents in read_run(files.run).items()}
+    wanted = {name for documents in run.values() for name, _ in documents}
+    return Task(run, queries, read_corpus(files.corpus, wanted))
+
+
+def _reranked(files: Files, task: Task, reranker: Reranker) -> tuple[Run, str]:
+    journal = Journal(files.journal(), task.mark(reranker))
+    if journal.finished:
+        note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
+    try:
+        with _bar(len(task.run)) as bar:
+            after = rerank_run(task, reranker, journal, bar)
+        model = reranker.engine.facts().model
+        write_run(files.output, after, "qwen3-rerank")
+    # Ctrl-C and SIGTERM, too, shall say what is kept.
+    except BaseException:
+        note(
+            f"{len(journal.finished)} of {len(task.run)} queries are finished and kept in "
+            f"{journal.path}. The same command goes on from there."
+        )
+        raise
+    finally:
+        journal.close()
+    journal.remove()
+    return after, model
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` queries on stderr, if that is a terminal."""
+    columns = (
+        TextColumn("reranking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("queries"),
+        TimeRemainingColumn(),
+    )
+    console = err()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=total)
+        yield lambda queries: progress.advance(bar, queries)
+
+
+def _write(files: Files, comparisons: Sequence[Comparison], title: str) -> None:
+    if files.per_query is not None:
+        rows = ["query\tmeasure\tbefore\tafter\tdelta\n"]
+        rows += [
+            f"{query}\t{one.measure}\t{before:.6f}\t{after:.6f}\t{after - before:+.6f}\n"
+            for one in comparisons
+            for query, (before, after) in one.per_query.items()
+        ]
+        write_text(files.per_query, "".join(rows))
+    if files.plot is not None:
+        write_bytes(files.plot, png(comparisons, title))
+
+
+def _as_json(comparisons: Sequence[Comparison], files: Files, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "output": str(files.output),
+        "measures": {
+            one.measure: {
+                "before": one.before,
+                "after": one.after,
+                "p_randomization": one.p_randomization,
+                "p_t": one.p_t,
+                "per_query": {
+                    query: {"before": before, "after": after}
+                    for query, (before, after) in one.per_query.items()
+                },
+            }
+            for one in comparisons
+        },
+    }
+
+
+def _table(comparisons: Sequence[Comparison]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("measure")
+    headings = ("before", "after", "change", "better", "same", "worse", "p (random.)", "p (t-test)")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in comparisons:
+        deltas = one.deltas()
+        better, worse = sum(delta > 0 for delta in deltas), sum(delta < 0 for delta in deltas)
+        table.add_row(
+            one.measure,
+            f"{one.before:.4f}",
+            f"{one.after:.4f}",
+            f"{one.after - one.before:+.4f}",
+            str(better),
+            str(len(deltas) - better - worse),
+            str(worse),
+            f"{one.p_randomization:.4f}",
+            f"{one.p_t:.4f}",
+        )
+    return table

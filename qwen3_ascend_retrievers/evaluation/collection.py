@@ -1,0 +1,75 @@
+"""Test collections in BEIR's format: queries and documents from JSON lines.
+
+Format: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..document_files import json_lines
+from ..errors import InvalidInputError
+
+
+def read_queries(path: Path) -> dict[str, str]:
+    """Query texts by their `_id`, in the file's order.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or a line lacks `_id` or `text`.
+    """
+    queries: dict[str, str] = {}
+    for number, row in _rows(path):
+        query, text = _field(path, number, row, "_id"), _field(path, number, row, "text")
+        if query in queries:
+            raise InvalidInputError(f"{path}, line {number}: the query {query} is there twice.")
+        queries[query] = text
+    return queries
+
+
+def read_corpus(path: Path, wanted: Collection[str] | None = None) -> dict[str, str]:
+    """Texts of the documents by their `_id`, the title in front, as BEIR joins them.
+
+    Args:
+        path: JSON lines with `_id`, `text` and perhaps `title`.
+        wanted: the ids to keep, so that a large corpus need not fit into memory; None is all.
+
+    Raises:
+        InvalidInputError: the file cannot be read, a line lacks a field, or a wanted id is missing.
+    """
+    corpus: dict[str, str] = {}
+    for number, row in _rows(path):
+        document = _field(path, number, row, "_id")
+        if wanted is not None and document not in wanted:
+            continue
+        title = row.get("title") or ""
+        corpus[document] = f"{title} {_field(path, number, row, 'text')}".strip()
+    missing = sorted(set(wanted or ()) - corpus.keys())
+    if missing:
+        raise InvalidInputError(
+            f"{path} lacks {len(missing)} documents of the run, {missing[0]} among them. Do corpus "
+            "and run belong together?"
+        )
+    return corpus
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            yield from json_lines(str(path), file)
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is not UTF-8. Convert it to UTF-8 first.") from error
+
+
+def _field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if isinstance(value, int) and name == "_id":
+        value = str(value)
+    if not isinstance(value, str) or (name == "_id" and not value):
+        raise InvalidInputError(
+            f"{path}, line {number} has no text in {name!r}. Each line needs '_id' and 'text'."
+        )
+    return value

@@ -1,0 +1,131 @@
+"""Runs and relevance judgements: TREC's formats, and BEIR's for judgements. Files and order only.
+
+Formats: https://trec.nist.gov and trec_eval's README; a line of a run is
+`query Q0 document rank score tag`, a line of qrels `query 0 document grade`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..atomic_files import write_text
+from ..document_files import read_text
+from ..errors import InvalidInputError
+
+# Documents of each query, best first, with their scores.
+Run = dict[str, list[tuple[str, float]]]
+# Grades of each query's judged documents.
+Qrels = dict[str, dict[str, int]]
+
+_HEADER: Final = ["query-id", "corpus-id", "score"]
+
+
+def read_run(path: Path) -> Run:
+    """A TREC run, each query's documents by score, ties in the file's order.
+
+    Raises:
+        InvalidInputError: a line is malformed, a document is there twice, or the file is empty.
+    """
+    run: Run = {}
+    seen: set[tuple[str, str]] = set()
+    for number, parts in _lines(path):
+        if len(parts) != 6:
+            raise _malformed(path, number, "query Q0 document rank score tag")
+        query, _, document, _, score, _ = parts
+        if (query, document) in seen:
+            raise InvalidInputError(
+                f"{path}, line {number}: the document {document} is there twice for query {query}."
+            )
+        seen.add((query, document))
+        run.setdefault(query, []).append((document, _score(path, number, score)))
+    if not run:
+        raise InvalidInputError(f"{path} holds no run.")
+    for documents in run.values():
+        documents.sort(key=lambda one: -one[1])
+    return run
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Judgements in TREC's four columns, or in BEIR's three with a header.
+
+    Raises:
+        InvalidInputError: a line is malformed, or the file is empty.
+    """
+    qrels: Qrels = {}
+    for number, parts in _lines(path):
+        if number == 1 and parts == _HEADER:
+            continue
+        if len(parts) not in (3, 4):
+            raise _malformed(path, number, "query 0 document grade, or query document grade")
+        try:
+            qrels.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
+        except ValueError as error:
+            raise _malformed(path, number, "a whole number as grade") from error
+    if not qrels:
+        raise InvalidInputError(f"{path} holds no judgements.")
+    return qrels
+
+
+def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> None:
+    """Write a run, whole or not at all.
+
+    Tools order a run by its scores, as float32 and in their own way among equals; so equal scores
+    are set apart by the smallest step, and every tool sees the order that is meant.
+    """
+    lines = []
+    for query, documents in run.items():
+        scores = falling([score for _, score in documents])
+        for rank, ((document, _), score) in enumerate(zip(documents, scores, strict=True), 1):
+            lines.append(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
+    write_text(path, "".join(lines))
+
+
+def falling(scores: Sequence[float]) -> list[float]:
+    """The scores as float32, each below the one before it, by the smallest step where need be."""
+    made: list[float] = []
+    for score in scores:
+        value = _float32(score)
+        if made and value >= made[-1]:
+            value = _next_below(made[-1])
+        made.append(value)
+    return made
+
+
+def _float32(value: float) -> float:
+    (made,) = struct.unpack("<f", struct.pack("<f", value))
+    return float(made)
+
+
+def _next_below(value: float) -> float:
+    """The next float32 below `value`: its bit pattern, read as a whole number, goes by one."""
+    if value == 0:
+        return -(2.0**-149)
+    (bits,) = struct.unpack("<i", struct.pack("<f", value))
+    # The sign bit makes both patterns' order the values' distance from zero.
+    step = -1 if value > 0 else 1
+    (made,) = struct.unpack("<f", struct.pack("<i", bits + step))
+    return float(made)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            yield number, line.split()
+
+
+def _score(path: Path, number: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError as error:
+        raise _malformed(path, number, "a number as score") from error
+    if not math.isfinite(score):
+        raise _malformed(path, number, "a finite score")
+    return score
+
+
+def _malformed(path: Path, number: int, wanted: str) -> InvalidInputError:
+    return InvalidInputError(f"{path}, line {number} is malformed; it needs {wanted}.")

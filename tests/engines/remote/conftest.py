@@ -1,0 +1,53 @@
+"""Every test here ends without the engine's threads and with the server's connections closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from rerank_server import RerankServer, Setup
+from waiting import eventually
+
+from qwen3_ascend_retrievers import RemoteEngine
+
+Serve = Callable[..., RerankServer]
+Connect = Callable[..., RemoteEngine]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers: `serve(Setup(...), decide)`; all are stopped in the end."""
+    with ExitStack() as stack:
+        servers: list[RerankServer] = []
+
+        def start(setup: Setup | None = None, decide: Any = lambda asked: None) -> RerankServer:
+            server = stack.enter_context(RerankServer(setup or Setup(), decide))
+            servers.append(server)
+            return server
+
+        yield start
+        # A stalled reply is the server's own business; a kept connection would be a leak of ours.
+        for server in servers:
+            eventually(lambda server=server: server.idle == 0)
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes engines: `connect(url, **settings)`; all are closed in the end."""
+    with ExitStack() as stack:
+
+        def make(base_url: Any, **settings: Any) -> RemoteEngine:
+            settings = {"timeout": 60, "deadline": 120, "backoff": 0.001} | settings
+            return stack.enter_context(RemoteEngine(base_url, **settings))
+
+        yield make

@@ -1,0 +1,148 @@
+"""2,000 rerank calls of 20 documents while every fifth reply is a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from remote_rankings import check_ranking, documents_of
+from rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG
+from rerank_server import Asked, Fault
+from waiting import eventually
+
+from qwen3_ascend_retrievers import RemoteEngine, Reranker
+from qwen3_ascend_retrievers.errors import RemoteError
+
+CALLS = 2000
+RATE = 0.2
+TIMEOUT = 1.0
+DEADLINE = 8.0
+# What a call may take beyond its deadline, besides what the machine itself is late.
+EXCESS = 0.5
+TASKS, THREADS = 64, 16
+
+
+@dataclass
+class Weather:
+    """Chooses faults with a seed of its own.
+
+    Attributes:
+        met: how often each fault came.
+    """
+
+    dice: random.Random = field(default_factory=lambda: random.Random(7))
+    met: Counter[str] = field(default_factory=Counter)
+    # Stalls cost the test time and the engine nothing, so they are rarer than the others.
+    faults: tuple[Fault, ...] = (LOST + OVERLOADED + FINAL + WRONG) * 4 + SLOW
+
+    def __call__(self, asked: Asked) -> Fault | None:
+        if self.dice.random() >= RATE:
+            return None
+        fault = self.dice.choice(self.faults)
+        self.met[fault.name] += 1
+        return fault
+
+
+class Lateness:
+    """How late this machine wakes a thread at most, seen in the same run: the control."""
+
+    def __enter__(self) -> Lateness:
+        self.worst = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = 0.05
+        while not self._over.is_set():
+            began = time.monotonic()
+            time.sleep(pause)
+            self.worst = max(self.worst, time.monotonic() - began - pause)
+
+
+@dataclass
+class Tally:
+    """How the calls ended."""
+
+    right: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    longest: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, seconds: float, error: RemoteError | None) -> None:
+        with self.lock:
+            self.longest = max(self.longest, seconds)
+            if error is None:
+                self.right += 1
+            else:
+                self.errors[type(error).__name__] += 1
+
+
+def call(reranker: Reranker, number: int, tally: Tally) -> None:
+    query, documents = f"query {number % 50}", documents_of(number)
+    began = time.monotonic()
+    error = None
+    try:
+        ranking = reranker.rank(query, documents)
+    except RemoteError as caught:
+        error = caught
+    tally.note(time.monotonic() - began, error)
+    if error is None:
+        check_ranking(ranking, query, documents)
+
+
+async def acall(reranker: Reranker, number: int, tally: Tally) -> None:
+    query, documents = f"query {number % 50}", documents_of(number)
+    began = time.monotonic()
+    error = None
+    try:
+        ranking = await reranker.arank(query, documents)
+    except RemoteError as caught:
+        error = caught
+    tally.note(time.monotonic() - began, error)
+    if error is None:
+        check_ranking(ranking, query, documents)
+
+
+async def all_async(reranker: Reranker, numbers: list[int], tally: Tally) -> None:
+    async def worker() -> None:
+        while numbers:
+            await acall(reranker, numbers.pop(), tally)
+
+    await asyncio.gather(*(worker() for _ in range(TASKS)))
+
+
+def test_two_thousand_calls_in_bad_weather(serve: Any, connect: Any) -> None:
+    weather = Weather()
+    server = serve(decide=weather)
+    tally = Tally()
+    before = set(threading.enumerate())
+    engine: RemoteEngine = connect(
+        server.url, timeout=TIMEOUT, deadline=DEADLINE, max_retries=4, max_concurrency=32
+    )
+    reranker = Reranker(engine)
+    with Lateness() as control:
+        asyncio.run(all_async(reranker, list(range(CALLS // 2)), tally))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda number: call(reranker, number, tally), range(CALLS // 2, CALLS)))
+    assert tally.right + sum(tally.errors.values()) == CALLS
+    # The faults were many and varied, and most calls came through all the same.
+    assert sum(weather.met.values()) > CALLS * RATE / 2
+    assert len(weather.met) == len({one.name for one in weather.faults})
+    assert tally.right > CALLS / 2, tally
+    assert tally.longest <= DEADLINE + EXCESS + control.worst, (tally, control.worst)
+    print(tally, len(server.asked), control.worst)
+    engine.close()
+    eventually(lambda: server.idle == 0)
+    eventually(lambda: set(threading.enumerate()) <= before)
