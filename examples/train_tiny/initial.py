@@ -93,8 +93,8 @@ def _embeddings(facts: TokenFacts, marks: dict[str, int], axes: _Axes) -> NDArra
     for mark in ("query_mark", "document_mark", "sink"):
         table[marks[mark]] = axes["one"] + 4.0 * axes[mark] + 1.5 * axes["rest"]
     # The score is read along this one axis; the two rows only differ by it.
-    table[marks["yes"]] += axes["answer"]
-    table[marks["no"]] -= axes["answer"]
+    table[marks["yes"]] += 0.5 * axes["answer"]
+    table[marks["no"]] -= 0.5 * axes["answer"]
     return table
 
 

@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .convert import convert
+from .doctor import doctor
 from .evaluate import evaluate
+from .explain import explain
 from .rank import rank
 
 app = typer.Typer(
@@ -41,7 +44,10 @@ def _main(
 
 
 app.command("rank")(rank)
+app.command("explain")(explain)
 app.command("eval")(evaluate)
+app.command("convert")(convert)
+app.command("doctor")(doctor)
 
 
 def run() -> None:

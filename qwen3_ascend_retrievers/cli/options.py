@@ -16,7 +16,7 @@ from ..document_files import read_text
 from ..engines.base import ENGINE_CLASSES, Engine, engine_from_config
 from ..errors import InvalidInputError
 from ..reranker import Reranker
-from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL, Overflow
+from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL
 
 PANEL: Final = "Engine"
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]
@@ -139,7 +139,7 @@ class EngineOptions:
             top_n=top_n,
             score_threshold=threshold,
             max_length=self.max_length,
-            overflow=cast(Overflow, self.overflow.value),
+            overflow=self.overflow.value,
             show_progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
 
@@ -154,8 +154,8 @@ class EngineOptions:
             arguments |= given | {"api_key": self.api_key()}
         else:
             arguments["model"] = self.model or DEFAULT_MODEL
-            given = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
-            arguments |= {name: value for name, value in given.items() if value is not None}
+            here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
+            arguments |= {name: value for name, value in here.items() if value is not None}
         return cast(Engine, engine_from_config(arguments))
 
     def api_key(self) -> SecretStr | None:

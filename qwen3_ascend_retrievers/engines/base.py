@@ -108,6 +108,7 @@ class Engine(Protocol):
 ENGINE_CLASSES: Final = {
     "local": "qwen3_ascend_retrievers.engines.local:LocalEngine",
     "remote": "qwen3_ascend_retrievers.engines.remote:RemoteEngine",
+    "vllm": "qwen3_ascend_retrievers.engines.vllm:VLLMEngine",
     "fake": "qwen3_ascend_retrievers.testing.fake:FakeEngine",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..engines.base import Configured
 from ..errors import InvalidInputError
+from ..model_files import TINY, TINY_FOLDER
 from ..reranker import Reranker
 from .journal import Journal, Scored, fingerprint
 from .runs import Run
@@ -81,7 +82,7 @@ def _rerank(task: Task, reranker: Reranker, query: str) -> Scored:
 
 
 def _nature(reranker: Reranker) -> dict[str, Any]:
-    """What decides the scores besides the texts. Loads the model, or asks the server for its name."""
+    """What decides the scores besides the texts. Loads the model, or asks its server."""
     engine, settings = reranker.engine, reranker.settings
     facts = engine.facts()
     return {
@@ -96,7 +97,7 @@ def _nature(reranker: Reranker) -> dict[str, Any]:
 
 def _weights(model: str) -> Iterator[list[Any]]:
     """Names, sizes and times of a model folder's weights, so that retraining is noticed."""
-    folder = Path(model)
+    folder = TINY_FOLDER if model == TINY else Path(model)
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         stat = path.stat()
         yield [path.name, stat.st_size, stat.st_mtime_ns]

@@ -35,7 +35,7 @@ def sizes(encoder: Encode, parts: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(text=texts(6).map(neutralise), more=st.integers(0, 40))
 @example(text="\u1100\u1161\u11a8" * 5, more=5)
 @example(text="ab " + "\U0001f469\u200d" * 6, more=7)
@@ -125,6 +125,11 @@ def test_a_window_ends_at_a_line_end_first() -> None:
     made = ends("One sentence. Another one, longer\nthan most of them. " * 40, 60)
     assert made
     assert all(piece.text.endswith("\n") for piece in made)
+
+
+def test_a_break_in_the_first_two_thirds_is_too_early() -> None:
+    first, *_ = ends("A title.\n\n" + "word " * 400, 60)
+    assert first.text.count("word") > 40
 
 
 def test_else_at_a_sentence_end() -> None:

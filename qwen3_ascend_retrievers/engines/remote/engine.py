@@ -154,11 +154,13 @@ class RemoteEngine(Configured):
 
     def facts(self) -> EngineFacts:
         """The served model and how it is talked to; makes the first contact if need be."""
-        return self._run(self._fleet.facts())
+        known = self._fleet.known_facts()
+        return self._run(self._fleet.facts()) if known is None else known
 
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
-        return await self._arun(self._fleet.facts())
+        known = self._fleet.known_facts()
+        return await self._arun(self._fleet.facts()) if known is None else known
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the tokenizer that was set, else by the server's `/tokenize`."""

@@ -95,21 +95,18 @@ class Fleet:
             weakref.WeakKeyDictionary()
         )
 
+    def known_facts(self) -> EngineFacts | None:
+        """What `facts` would say, if that needs no request."""
+        contact = self._endpoints.pick(frozenset())[0].contact
+        return None if contact is None else _facts(contact)
+
     async def facts(self) -> EngineFacts:
         """What the server says of its model, and how texts are counted."""
 
         async def work(_: Endpoint, __: Exchange, contact: Contact) -> Contact:
             return contact
 
-        contact = await self._somewhere(Budget.starting(self._options.deadline), work)
-        # Token ids that are sent must be made of every text.
-        counting = "always" if contact.mode.route == "classify" else _COUNTING[contact.tokens]
-        return EngineFacts(
-            model=contact.model or "unknown",
-            max_length=contact.max_length,
-            counting=counting,
-            template_verified=contact.mode.verified,
-        )
+        return _facts(await self._somewhere(Budget.starting(self._options.deadline), work))
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the local tokenizer, else by the server."""
@@ -222,6 +219,17 @@ async def _server_tokens(
         found[text] = tokens
         endpoint.remember(text, tokens)
     return [found[text] for text in texts]
+
+
+def _facts(contact: Contact) -> EngineFacts:
+    # Token ids that are sent must be made of every text.
+    counting = "always" if contact.mode.route == "classify" else _COUNTING[contact.tokens]
+    return EngineFacts(
+        model=contact.model or "unknown",
+        max_length=contact.max_length,
+        counting=counting,
+        template_verified=contact.mode.verified,
+    )
 
 
 def _is_failure(error: EngineError) -> bool:

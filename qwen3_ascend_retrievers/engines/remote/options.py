@@ -37,7 +37,7 @@ class Options:
     max_retries: int
     max_concurrency: int
     batch_size: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, SecretStr] = field(repr=False)
     verify: Any
     tokenizer: str | None
     tokenizer_revision: str | None
@@ -67,12 +67,14 @@ class Options:
         if self.api_key is not None:
             made["Authorization"] = f"Bearer {self.api_key.get_secret_value()}"
         lowered = {name.lower() for name in self.headers}
-        return {k: v for k, v in made.items() if k.lower() not in lowered} | dict(self.headers)
+        made = {name: value for name, value in made.items() if name.lower() not in lowered}
+        return made | {name: value.get_secret_value() for name, value in self.headers.items()}
 
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown: the key, and every value of the caller's own headers."""
         found = [self.api_key.get_secret_value()] if self.api_key else []
-        for value in self.headers.values():
+        for header in self.headers.values():
+            value = header.get_secret_value()
             found += [value, value.rpartition(" ")[2]]
         # A value of three letters is no secret, and would blot out ordinary words.
         return tuple(sorted({one for one in found if len(one) > 3}, key=len, reverse=True))
@@ -135,8 +137,8 @@ def key_of(api_key: Any) -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def headers_of(headers: Any) -> dict[str, str]:
-    """The caller's headers, a copy.
+def headers_of(headers: Any) -> dict[str, SecretStr]:
+    """The caller's headers, a copy; any of them may hold a secret.
 
     Raises:
         InvalidInputError: they are no mapping of str to ASCII str.
@@ -150,7 +152,7 @@ def headers_of(headers: Any) -> dict[str, str]:
             raise InvalidInputError("headers must be a mapping of str to str.")
         if not (name + value).isascii() or not (name + value).isprintable():
             raise InvalidInputError(f"The header {name!r} holds letters that no header takes.")
-    return dict(headers)
+    return {name: SecretStr(value) for name, value in headers.items()}
 
 
 def _seconds(name: str, value: Any, *, above_zero: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 from rerank_server import right_logit
@@ -22,8 +23,8 @@ DOCUMENTS = (
 
 
 def documents_of(number: int, count: int = 20) -> list[str]:
-    """Distinct short documents, other ones for each number."""
-    return [f"call {number} document {at}" for at in range(count)]
+    """Distinct short documents, other ones for each number, out of a pool of a hundred."""
+    return [f"document {at}" for at in random.Random(number).sample(range(100), count)]
 
 
 def check_ranking(

@@ -90,7 +90,7 @@ class Tally:
 
 
 def call(reranker: Reranker, number: int, tally: Tally) -> None:
-    query, documents = f"query {number % 50}", documents_of(number)
+    query, documents = f"query {number % 10}", documents_of(number)
     began = time.monotonic()
     error = None
     try:
@@ -103,7 +103,7 @@ def call(reranker: Reranker, number: int, tally: Tally) -> None:
 
 
 async def acall(reranker: Reranker, number: int, tally: Tally) -> None:
-    query, documents = f"query {number % 50}", documents_of(number)
+    query, documents = f"query {number % 10}", documents_of(number)
     began = time.monotonic()
     error = None
     try:

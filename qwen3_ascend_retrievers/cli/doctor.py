@@ -1,0 +1,85 @@
+"""`qwen3-rerank doctor`: is this machine, this model, this server in order?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..diagnosis import Finding, check_engine, check_environment, versions, worst
+from ..diagnosis.findings import exit_code
+from ..errors import InvalidInputError
+from .options import EngineOptions, Json
+from .output import err, note, out, printable, write_json
+from .running import command
+
+_MARKS: Final = {"green": "✓", "amber": "!", "red": "✗"}
+_STYLES: Final = {"green": "green", "amber": "yellow", "red": "bold red"}
+
+
+@command
+def doctor(*, json: Json = False, options: EngineOptions) -> None:
+    """Check this machine, and the model or server if one is named.
+
+    Exit code: 0 all green, 1 something amber (not proven), 2 something red (wrong). --json makes
+    a report for a bug; the key is not in it.
+
+    Example: qwen3-rerank doctor --base-url http://npu-host:8000
+    """
+    if options.instruction is not None:
+        raise InvalidInputError("doctor uses its own instructions; leave --instruction out.")
+    findings = [*check_environment(), *_engine(options)]
+    if json:
+        write_json(
+            {
+                "colour": worst(findings),
+                "versions": versions(),
+                "findings": [
+                    {
+                        "name": one.name,
+                        "colour": one.colour,
+                        "said": one.said,
+                        "remedy": one.remedy,
+                        "source": one.source,
+                    }
+                    for one in findings
+                ],
+            }
+        )
+    else:
+        show(findings)
+    if code := exit_code(findings):
+        raise typer.Exit(code)
+
+
+def _engine(options: EngineOptions) -> list[Finding]:
+    if options.model is None and options.base_url is None:
+        note("Only this machine is checked; name a model with --model or --base-url.")
+        return []
+    found: list[Finding] = []
+    with options.reranker(show_progress=False) as reranker, err().status("") as status:
+        for one in check_engine(reranker, options.base_url):
+            found.append(one)
+            status.update(f"checked: {one.name}")
+    return found
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """The findings as a table, remedies under what they are for."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for one in findings:
+        style = _STYLES[one.colour]
+        told = Text(printable(one.said))
+        if one.remedy:
+            told.append(f"\n→ {printable(one.remedy)}", style=style)
+        if one.source and one.colour != "green":
+            told.append(f"\n  see {one.source}", style="dim")
+        mark = Text(f"{_MARKS[one.colour]} {one.colour}", style=style)
+        table.add_row(mark, Text(one.name, style="bold"), told)
+    out().print(table)

@@ -1,0 +1,132 @@
+"""The checks of an engine, in order: first contact, then what its scores give away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ..engines.base import EngineFacts
+from ..errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    MissingDependencyError,
+    ModelError,
+    RerankError,
+    StatusError,
+    TemplateMismatchError,
+)
+from ..reranker import Reranker
+from .findings import Finding
+from .metrics import cache_hits
+from .score_checks import (
+    PrefixCheck,
+    instruction_is_honoured,
+    known_pairs,
+    long_document,
+    speed,
+)
+
+_ISSUES: Final = "https://github.com/vllm-project/vllm/issues"
+# What a failure of the first contact is about, and where more is said of it.
+_FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
+    (ConnectionFailedError, "reachability", "docs/remote.md, troubleshooting"),
+    (DeadlineExceededError, "reachability", "docs/remote.md, troubleshooting"),
+    (AuthenticationError, "authentication", "docs/remote.md, troubleshooting"),
+    (TemplateMismatchError, "template", f"{_ISSUES}/19260"),
+    (StatusError, "model name and route", "docs/remote.md, troubleshooting"),
+    (ModelError, "model", "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"),
+    (MissingDependencyError, "packages", "README.md, installation"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is examined.
+
+    Attributes:
+        reranker: with the engine, which it does not close.
+        facts: what the engine said at first contact.
+        base_url: the server, or None for a model in this process.
+    """
+
+    reranker: Reranker
+    facts: EngineFacts
+    base_url: str | None
+
+
+Check = Callable[[Subject], list[Finding]]
+
+
+def check_engine(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
+    """Findings one by one, as they are made; a failing first contact is the last.
+
+    Args:
+        reranker: what is examined; its instruction should be the default.
+        base_url: its server, whose /metrics is looked at; None for a model in this process.
+    """
+    try:
+        facts = reranker.engine.facts()
+    except RerankError as error:
+        yield failed(error, "engine")
+        return
+    yield Finding("model", "green", f"{facts.model}, at most {facts.max_length} tokens")
+    subject = Subject(reranker, facts, base_url)
+    for name, check in _CHECKS:
+        try:
+            yield from check(subject)
+        except RerankError as error:
+            yield failed(error, name)
+
+
+def failed(error: RerankError, name: str) -> Finding:
+    """A red finding made of an error, whose message says what to do."""
+    about, source = next(
+        ((about, source) for kind, about, source in _FIRST_CONTACT if isinstance(error, kind)),
+        (name, "docs/remote.md, troubleshooting"),
+    )
+    said, _, remedy = str(error).partition(". ")
+    return Finding(about, "red", f"{type(error).__name__}: {said}.", remedy or said, source)
+
+
+def _template(subject: Subject) -> list[Finding]:
+    verified = subject.facts.template_verified
+    if verified is None:
+        return [Finding("template", "green", "token ids are sent; no template is involved")]
+    if verified:
+        return [Finding("template", "green", "proven exact: same scores by two routes")]
+    remedy = "Add --tokenizer with the served model's folder, and use vLLM 0.18 or later."
+    said = "could not be proven exact"
+    return [Finding("template", "amber", said, remedy, f"{_ISSUES}/20478")]
+
+
+def _prefix_cache(subject: Subject) -> list[Finding]:
+    check = PrefixCheck(subject.reranker)
+    before = cache_hits(subject.base_url)
+    check.repeat()
+    after = cache_hits(subject.base_url)
+    apart = check.apart()
+    said = f"logits of repeated prompts differ by at most {apart:.3f}"
+    source = "https://github.com/vllm-project/vllm-ascend/issues/7145"
+    if not check.agrees():
+        remedy = (
+            "Serve with --no-enable-prefix-caching and --no-enable-chunked-prefill; on Ascend "
+            "upgrade to vllm-ascend 0.18.0 or later."
+        )
+        return [Finding("prefix cache", "red", said, remedy, source)]
+    tag = getattr(subject.reranker.engine, "tag", None)
+    if tag == "local" or (before is not None and after is not None and after > before):
+        return [Finding("prefix cache", "green", f"{said}, with cached tokens in use")]
+    unproven = f"{said}; whether cached tokens were in use could not be seen"
+    return [Finding("prefix cache", "amber", unproven, "Let /metrics be reached.", source)]
+
+
+_CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("template", _template),
+    ("known pairs", lambda one: known_pairs(one.reranker, one.facts.model)),
+    ("instruction", lambda one: instruction_is_honoured(one.reranker)),
+    ("prefix cache", _prefix_cache),
+    ("long document", lambda one: long_document(one.reranker, one.facts.max_length)),
+    ("speed", lambda one: speed(one.reranker)),
+)

@@ -1,0 +1,40 @@
+"""What a check found, and how bad it is. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Colour = Literal["green", "amber", "red"]
+
+_ORDER: Final[tuple[Colour, ...]] = ("green", "amber", "red")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        name: what was checked.
+        colour: green is well, amber not proven or worth a look, red wrong.
+        said: what was seen.
+        remedy: what to do; every red finding has one.
+        source: where this is known from.
+    """
+
+    name: str
+    colour: Colour
+    said: str
+    remedy: str | None = None
+    source: str | None = None
+
+
+def worst(findings: Iterable[Finding]) -> Colour:
+    """The worst colour; green if there is no finding."""
+    return max((one.colour for one in findings), key=_ORDER.index, default="green")
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """0 for green, 1 for amber, 2 for red."""
+    return _ORDER.index(worst(findings))

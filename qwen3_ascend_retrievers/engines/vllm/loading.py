@@ -1,0 +1,245 @@
+"""From options to a loaded model: find, decide, start, check. Runs in the host's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import multiprocessing
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from ...checkpoints import Checkpoint
+from ...core.tokens import Tokenizer
+from ...errors import EngineError, ModelError
+from ...model_files import warn_if_tiny
+from ...tokenizer_files import answer_ids, load_tokenizer
+from .check import Answer, Prompt, Sizes, self_check
+from .main_guard import check_start, guard_hint
+from .options import Options
+from .platform import detect_platform
+from .quiet import Noted, starting
+from .release import parse_version
+from .scoring import Requests
+from .settings import decide
+from .situation import Situation
+from .source import check_shards, find_model, lora_rank
+from .versions import ORIGINAL, Vllm, installed_vllm
+from .workers import Processes, end, engine_processes
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Start:
+    """The engine that is being started, for another thread that wants it stopped.
+
+    Attributes:
+        lock: the environment and vLLM's processes are the whole process's: one start at a time.
+        options: whose start it is.
+        known: process ids from before.
+    """
+
+    lock: threading.Lock
+    options: Options | None = None
+    known: frozenset[int] = frozenset()
+
+
+_start: Final = _Start(threading.Lock())
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What a VLLMEngine holds once it is loaded.
+
+    Attributes:
+        checkpoint: what was loaded.
+        tokenizer: the checkpoint's own.
+        max_length: tokens of the longest prompt.
+        requests: sends prompts to vLLM.
+        vllm: the installed version.
+        engine: its async engine.
+        processes: vLLM's processes.
+        self_check: how the numeric self-check ended.
+    """
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    max_length: int
+    requests: Requests
+    vllm: Vllm
+    engine: Any
+    processes: Processes
+    self_check: Literal["passed", "not exercised", "off"] = "off"
+
+
+async def load_model(options: Options) -> LoadedModel:
+    """Find, check and load a checkpoint, and test the engine's arithmetic.
+
+    Raises:
+        MissingDependencyError: vllm or vllm-ascend is not installed, or too old.
+        ModelError: the checkpoint cannot be used.
+        EngineError: vLLM does not start, or computes wrongly.
+        InvalidInputError: vLLM does not know an argument.
+    """
+    check_start()
+    warn_if_tiny(options.model)
+    with _start.lock:
+        _start.options = options
+        try:
+            loaded = _started(options)
+        finally:
+            _start.options = None
+    try:
+        await _check_task(loaded)
+        if not options.self_check:
+            return loaded
+        outcome = await self_check(_asking(loaded), loaded.tokenizer, _sizes(loaded))
+    except BaseException:
+        unload(loaded)
+        raise
+    logger.info("%s is loaded; numeric self-check: %s.", options.model, outcome)
+    return replace(loaded, self_check=outcome)
+
+
+def unload(loaded: LoadedModel) -> None:
+    """End vLLM and all its processes."""
+    try:
+        loaded.vllm.stop(loaded.engine)
+    finally:
+        end(loaded.processes, patience=_PATIENCE)
+
+
+def interrupt(options: Options) -> None:
+    """Kill the processes of the engine that is being started; called from another thread."""
+    if _start.options is options:
+        end(engine_processes(_start.known), patience=0)
+
+
+def _started(options: Options) -> LoadedModel:
+    platform = detect_platform()
+    ascend = None if platform.ascend is None else parse_version(platform.ascend)
+    situation = Situation(
+        device=platform.device,
+        ascend=ascend,
+        chip=platform.chip,
+        prefix_caching=options.prefix_caching,
+        max_length=options.max_length,
+        device_memory=options.device_memory,
+        enforce_eager=options.enforce_eager,
+        dtype=options.dtype,
+    )
+    _, variables = decide(situation)
+    with starting(variables) as noted:
+        vllm = installed_vllm()
+        checkpoint = find_model(options.model, options.revision, options.source)
+        tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
+        check_shards(checkpoint, answer_ids(tokenizer), options.tensor_parallel_size)
+        device = vllm.device()
+        if platform.device == "npu" and device != "npu":
+            raise EngineError(
+                f"{platform.why}, and yet vLLM would run on {device!r}. Check that vllm-ascend "
+                "is the version for this vLLM, and that CANN's set_env.sh was sourced."
+            )
+        logger.info("vLLM %s runs on %s: %s.", vllm.version, device, platform.why)
+        arguments, _ = decide(replace(situation, device=device))
+        arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
+        made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
+        engine, processes = _launch(vllm, made, noted, options.model)
+    lora = None if options.lora is None else vllm.lora(options.lora)
+    requests = Requests(vllm, engine, lora)
+    length = arguments["max_model_len"]
+    return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, processes)
+
+
+def _own(options: Options, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Arguments that no row of the table decides."""
+    made: dict[str, Any] = {
+        "model": str(checkpoint.folder),
+        "served_model_name": options.model,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "dtype": options.dtype,
+    }
+    if checkpoint.kind == "original":
+        made["hf_overrides"] = dict(ORIGINAL)
+    if options.quantization is not None:
+        made["quantization"] = options.quantization
+    if options.lora is not None:
+        made |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(options.lora)}
+    return made
+
+
+def _launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, list[Any]]:
+    """vLLM's async engine and its processes; none of them is left if it fails."""
+    children = multiprocessing.active_children()
+    known = _start.known = frozenset(one.pid for one in children if one.pid is not None)
+    try:
+        engine = vllm.start(arguments)
+        return engine, engine_processes(known)
+    # vLLM, torch and the plugins raise whatever the layer that failed raised.
+    except Exception as error:
+        end(engine_processes(known), patience=_PATIENCE)
+        cause = noted.cause() or f"{type(error).__name__}: {error}"
+        raise EngineError(
+            f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
+        ) from error
+    except BaseException:
+        end(engine_processes(known), patience=0)
+        raise
+
+
+def _advice(cause: str) -> str:
+    words = cause.lower()
+    if "memory" in words or "kv cache" in words:
+        return (
+            "Lower device_memory, max_length or (on a CPU) VLLM_CPU_KVCACHE_SPACE, raise "
+            "tensor_parallel_size, or free the device's memory."
+        )
+    if "dtype" in words or "bfloat16" in words or "float16" in words:
+        return "Choose another dtype."
+    return "vLLM's own log is on standard error; VLLM_LOGGING_LEVEL=INFO shows more of it."
+
+
+async def _check_task(loaded: LoadedModel) -> None:
+    """Raise ModelError where vLLM would compare embeddings instead of reranking."""
+    tasks = await loaded.vllm.tasks(loaded.engine)
+    if tasks is not None and not {"classify", "score"} & set(tasks):
+        raise ModelError(
+            f"vLLM loaded {loaded.checkpoint.model} for {', '.join(tasks)}, not for scoring. Its "
+            "config.json must name Qwen3ForCausalLM or Qwen3ForSequenceClassification."
+        )
+
+
+def _sizes(loaded: LoadedModel) -> Sizes:
+    config = loaded.engine.vllm_config
+    cache, scheduler = config.cache_config, config.scheduler_config
+    # vLLM 0.9.2 has both names; later ones only the second.
+    chunked = getattr(scheduler, "chunked_prefill_enabled", scheduler.enable_chunked_prefill)
+    return Sizes(
+        block=cache.block_size if cache.enable_prefix_caching else None,
+        step=scheduler.max_num_batched_tokens if chunked else None,
+        length=loaded.max_length,
+        half="32" not in str(config.model_config.dtype),
+    )
+
+
+def _asking(loaded: LoadedModel) -> Any:
+    async def ask(prompts: Sequence[Prompt]) -> list[Answer]:
+        replies = await asyncio.gather(*(loaded.requests.one(one.ids, one.salt) for one in prompts))
+        value = _itself if loaded.vllm.gives_logits else _logit
+        return [Answer(value(one.value), one.cached or 0) for one in replies]
+
+    return ask
+
+
+def _itself(value: float) -> float:
+    return value
+
+
+def _logit(probability: float) -> float:
+    kept = min(max(probability, 1e-7), 1 - 1e-7)
+    return math.log(kept / (1 - kept))

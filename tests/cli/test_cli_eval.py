@@ -1,0 +1,149 @@
+"""`qwen3-rerank eval`: whole, interrupted, gone on, and failing, by the installed script."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import ir_measures
+import pytest
+
+from tests.cli.gated_server import GatedServer
+from tests.cli.script import TINY, invoke, start
+
+TOPICS = ("wing slipstream", "heat slab", "bread flour", "capital Beijing", "gravity force")
+
+
+@pytest.fixture
+def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five queries of which the last but one is GATED, ten documents, one relevant for each."""
+    monkeypatch.chdir(tmp_path)
+    queries = [
+        {"_id": f"q{at}", "text": f"what of {topic}{' GATED' if at == 3 else ''}"}
+        for at, topic in enumerate(TOPICS)
+    ]
+    corpus = [
+        {"_id": f"{'rx'[half]}{at}", "title": topic.split()[half], "text": f"about {topic}"}
+        if half == 0
+        else {"_id": f"x{at}", "title": "", "text": f"what of {topic.split()[0]} and what of this"}
+        for at, topic in enumerate(TOPICS)
+        for half in (0, 1)
+    ]
+    for name, rows in (("queries", queries), ("corpus", corpus)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    qrels = "query-id\tcorpus-id\tscore\n" + "".join(f"q{at}\tr{at}\t1\n" for at in range(5))
+    (tmp_path / "qrels.tsv").write_text(qrels)
+    run = "".join(
+        f"q{at} Q0 {name}{other} 1 {score} first\n"
+        for at in range(5)
+        for score, (name, other) in enumerate((n, o) for n in "rx" for o in range(5))
+    )
+    (tmp_path / "run.trec").write_text(run)
+    return tmp_path
+
+
+FILES = ("--queries", "queries.jsonl", "--corpus", "corpus.jsonl", "--qrels", "qrels.tsv")
+RUN = ("--run", "run.trec", *FILES)
+
+
+def on_the_written_run(measure: str) -> float:
+    found = ir_measures.calc_aggregate(
+        [ir_measures.parse_measure(measure)],
+        [ir_measures.Qrel(f"q{at}", f"r{at}", 1) for at in range(5)],
+        ir_measures.read_trec_run("reranked.trec"),
+    )
+    return float(next(iter(found.values())))
+
+
+def test_bm25_and_tiny_with_every_output(collection: Path) -> None:
+    more = ("--depth", "4", "--plot", "a.png", "--per-query", "q.tsv", "--measure", "nDCG@10")
+    done = invoke("eval", "--bm25", *FILES, *more, "--measure", "R@3", "--json", *TINY)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["model"] == "tiny"
+    assert said["measures"].keys() == {"nDCG@10", "R@3"}
+    for name, values in said["measures"].items():
+        assert values["after"] == pytest.approx(on_the_written_run(name))
+    assert (collection / "a.png").read_bytes().startswith(b"\x89PNG")
+    rows = (collection / "q.tsv").read_text().splitlines()
+    assert rows[0].split("\t") == ["query", "measure", "before", "after", "delta"]
+    assert len(rows) == 11
+    assert len((collection / "reranked.trec.bm25").read_text().splitlines()) == 20
+    assert not (collection / "reranked.trec.journal").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
+    collection: Path, number: signal.Signals, code: int
+) -> None:
+    before = set(os.listdir(collection))
+    with GatedServer() as server:
+        arguments = ("eval", *RUN, "--base-url", server.url)
+        process = start(*arguments)
+        try:
+            assert server.waiting.wait(120)
+            process.send_signal(number)
+            said, complained = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == code, complained
+        assert said == ""
+        assert "3 of 5 queries are finished and kept in reranked.trec.journal" in complained
+        assert "Traceback" not in complained
+        assert set(os.listdir(collection)) - before == {"reranked.trec.journal"}
+        server.gate.set()
+        server.asked.clear()
+        done = invoke(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        assert "3 of 5 queries were finished before" in done.stderr
+        assert not any(topic in one for one in server.asked for topic in TOPICS[:3])
+    after = json.loads(done.stdout)["measures"]["nDCG@10"]
+    assert after["after"] == pytest.approx(on_the_written_run("nDCG@10"))
+    assert after["after"] > after["before"]
+    assert set(os.listdir(collection)) - before == {"reranked.trec"}
+
+
+def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
+    with GatedServer() as server:
+        server.refuse = True
+        arguments = ("eval", *RUN, "--base-url", server.url)
+        failed = invoke(*arguments)
+        assert failed.exit_code == 1, failed.output
+        assert "3 of 5 queries are finished" in failed.stderr
+        assert "error (StatusError)" in failed.stderr
+        assert "no such thing" in failed.stderr
+        other = invoke(*arguments, "--instruction", "Find wings")
+        assert other.exit_code == 2
+        assert "other settings" in other.stderr
+        server.refuse = False
+        server.gate.set()
+        done = invoke(*arguments)
+        assert done.exit_code == 0, done.output
+        assert "3 of 5 queries were finished before" in done.stderr
+        assert "nDCG@10" in done.stdout
+        fresh = invoke(*arguments, "--fresh", "--instruction", "Find wings")
+        assert fresh.exit_code == 0, fresh.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*FILES,), "Give either --run FILE or --bm25"),
+        ((*RUN, "--bm25"), "Give either --run FILE or --bm25"),
+        ((*RUN, "-o", "no/such.trec"), "there is no folder no"),
+        ((*RUN, "--plot", "."), "it is a folder"),
+        ((*RUN, "--measure", "nDGC"), "no measure 'nDGC'"),
+        ((*RUN, "--depth", "0"), "--depth must be"),
+        (("--run", "gone", *FILES), "gone cannot be read"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(
+    collection: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    before = set(os.listdir(collection))
+    done = invoke("eval", *arguments, *TINY)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert set(os.listdir(collection)) == before

@@ -1,0 +1,108 @@
+"""TREC and BEIR files, and an order that every tool reads alike."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import ir_measures
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.evaluation.collection import read_corpus, read_queries
+from qwen3_ascend_retrievers.evaluation.runs import falling, read_qrels, read_run, write_run
+
+
+def as_float32(value: float) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
+
+
+@given(
+    st.lists(st.one_of(st.floats(-1, 1), st.sampled_from([0.0, -0.0, 1.0, 5e-324])), max_size=50)
+)
+def test_scores_fall_strictly_and_hardly_move(scores: list[float]) -> None:
+    ordered = sorted(scores, reverse=True)
+    made = falling(ordered)
+    assert all(one > other for one, other in zip(made, made[1:], strict=False))
+    assert all(as_float32(one) == one for one in made)
+    assert all(abs(one - other) < 1e-5 for one, other in zip(made, ordered, strict=True))
+
+
+def test_a_written_run_keeps_its_order_in_our_reader_and_in_ir_measures(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run = {"q2": [("b", 0.5), ("a", 0.5), ("c", 0.5)], "q1": [("z", 1 - 1e-9), ("y", 1 - 2e-9)]}
+    write_run(path, run, "tag")
+    back = read_run(path)
+    assert list(back) == ["q2", "q1"]
+    assert {query: [name for name, _ in found] for query, found in back.items()} == {
+        "q2": ["b", "a", "c"],
+        "q1": ["z", "y"],
+    }
+    assert path.read_text().splitlines()[0] == "q2 Q0 b 1 0.5 tag"
+    # trec_eval itself breaks ties by document id, last first.
+    qrels = [ir_measures.Qrel("q2", "b", 1)]
+    values = ir_measures.calc_aggregate(
+        [ir_measures.RR @ 1], qrels, ir_measures.read_trec_run(str(path))
+    )
+    assert list(values.values()) == [1.0]
+
+
+def test_a_run_is_ordered_by_score_ties_as_they_come(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.write_text("q Q0 a 1 0.1 t\nq Q0 b 2 0.3 t\n\nq Q0 c 3 0.3 t\n")
+    assert read_run(path) == {"q": [("b", 0.3), ("c", 0.3), ("a", 0.1)]}
+
+
+def test_both_kinds_of_qrels(tmp_path: Path) -> None:
+    beir, trec = tmp_path / "beir.tsv", tmp_path / "trec"
+    beir.write_text("query-id\tcorpus-id\tscore\n1\ta\t2\n1\tb\t0\n")
+    trec.write_text("1 0 a 2\n1 0 b 0\n")
+    assert read_qrels(beir) == read_qrels(trec) == {"1": {"a": 2, "b": 0}}
+
+
+def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(
+        '{"_id": "a", "title": "T", "text": "x\u2028y"}\n{"_id": 2, "text": "z"}\n', "utf-8"
+    )
+    assert read_corpus(corpus) == {"a": "T x\u2028y", "2": "z"}
+    assert read_corpus(corpus, {"2"}) == {"2": "z"}
+    with pytest.raises(InvalidInputError, match="lacks 1 documents of the run, nine"):
+        read_corpus(corpus, {"2", "nine"})
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "said"),
+    [
+        (read_run, "q Q0 a 1 0.1\n", "line 1 is malformed; it needs query Q0"),
+        (read_run, "q Q0 a 1 x t\n", "a number as score"),
+        (read_run, "q Q0 a 1 nan t\n", "a finite score"),
+        (read_run, "q Q0 a 1 1 t\nq Q0 a 2 0 t\n", "line 2: the document a is there twice"),
+        (read_run, "\n", "holds no run"),
+        (read_qrels, "q 0 a x\n", "a whole number as grade"),
+        (read_qrels, "q a\n", "line 1 is malformed"),
+        (read_qrels, "query-id corpus-id score\n", "holds no judgements"),
+        (read_queries, '{"_id": "1"}\n', "line 1 has no text in 'text'"),
+        (read_queries, '{"_id": "", "text": "x"}\n', "line 1 has no text in '_id'"),
+        (read_queries, '{"_id": "1", "text": "x"}\n{"_id": 1, "text": "x"}\n', "is there twice"),
+        (read_corpus, "no json\n", "line 1 is no JSON"),
+    ],
+)
+def test_wrong_files_name_the_line(tmp_path: Path, read: object, content: str, said: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    assert callable(read)
+    with pytest.raises(InvalidInputError, match=said):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_queries, read_corpus, read_run, read_qrels])
+def test_unreadable_files_are_named(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    with pytest.raises(InvalidInputError, match="gone cannot be read"):
+        read(tmp_path / "gone")
+    (tmp_path / "bad").write_bytes(b"\xff\n")
+    with pytest.raises(InvalidInputError, match="bad is not UTF-8"):
+        read(tmp_path / "bad")
