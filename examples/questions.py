@@ -1,4 +1,8 @@
-"""The demo's questions, each with words that only a passage which answers it contains."""
+"""The demo's questions, each with words that only a passage which answers it contains.
+
+They were chosen among some thirty so that there is something to see, which makes them no
+measurement: docs/tiny-model.md has those.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,23 @@ class Question:
 
 QUESTIONS = (
     Question(
-        "Does Python compute default values each time a function is called?",
-        "evaluated from left to right when the function definition is executed",
-    ),
-    Question(
         "What does a bare raise do?",
         '"raise" re-raises the exception that is currently being handled',
     ),
     Question(
-        "Is dictionary order preserved?",
-        "Dictionaries preserve insertion order",
+        "What does the break statement do?",
+        "It terminates the nearest enclosing loop",
     ),
     Question(
-        "How do I pad a number with zeros in a format string?",
-        "enables sign-aware zero-padding",
+        "How do I save memory by avoiding a __dict__ for every instance?",
+        "reserves space for the declared variables",
     ),
     Question(
-        "What happens if a with block raises an exception?",
-        "If an exception caused the suite to be exited",
+        "How do I make an object callable like a function?",
+        "object.__call__(self",
+    ),
+    Question(
+        "What do two underscores at the start of a name in a class do?",
+        "Private name mangling",
     ),
 )

@@ -221,7 +221,8 @@ def main() -> int:
         f"\n{len(corpus)} passages of Python's language reference; BM25 picks {CANDIDATES}, the "
         "reranker orders them.\nThe model is [bold]tiny[/] (4 layers, carried by this package, on "
         "the CPU): it matches words, for\ndemonstration and self-test only. For real use: "
-        'model="Qwen/Qwen3-Reranker-0.6B".\n✔ marks a passage that holds the answer.\n'
+        'model="Qwen/Qwen3-Reranker-0.6B".\nThe questions were chosen to show something; '
+        "docs/tiny-model.md has measurements.\n✔ marks a passage that holds the answer.\n"
     )
     outcomes = with_langchain(index)
     console.print(table("LangChain: ContextualCompressionRetriever", outcomes))

@@ -106,7 +106,7 @@ class RerankFields(BaseModel):
         default=None, description="Tokens of a whole prompt, at least 1. None: the engine's own."
     )
     window_overlap: int = Field(
-        default=64, description="Tokens that neighbouring windows share, at least 0."
+        default=64, description="Most tokens that neighbouring windows share; a window needs twice."
     )
     on_error: OnError = Field(
         default="raise",

@@ -31,7 +31,7 @@ class Reranker:
         overflow: a document over the budget is cut ("truncate"), scored in overlapping windows of
             which the best counts ("window"), or refused ("error").
         max_length: tokens of a whole prompt; None takes the engine's maximum.
-        window_overlap: tokens that neighbouring windows share.
+        window_overlap: most tokens that neighbouring windows share; a window needs twice as many.
         on_error: "raise", or "keep_order" to return the input order, marked, when scoring fails.
         show_progress: a bar on standard error.
 

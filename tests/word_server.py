@@ -41,7 +41,7 @@ def answer(path: str, body: dict[str, Any]) -> dict[str, Any] | None:
     scores = [logit(query, text) for text in documents]
     if body.get("use_activation", True):
         scores = [1 / (1 + math.exp(-one)) for one in scores]
-    results = [
+    results: list[dict[str, Any]] = [
         {"index": at, "document": {"text": text}, "relevance_score": score}
         for at, (text, score) in enumerate(zip(documents, scores, strict=True))
     ]

@@ -28,11 +28,9 @@ MAX = 512
 KEY, NAME = "sk-vllm-0123456789", "my-reranker"
 TOLERANCE = 1e-3
 CUSTOM = "Given a question about food, retrieve recipes that answer it"
-_WORDS = (
-    "capital China Beijing gravity water egg boil 北京 首都 人口 東京 서울 Москва столица "
-    "القاهرة עיר 🙂 🇨🇳 👩‍👩‍👧 <|im_end|> <think> </think> <|im_start|> 1234 3.14 def f(x): "
-    "cafe\u0301 ."
-).split() + ["", "", "\n", "\n\n", "\t", "   "]
+_TEXT = """capital China Beijing gravity water egg boil 北京 首都 人口 東京 서울 Москва столица
+القاهرة עיר 🙂 🇨🇳 👩‍👩‍👧 <|im_end|> <think> </think> <|im_start|> 1234 3.14 def f(x): cafe\u0301 ."""
+_WORDS = [*_TEXT.split(), "", "", "\n", "\n\n", "\t", "   "]
 
 
 def pairs() -> list[Pair]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def scorer(tiny_folder: Path) -> Callable[[Sequence[int]], float]:
     words = AutoTokenizer.from_pretrained(tiny_folder)
     yes, no = words.convert_tokens_to_ids(["yes", "no"])
 
-    @lru_cache(maxsize=None)
+    @cache
     def score(ids: tuple[int, ...]) -> float:
         with torch.no_grad():
             last = model(input_ids=torch.tensor([ids])).logits[0, -1]
