@@ -1,6 +1,6 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
-# make test      the whole suite but vLLM's; no browser, no network after the installation
-# make test-all  the same and tests/vllm against a real vLLM (CPU build) in its own environment
+# make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
+# make test-all  the same, tests/browser (chromium), and tests/vllm against a real vLLM (CPU build)
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code
 # make clean     remove both environments and all caches
 #
@@ -27,7 +27,7 @@ READY_DEMO := .venv/.demo-$(call key,requirements-demo.txt)
 READY := .venv/.all-$(call key,requirements-demo.txt requirements-dev.txt)
 READY_VLLM := .venv-vllm/.all-$(call key,requirements-vllm.txt)
 
-.PHONY: help demo test test-vllm test-all lint format clean
+.PHONY: help demo test test-browser test-vllm test-all lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -59,12 +59,16 @@ demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/vllm --cov --cov-report=term-missing --cov-fail-under=100
+	$(BIN)/python -m pytest --ignore=tests/vllm --ignore=tests/browser \
+		--cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+test-browser: $(READY)
+	$(BIN)/python -m pytest tests/browser
 
 test-vllm: $(READY_VLLM)
 	$(BIN_VLLM)/python -m pytest tests/vllm
 
-test-all: test test-vllm
+test-all: test test-browser test-vllm
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -39,14 +39,18 @@ class _InProcess:
     install: str
 
     def is_installed(self) -> bool:
-        return all(find_spec(module) is not None for module in self.modules)
+        specs = [find_spec(module) for module in self.modules]
+        # Any folder of that name on the path is a namespace package, which has no origin.
+        return all(spec is not None and spec.origin is not None for spec in specs)
 
 
 _LOCAL: Final = _InProcess(
     "local", ("torch", "transformers"), "pip install 'qwen3-ascend-retrievers[local]'"
 )
-# The first whose modules are installed is taken.
-_IN_PROCESS: Final = (_LOCAL,)
+_VLLM: Final = _InProcess("vllm", ("vllm",), "pip install 'qwen3-ascend-retrievers[vllm]'")
+# The first whose modules are installed is taken. On an NPU or GPU that it cannot use, the chosen
+# engine raises with the install line when it loads; none of them falls back to the CPU.
+_IN_PROCESS: Final = (_VLLM, _LOCAL)
 
 _said: set[str] = set()
 _saying = threading.Lock()
@@ -83,7 +87,8 @@ def choose_engine(
             f"Nothing that could run {name} in this process is installed: {lines}. "
             "Or pass base_url=... to use a server."
         )
-    reason = f"no base_url is set, and {' and '.join(chosen.modules)} are installed"
+    installed = " and ".join(chosen.modules)
+    reason = f"no base_url is set, and {installed} can be imported"
     length = {} if max_length is None else {"max_length": max_length}
     return _made(chosen.tag, reason, model=name, **length)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from qwen3_ascend_retrievers import LocalEngine, RemoteEngine
+from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, VLLMEngine
 from qwen3_ascend_retrievers.choose import choose_engine
 from qwen3_ascend_retrievers.errors import MissingDependencyError
 
@@ -32,6 +33,17 @@ def test_a_model_in_this_process(model: str | None, name: str) -> None:
     engine = choose_engine(model, max_length=512)
     assert isinstance(engine, LocalEngine)
     assert (engine.config()["model"], engine.config()["max_length"]) == (name, 512)
+
+
+def test_vllm_comes_first_but_for_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A folder of that name on the path is enough to be found; nothing is imported by a choice.
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    engine = choose_engine("a/b", max_length=512)
+    assert isinstance(engine, VLLMEngine)
+    assert (engine.config()["model"], engine.config()["max_length"]) == ("a/b", 512)
+    assert isinstance(choose_engine("tiny"), LocalEngine)
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers"])
@@ -58,7 +70,7 @@ def test_each_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFix
     (line,) = lines_of(caplog, "logged/once")
     assert "LocalEngine" in line
     assert "logged/once" in line
-    assert "no base_url is set, and torch and transformers are installed" in line
+    assert "no base_url is set, and torch and transformers can be imported" in line
     assert lines_of(caplog, "logged/once") == []
     (line,) = lines_of(caplog, "logged/once", "http://127.0.0.1:9", SecretStr(KEY))
     assert "RemoteEngine" in line

@@ -14,6 +14,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .rank import rank
+from .serve import serve
 
 app = typer.Typer(
     name="qwen3-rerank",
@@ -47,6 +48,7 @@ app.command("rank")(rank)
 app.command("explain")(explain)
 app.command("eval")(evaluate)
 app.command("convert")(convert)
+app.command("serve")(serve)
 app.command("doctor")(doctor)
 
 

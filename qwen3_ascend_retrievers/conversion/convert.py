@@ -43,9 +43,7 @@ class Converted:
     scores: tuple[tuple[float, float], ...]
 
 
-def convert(
-    model: str, target: Path, *, progress: Progress = lambda done, total: None
-) -> Converted:
+def convert(model: str, target: Path, *, progress: Progress | None = None) -> Converted:
     """Make a sequence classification checkpoint of an original Qwen3 reranker.
 
     The body is copied as it is; `score.weight` is W[yes] - W[no] in float32, because the
@@ -54,7 +52,7 @@ def convert(
     Args:
         model: a folder, a hub id, or "tiny".
         target: the new folder; it appears when everything is verified.
-        progress: told the bytes that are copied, and those of all.
+        progress: told the bytes that are copied, and those of all; None if nobody looks.
 
     Raises:
         InvalidInputError: `target` exists, or `model` is converted already.
@@ -77,7 +75,7 @@ def convert(
 
 
 def _write_weights(
-    folder: Path, source: dict[str, Tensor], score: Any, progress: Progress
+    folder: Path, source: dict[str, Tensor], score: Any, progress: Progress | None
 ) -> tuple[int, int]:
     """Write all shards and, if there are several, their index; shards and bytes."""
     kept = {name: one for name, one in source.items() if name != _HEAD}
@@ -86,10 +84,12 @@ def _write_weights(
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(done, total)
+        if progress is not None:
+            progress(done, total)
 
     files = sorted({one.path.name for one in kept.values()})
-    size, weight_map = 0, {}
+    size = 0
+    weight_map: dict[str, str] = {}
     for file in files:
         part = {name: one for name, one in kept.items() if one.path.name == file}
         made = {_SCORE: score} if file == files[-1] else {}

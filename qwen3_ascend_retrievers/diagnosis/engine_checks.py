@@ -59,6 +59,11 @@ class Subject:
 Check = Callable[[Subject], list[Finding]]
 
 
+def first_checks(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
+    """The quick ones of `check_engine`: first contact, template and known pairs."""
+    return _checked(reranker, base_url, _CHECKS[:2])
+
+
 def check_engine(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
     """Findings one by one, as they are made; a failing first contact is the last.
 
@@ -66,6 +71,12 @@ def check_engine(reranker: Reranker, base_url: str | None = None) -> Iterator[Fi
         reranker: what is examined; its instruction should be the default.
         base_url: its server, whose /metrics is looked at; None for a model in this process.
     """
+    return _checked(reranker, base_url, _CHECKS)
+
+
+def _checked(
+    reranker: Reranker, base_url: str | None, checks: tuple[tuple[str, Check], ...]
+) -> Iterator[Finding]:
     try:
         facts = reranker.engine.facts()
     except RerankError as error:
@@ -73,7 +84,7 @@ def check_engine(reranker: Reranker, base_url: str | None = None) -> Iterator[Fi
         return
     yield Finding("model", "green", f"{facts.model}, at most {facts.max_length} tokens")
     subject = Subject(reranker, facts, base_url)
-    for name, check in _CHECKS:
+    for name, check in checks:
         try:
             yield from check(subject)
         except RerankError as error:

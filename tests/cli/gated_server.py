@@ -8,8 +8,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from typing_extensions import Self
-
-from tests.word_server import WordServer, _Handler
+from word_server import WordServer, _Handler
 
 
 class GatedServer(WordServer):
@@ -31,7 +30,7 @@ class GatedServer(WordServer):
         outer = self
 
         class Handler(_Handler):
-            def do_POST(self) -> None:
+            def do_POST(self) -> None:  # noqa: N802 - theirs
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked.append(str(body.get("query")))
                 if "GATED" in outer.asked[-1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.script import invoke, run
+from cli.script import invoke, run
 
 
 def test_tiny_is_converted_and_ranks(tmp_path: Path) -> None:

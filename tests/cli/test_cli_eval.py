@@ -9,9 +9,8 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-
-from tests.cli.gated_server import GatedServer
-from tests.cli.script import TINY, invoke, start
+from cli.gated_server import GatedServer
+from cli.script import TINY, invoke, start
 
 TOPICS = ("wing slipstream", "heat slab", "bread flour", "capital Beijing", "gravity force")
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cli.script import TINY, invoke, run
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
-from tests.cli.script import TINY, invoke, run
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity is a force.", "The capital of China is Beijing.", "Bread needs flour."]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from engines.parity import MAX_LENGTH, check_parity, expected_logits, logits_of
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +20,6 @@ from qwen3_ascend_retrievers.conversion.tensors import load, load_rows, tensors_
 from qwen3_ascend_retrievers.errors import InvalidInputError, ModelError
 from qwen3_ascend_retrievers.model_files import TINY_FOLDER
 from qwen3_ascend_retrievers.tokenizer_files import answer_ids, load_tokenizer
-from tests.engines.parity import MAX_LENGTH, check_parity, expected_logits, logits_of
 
 
 def untied(folder: Path) -> Path:

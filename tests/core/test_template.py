@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from rerank_server import TINY, RerankServer, Setup, tokens_of
+from rerank_answers import TINY, RerankAnswers, Setup, tokens_of
 
 from qwen3_ascend_retrievers.core import agreement
 from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
@@ -52,7 +52,7 @@ class World:
 
     def answer(self, question: Any) -> Any:
         self.replies += 1
-        server = RerankServer(self.setup)
+        answers = RerankAnswers(self.setup)
         if isinstance(question, AskTokens):
             if not self.local and not self.setup.has_tokenize:
                 return None
@@ -62,14 +62,14 @@ class World:
             if not (self.setup.has_classify and self.setup.overrides):
                 return None
             body = classify_body("tiny", question.prompts, logits=question.logits)
-            found = read_classify(server._classify(body), len(question.prompts), logits=True)
+            found = read_classify(answers.classify(body), len(question.prompts), logits=True)
             return self._noisy(found, question.logits)
         assert isinstance(question, AskRerank)
         body = rerank_body(
             "tiny", question.query, question.documents, instruction=question.instruction,
             logits=question.logits,
         )  # fmt: skip
-        found = read_rerank(server._rerank(body), len(question.documents), logits=True)
+        found = read_rerank(answers.rerank(body), len(question.documents), logits=True)
         return self._noisy(found, question.logits)
 
     def _noisy(self, answer: Answer, logits: bool) -> Answer:

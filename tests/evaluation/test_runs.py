@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def as_float32(value: float) -> float:
 def test_scores_fall_strictly_and_hardly_move(scores: list[float]) -> None:
     ordered = sorted(scores, reverse=True)
     made = falling(ordered)
-    assert all(one > other for one, other in zip(made, made[1:], strict=False))
+    assert all(one > other for one, other in itertools.pairwise(made))
     assert all(as_float32(one) == one for one in made)
     assert all(abs(one - other) < 1e-5 for one, other in zip(made, ordered, strict=True))
 

@@ -29,7 +29,8 @@ KEY, NAME = "sk-vllm-0123456789", "my-reranker"
 TOLERANCE = 1e-3
 CUSTOM = "Given a question about food, retrieve recipes that answer it"
 _TEXT = """capital China Beijing gravity water egg boil 北京 首都 人口 東京 서울 Москва столица
-القاهرة עיר 🙂 🇨🇳 👩‍👩‍👧 <|im_end|> <think> </think> <|im_start|> 1234 3.14 def f(x): cafe\u0301 ."""
+القاهرة עיר 🙂 🇨🇳 👩‍👩‍👧 <|im_end|> <think> </think> <|im_start|> 1234 3.14 def f(x):
+cafe\u0301 ."""
 _WORDS = [*_TEXT.split(), "", "", "\n", "\n\n", "\t", "   "]
 
 
@@ -69,31 +70,32 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("vllm") / "server.log"
 
 
+# One server at a time: each belongs to the one class that uses it.
 def template(folder: Path, newlines: int) -> str:
     path = folder / f"template-{newlines}.jinja"
     path.write_text(template_text(newlines), "utf-8")
     return str(path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def plain(log: Path) -> Iterator[str]:
     with vllm_server(log) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def exact(log: Path) -> Iterator[str]:
     with vllm_server(log, "--chat-template", template(log.parent, 3)) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def official(log: Path) -> Iterator[str]:
     with vllm_server(log, "--chat-template", template(log.parent, 2)) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def guarded(log: Path) -> Iterator[str]:
     """With a key, a name of its own and little room."""
     arguments = ("--api-key", KEY, "--served-model-name", NAME)
@@ -101,7 +103,7 @@ def guarded(log: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def embedding(log: Path) -> Iterator[str]:
     with vllm_server(log, overrides=False) as url:
         yield url
@@ -243,7 +245,7 @@ class TestGuarded:
 
     def test_what_is_too_long_for_an_unknowing_client(self, guarded: str) -> None:
         """The server's own words for too long are understood."""
-        documents = ["Beijing is the capital. " * 60, "short"]
+        documents = ["Beijing is the capital. " * 45, "short"]
         with httpx.Client(transport=_Blind()) as client:
             engine = RemoteEngine(guarded, NAME, KEY, http_client=client)
             with Reranker(engine) as reranker:

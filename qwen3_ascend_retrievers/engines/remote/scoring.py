@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
-from ...core.plan import Passage, Plan
+from ...core.plan import Plan
 from ...core.prompt import DEFAULT_INSTRUCTION
 from ...core.ranking import Score
-from ...core.rerank_api import (
-    Answer,
-    classify_body,
-    read_classify,
-    read_rerank,
-    rerank_body,
-    same_model,
-)
+from ...core.rerank_api import Answer, same_model
 from ...core.template import IGNORED_INSTRUCTION, counts_differ
 from ...core.tokens import Tokens, estimate
 from ...errors import ReplyError, TemplateMismatchError, TooLongError
 from ..base import Call
 from .endpoints import Contact
-from .exchange import Exchange, Question
+from .exchange import Exchange
 from .options import MAX_TOKENS, Options
+from .questions import Make, Part, classify_question, rerank_question
 from .refusal import Refused
 from .together import together
 
@@ -38,21 +32,6 @@ class Drift(Exception):  # noqa: N818 - internal: the server is no longer as the
     def __init__(self, error: ReplyError | TemplateMismatchError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One passage to send.
-
-    Attributes:
-        at: its position in the plan.
-        passage: its text and tokens.
-        kept: code points that are left of the plan's text; None if it was not cut further.
-    """
-
-    at: int
-    passage: Passage
-    kept: int | None = None
 
 
 class Scoring:
@@ -86,7 +65,7 @@ class Scoring:
         scores: dict[int, Score] = {}
 
         async def job(positions: Sequence[int]) -> None:
-            parts = [_Part(at, plan.passages[at]) for at in positions]
+            parts = [Part(at, plan.passages[at]) for at in positions]
             for part, score in zip(parts, await self._portion(plan, parts, call), strict=True):
                 scores[part.at] = score
 
@@ -108,7 +87,7 @@ class Scoring:
                 made.append([group[one] for one in chosen])
         return made
 
-    async def _portion(self, plan: Plan, parts: list[_Part], call: Call) -> list[Score]:
+    async def _portion(self, plan: Plan, parts: list[Part], call: Call) -> list[Score]:
         call.check()
         try:
             scores = await self._ask(plan, parts)
@@ -123,7 +102,7 @@ class Scoring:
         call.done(len(parts))
         return scores
 
-    async def _cut_harder(self, plan: Plan, part: _Part, call: Call, refused: Refused) -> Score:
+    async def _cut_harder(self, plan: Plan, part: Part, call: Call, refused: Refused) -> Score:
         """The score of half a document that the server found too long, if half of it fits."""
         kept = len(part.passage.text) // 2
         if part.kept is not None or kept == 0:
@@ -134,14 +113,14 @@ class Scoring:
                 index=index,
             ) from refused
         shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
-        (score,) = await self._portion(plan, [_Part(part.at, shorter, kept)], call)
+        (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
         return score
 
-    async def _ask(self, plan: Plan, parts: Sequence[_Part]) -> list[Score]:
+    async def _ask(self, plan: Plan, parts: Sequence[Part]) -> list[Score]:
         if self._by_ids(plan, parts):
             make = await self._classify(plan, parts)
         else:
-            make = self._rerank(plan, parts)
+            make = rerank_question(self._contact, plan, parts)
         logits = self._contact.mode.logits or self._by_ids(plan, parts)
         answer = await self._answer(make, logits)
         self._check(plan, parts, answer)
@@ -158,11 +137,11 @@ class Scoring:
             for part, value in zip(parts, answer.values, strict=True)
         ]
 
-    async def _answer(self, make: Callable[[bool], Question], logits: bool) -> Answer:
+    async def _answer(self, make: Make, logits: bool) -> Answer:
         answer: Answer = await self._exchange.ask(make(logits))
         return answer
 
-    def _by_ids(self, plan: Plan, parts: Sequence[_Part]) -> bool:
+    def _by_ids(self, plan: Plan, parts: Sequence[Part]) -> bool:
         """Whether these go to `/classify`.
 
         Raises:
@@ -178,7 +157,7 @@ class Scoring:
             return True
         raise TemplateMismatchError(IGNORED_INSTRUCTION)
 
-    async def _classify(self, plan: Plan, parts: Sequence[_Part]) -> Callable[[bool], Question]:
+    async def _classify(self, plan: Plan, parts: Sequence[Part]) -> Make:
         query = plan.queries[parts[0].passage.query]
         missing = [one.passage.part for one in parts if one.passage.ids is None]
         wanted = missing if query.ids else [query.part, *missing]
@@ -188,45 +167,9 @@ class Scoring:
         }
         first = query.ids or made[query.part]
         prompts = [first + (one.passage.ids or made[one.passage.part]) for one in parts]
-        model = self._contact.model
+        return classify_question(self._contact, prompts)
 
-        def make(logits: bool) -> Question:
-            return Question(
-                path="/classify",
-                body=classify_body(model, prompts, logits=logits),
-                read=lambda reply: read_classify(reply, len(parts), logits=logits),
-                documents=len(parts),
-                template="client",
-                splittable=len(parts) > 1,
-            )
-
-        return make
-
-    def _rerank(self, plan: Plan, parts: Sequence[_Part]) -> Callable[[bool], Question]:
-        query, mode = plan.queries[parts[0].passage.query], self._contact.mode
-        client = mode.template == "client"
-        heeds = mode.template == "server" and mode.instructions
-
-        def make(logits: bool) -> Question:
-            body = rerank_body(
-                self._contact.model,
-                query.part if client else query.query,
-                [one.passage.part if client else one.passage.text for one in parts],
-                instruction=query.instruction if heeds else None,
-                logits=logits,
-            )
-            return Question(
-                path="/v1/rerank",
-                body=body,
-                read=lambda reply: read_rerank(reply, len(parts), logits=logits),
-                documents=len(parts),
-                template=mode.template,
-                splittable=len(parts) > 1,
-            )
-
-        return make
-
-    def _check(self, plan: Plan, parts: Sequence[_Part], answer: Answer) -> None:
+    def _check(self, plan: Plan, parts: Sequence[Part], answer: Answer) -> None:
         """Raise Drift if the reply contradicts the first contact."""
         asked = self._contact.model
         if asked and answer.model and not same_model(asked, answer.model):

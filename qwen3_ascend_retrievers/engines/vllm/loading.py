@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -135,7 +136,10 @@ def _started(options: Options) -> LoadedModel:
     )
     _, variables = decide(situation)
     with starting(variables) as noted:
-        vllm = installed_vllm()
+        # In a thread of its own: what is imported keeps a traceback, and with it every frame
+        # below, in which the engine would live on after its end.
+        with ThreadPoolExecutor(1) as importing:
+            vllm = importing.submit(installed_vllm).result()
         checkpoint = find_model(options.model, options.revision, options.source)
         tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
         check_shards(checkpoint, answer_ids(tokenizer), options.tensor_parallel_size)

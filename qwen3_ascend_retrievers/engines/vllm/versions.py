@@ -21,7 +21,7 @@ OLDEST: Final = (0, 9, 2)
 NEWEST: Final = (0, 32)
 INSTALL: Final = (
     "pip install 'qwen3-ascend-retrievers[vllm]', or on an Ascend NPU "
-    "pip install 'qwen3-ascend-retrievers[ascend]'"
+    "VLLM_TARGET_DEVICE=empty pip install --no-binary vllm 'qwen3-ascend-retrievers[ascend]'"
 )
 # What LLM.score looks for in an original checkpoint; a converted one needs none of it.
 ORIGINAL: Final = {

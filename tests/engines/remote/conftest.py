@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from rerank_server import RerankServer, Setup
+from rerank_answers import Setup
+from rerank_server import RerankServer
 from waiting import eventually
 
 from qwen3_ascend_retrievers import RemoteEngine

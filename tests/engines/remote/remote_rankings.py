@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from rerank_server import right_logit
+from rerank_answers import right_logit
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Ranking
 from qwen3_ascend_retrievers.core.ranking import sigmoid

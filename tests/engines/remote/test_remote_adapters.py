@@ -8,7 +8,7 @@ import pytest
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 from remote_rankings import DOCUMENTS, QUERY
-from rerank_server import Setup, right_logit
+from rerank_answers import Setup, right_logit
 
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as NodeRerank

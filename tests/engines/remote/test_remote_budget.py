@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from remote_rankings import QUERY, check_ranking
-from rerank_server import Setup, right_logit, tokens_of
+from rerank_answers import Setup, right_logit, tokens_of
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, query_part

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
+from rerank_answers import Setup
 from rerank_faults import FINAL, LOST, SLOW, WRONG, status
-from rerank_server import Asked, Fault, Setup
+from rerank_server import Asked, Fault
 from waiting import eventually
 
 from qwen3_ascend_retrievers import Reranker

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
+from rerank_answers import Setup
 from rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG, status
-from rerank_server import Asked, Fault, Setup
+from rerank_server import Asked, Fault
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import (
@@ -200,8 +201,8 @@ async def test_another_models_reply_is_refused(serve: Any, connect: Any) -> None
     server = serve()
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    routed = server._rerank
-    server._rerank = lambda body: routed(body) | {"model": "other"}
+    routed = server.answers.rerank
+    server.answers.rerank = lambda body: routed(body) | {"model": "other"}
     with pytest.raises(ReplyError, match="'other', not 'tiny'"):
         await reranker.arank(QUERY, DOCUMENTS)
 
@@ -219,9 +220,9 @@ async def test_what_is_too_much_at_once_is_split(serve: Any, connect: Any, setup
     server = serve(setup)
     engine = connect(server.url, template="client")
     many = [f"document {at}" for at in range(21)]
-    server.setup = Setup()
+    server.answers.setup = Setup()
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
-    server.setup = setup
+    server.answers.setup = setup
     check_ranking(await Reranker(engine).arank(QUERY, many), documents=many)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from qwen_tokenizer import qwen_tokenizer
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
-from rerank_server import Setup
+from rerank_answers import Setup
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import (
@@ -193,7 +193,7 @@ async def test_top_n_is_never_sent(serve: Any, connect: Any) -> None:
 async def test_several_models_need_a_name(serve: Any, connect: Any) -> None:
     server = serve()
     cards = [{"id": name, "root": name} for name in ("one", "other")]
-    server._models = lambda body: {"data": cards}
+    server.answers.models = lambda body: {"data": cards}
     with pytest.raises(InvalidInputError, match="one, other"):
         Reranker(connect(server.url)).rank(QUERY, DOCUMENTS)
 

@@ -17,7 +17,8 @@ from engines.parity import (
     expected_logits,
     logits_of,
 )
-from rerank_server import RerankServer, Setup
+from rerank_answers import Setup
+from rerank_server import RerankServer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker

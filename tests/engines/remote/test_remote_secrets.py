@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
+from rerank_answers import Setup
 from rerank_faults import OVERLOADED, status
-from rerank_server import Asked, Fault, Setup, http
+from rerank_server import Asked, Fault, http
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.base import engine_from_config, engine_to_config

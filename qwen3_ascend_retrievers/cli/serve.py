@@ -1,0 +1,189 @@
+"""`qwen3-rerank serve`: start vLLM rightly, prove it, and say how to use it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from ..checkpoints import Kind, find_checkpoint
+from ..diagnosis import Finding, worst
+from ..diagnosis.engine_checks import first_checks
+from ..document_files import read_text
+from ..engines.remote import RemoteEngine
+from ..engines.vllm.release import parse_version
+from ..errors import EngineError, InvalidInputError
+from ..model_files import local_folder
+from ..reranker import Reranker
+from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
+from ..serving.machine import choose_hardware, vllm_version
+from ..serving.process import running, wait_until_healthy
+from ..settings import API_KEY_VARIABLE, whole_number
+from .doctor import show
+from .options import Json
+from .output import err, note, out, write_json
+from .running import command
+
+# What --print assumes of a machine that it cannot see: the newest release of vllm-ascend.
+_ASCEND = "0.23.0"
+
+
+class Kinds(str, Enum):
+    """The hardware, by the names of `serving.command.Hardware`, or auto."""
+
+    auto = "auto"
+    a2 = "a2"
+    a3 = "a3"
+    p310 = "310p"
+    cuda = "cuda"
+    cpu = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and on what the server runs."""
+
+    hardware: Annotated[Kinds, typer.Option(help="Atlas A2, A3 or 300I DUO, CUDA or CPU.")] = (
+        Kinds.auto
+    )
+    data_parallel: Annotated[int, typer.Option(help="Replicas of the model.")] = 1
+    tensor_parallel: Annotated[int, typer.Option(help="Devices of each replica.")] = 1
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with the key that clients must send.")
+    ] = None
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Most tokens of a prompt.", show_default="8192; 2048 on a 300I DUO"),
+    ] = None
+    start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
+
+    def key(self) -> str | None:
+        """The key in the file; None without one."""
+        if self.api_key_file is None:
+            return None
+        key = read_text(self.api_key_file).strip()
+        if not key:
+            raise InvalidInputError(f"{self.api_key_file} is empty. Put a key into it.")
+        return key
+
+    def check(self) -> None:
+        """Raise InvalidInputError for numbers that are too small."""
+        for name in ("data_parallel", "tensor_parallel", "port", "start_timeout"):
+            whole_number(f"--{name.replace('_', '-')}", getattr(self, name), minimum=1)
+
+
+@command
+def serve(
+    model: Annotated[str, typer.Argument(help="Folder, hub name, or 'tiny'.")],
+    extra: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- VLLM ARGUMENTS]", help="Passed to vLLM.")
+    ] = None,
+    *,
+    place: Place,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Show the command (and docker's) and start nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Serve a model with vLLM: right flags, exact template, checked before it is announced.
+
+    Stays in the foreground; Ctrl-C ends the server and its workers.
+
+    Example: qwen3-rerank serve Qwen/Qwen3-Reranker-8B --tensor-parallel 2 --api-key-file key
+    """
+    place.check()
+    key = place.key()
+    wanted = _wanted(model, tuple(extra or ()), place, print_only)
+    made = server_command(wanted)
+    if print_only:
+        _print(made, wanted, json)
+        return
+    url = reachable(place.host, place.port)
+    note(made.shell())
+    with running(made, key) as process:
+        with err().status("") as status:
+            wait_until_healthy(
+                process,
+                url,
+                place.start_timeout,
+                lambda passed: status.update(f"vLLM is starting ({passed} s)"),
+            )
+        _announce(_self_check(url, key), url, wanted, json)
+        code = process.wait()
+    raise EngineError(f"The server ended by itself with code {code}; its last lines say why.")
+
+
+def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) -> Wanted:
+    wish = cast(Hardware, place.hardware.value) if place.hardware is not Kinds.auto else None
+    folder = local_folder(model)
+    kind: Kind
+    if print_only and wish is not None:
+        hardware, version = wish, None
+        ascend = None if wish in ("cuda", "cpu") else parse_version(_ASCEND)
+    else:
+        version = vllm_version()
+        hardware, ascend = choose_hardware(wish)
+    if print_only and folder is None:
+        # Nothing is fetched for a look; converted checkpoints on the hub carry this in their names.
+        kind, path = ("converted" if "seq-cls" in model.lower() else "original"), model
+        positions = None
+    else:
+        checkpoint = find_checkpoint(model)
+        kind, path = checkpoint.kind, str(checkpoint.folder)
+        positions = checkpoint.max_positions
+    return Wanted(
+        model=path,
+        name=model,
+        kind=kind,
+        hardware=hardware,
+        version=version,
+        ascend=ascend,
+        host=place.host,
+        port=place.port,
+        data_parallel=place.data_parallel,
+        tensor_parallel=place.tensor_parallel,
+        max_length=place.max_length,
+        max_positions=positions,
+        key_file=place.api_key_file,
+        extra=extra,
+    )
+
+
+def _print(made: ServerCommand, wanted: Wanted, json: bool) -> None:
+    docker = None if wanted.hardware in ("cuda", "cpu") else made.docker(wanted)
+    if json:
+        arguments = [sys.executable, *made.arguments]
+        write_json({"command": arguments, "environment": made.environment, "docker": docker})
+        return
+    sys.stdout.write(made.shell() + "\n")
+    if docker is not None:
+        sys.stdout.write(f"\n# The same in vLLM-Ascend's container:\n{docker}\n")
+
+
+def _self_check(url: str, key: str | None) -> list[Finding]:
+    with Reranker(RemoteEngine(url, api_key=key)) as reranker:
+        found = list(first_checks(reranker, url))
+    if worst(found) == "red":
+        show(found)
+        raise EngineError("The server's scores are wrong, as the red lines say. It was ended.")
+    return found
+
+
+def _announce(found: list[Finding], url: str, wanted: Wanted, json: bool) -> None:
+    line = f'Qwen3Rerank(base_url="{url}", top_n=5)'
+    if json:
+        write_json({"base_url": url, "model": wanted.name, "python": line})
+    else:
+        show(found)
+        if wanted.key_file is not None:
+            note(f'export {API_KEY_VARIABLE}="$(cat {shlex.quote(str(wanted.key_file))})"')
+        note("from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index")
+        out().print(line, markup=False, soft_wrap=True)
+    sys.stdout.flush()

@@ -1,0 +1,87 @@
+"""The running server: started in a session of its own, waited for, and ended with its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+
+from ..errors import EngineError
+from ..settings import environment
+from .command import KEY_VARIABLE, ServerCommand
+
+# vLLM ends its workers when asked to; what still runs after this many seconds is killed.
+_PATIENCE: Final = 30.0
+_PAUSE: Final = 0.5
+
+
+@contextmanager
+def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Popen[bytes]]:
+    """The server's process; its output goes to standard error. No process of it is left behind."""
+    own = {name: value for name, value in command.environment.items() if not environment(name)}
+    secret = {} if key is None else {KEY_VARIABLE: key}
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
+        [sys.executable, *command.arguments],
+        env=dict(os.environ) | own | secret,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        # Ctrl-C must not reach the workers before their parent.
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def wait_until_healthy(
+    process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
+) -> None:
+    """Return when the server answers /health.
+
+    Args:
+        process: the server.
+        url: its address.
+        seconds: how long to wait, above 0.
+        said: told the seconds that have passed, now and then.
+
+    Raises:
+        EngineError: the server ended, or is not ready in time.
+    """
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < seconds:
+        if process.poll() is not None:
+            raise EngineError(
+                f"vLLM ended with code {process.returncode} before it was ready; its last lines "
+                "above say why. Look for memory (lower --max-length), a port in use (--port), and "
+                "run qwen3-rerank doctor."
+            )
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health", timeout=_PATIENCE).status_code == 200:
+                return
+        said(int(passed))
+        time.sleep(_PAUSE)
+    raise EngineError(
+        f"vLLM was not ready after {seconds:.0f} seconds. Large models load slowly: raise "
+        "--start-timeout."
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end, then kill what is left of its session."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+    # Workers outlive a server that ended badly; they are in its process group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,48 @@
+"""`qwen3-rerank doctor`: colours, exit codes and a report without the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cli.script import TINY, invoke, run
+
+CODES = {"green": 0, "amber": 1, "red": 2}
+
+
+def test_the_script_reports_on_tiny_in_json() -> None:
+    done = run("doctor", *TINY, "--max-length", "1200", "--json")
+    said = json.loads(done.stdout)
+    assert said["colour"] in ("green", "amber"), said
+    assert done.returncode == CODES[said["colour"]]
+    assert "torch" in said["versions"]
+    names = [one["name"] for one in said["findings"]]
+    assert names[-7:] == [
+        "template",
+        "guide's pair",
+        "Chinese pair",
+        "instruction",
+        "prefix cache",
+        "long document",
+        "speed",
+    ]
+
+
+def test_an_unreachable_server_is_red_and_the_key_is_not_shown(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-very-secret")
+    server = ("--base-url", "http://127.0.0.1:9", "--api-key-file", str(key))
+    done = invoke("doctor", *server)
+    assert done.exit_code == 2, done.output
+    assert "✗ red    reachability" in done.stdout
+    assert "→ " in done.stdout
+    assert "see docs/remote.md" in done.stdout
+    assert "sk-very-secret" not in done.output + invoke("doctor", *server, "--json").output
+
+
+def test_without_a_model_only_the_machine_is_checked() -> None:
+    done = invoke("doctor")
+    assert "Only this machine is checked" in done.stderr
+    assert "✓ green  Python" in done.stdout
+    refused = invoke("doctor", "--instruction", "x")
+    assert (refused.exit_code, "leave --instruction out" in refused.stderr) == (2, True)

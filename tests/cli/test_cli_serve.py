@@ -1,0 +1,53 @@
+"""`qwen3-rerank serve --print`, and what it refuses; a real server is tests/vllm's part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli.script import invoke
+
+from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+
+
+def test_print_shows_both_commands_for_another_machine() -> None:
+    done = invoke(
+        "serve", "Qwen/Qwen3-Reranker-8B", "--print", "--hardware", "a2", "--", "--seed", "1"
+    )
+    assert done.exit_code == 0, done.output
+    plain, docker = done.stdout.split("\n# The same in vLLM-Ascend's container:\n")
+    assert "python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-Reranker-8B" in plain
+    assert plain.rstrip().endswith("--seed 1")
+    assert docker.startswith("docker run ")
+
+
+def test_print_in_json_names_the_bundled_model_s_folder() -> None:
+    done = invoke("serve", "tiny", "--print", "--hardware", "cpu", "--json")
+    said = json.loads(done.stdout)
+    assert said["docker"] is None
+    assert said["command"][said["command"].index("--model") + 1] == str(TINY_FOLDER)
+    assert said["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    hub = invoke("serve", "a/Qwen3-Reranker-seq-cls", "--print", "--hardware", "cuda", "--json")
+    assert "--hf-overrides" not in json.loads(hub.stdout)["command"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("tiny", "--tensor-parallel", "0"), 2, "--tensor-parallel must be"),
+        (("tiny", "--port", "0"), 2, "--port must be"),
+        (("./gone", "--print", "--hardware", "cpu"), 1, "There is no model folder"),
+        (("tiny", "--api-key-file", "gone"), 2, "gone cannot be read"),
+    ],
+)
+def test_wrong_input_is_refused(arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = invoke("serve", *arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+
+
+def test_an_empty_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("\n")
+    done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
+    assert (done.exit_code, "is empty" in done.stderr) == (2, True)

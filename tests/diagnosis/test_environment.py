@@ -1,0 +1,82 @@
+"""What doctor says of machines that are set up well, badly or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_retrievers.diagnosis import Finding, check_environment, versions, worst
+from qwen3_ascend_retrievers.diagnosis.findings import exit_code
+
+GOOD = {"vllm-ascend": "0.18.0", "torch-npu": "2.9.0", "vllm": "0.18.0"}
+
+
+@pytest.fixture
+def npu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a machine with two NPUs, its driver and CANN."""
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    monkeypatch.delenv("ASCEND_TOOLKIT_HOME", raising=False)
+    for name in ("dev/davinci0", "dev/davinci1", "dev/davinci_manager"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    driver = tmp_path / "usr/local/Ascend/driver"
+    driver.mkdir(parents=True)
+    (driver / "version.info").write_text("Version=25.2.0\n")
+    (tmp_path / "usr/local/Ascend/ascend-toolkit/latest").mkdir(parents=True)
+    return tmp_path
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {one.name: one for one in findings}
+
+
+def test_a_machine_without_npu_is_well(tmp_path: Path) -> None:
+    found = check_environment({}, tmp_path)
+    assert worst(found) == "green"
+    assert by_name(found)["NPU"].said == "none on this machine"
+    assert exit_code(found) == 0
+
+
+def test_installed_packages_are_found() -> None:
+    assert {"qwen3-ascend-retrievers", "torch", "httpx"} <= versions().keys()
+
+
+def test_an_npu_needs_its_driver_cann_and_packages(
+    npu: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = by_name(check_environment(GOOD, npu))
+    assert found["NPU"].said == "2 device(s): davinci0, davinci1"
+    assert found["NPU driver"].said == "25.2.0"
+    assert found["CANN"].colour == "red"
+    assert "ascend-toolkit/set_env.sh" in str(found["CANN"].remedy)
+    monkeypatch.setenv("ASCEND_HOME_PATH", "/opt/cann")
+    assert worst(check_environment(GOOD, npu)) == "green"
+    (npu / "usr/local/Ascend/driver/version.info").unlink()
+    found = by_name(check_environment({}, npu))
+    assert found["NPU driver"].colour == "red"
+    assert "/dev/davinci_manager" in str(found["NPU driver"].remedy)
+    assert found["NPU packages"].colour == "amber"
+
+
+@pytest.mark.parametrize(
+    ("installed", "colour"),
+    [
+        ({"vllm-ascend": "0.11.0"}, "green"),
+        ({"vllm-ascend": "0.12.0rc1"}, "red"),
+        ({"vllm-ascend": "0.13.0"}, "red"),
+        ({"vllm-ascend": "0.17.0rc1"}, "red"),
+        ({"vllm-ascend": "0.18.0rc1"}, "red"),
+        ({"vllm-ascend": "0.18.0"}, "green"),
+        ({"vllm-ascend": "0.23.0.post1"}, "green"),
+        ({"vllm": "0.11.1rc4"}, "red"),
+        ({"vllm": "0.11.1"}, "green"),
+        ({"vllm": "dev"}, "green"),
+        ({"vllm-ascend": "0.23.0.post1", "torch-npu": "2.10.0"}, "green"),
+        ({"vllm-ascend": "0.23.0", "torch-npu": "2.9.0"}, "red"),
+    ],
+)
+def test_known_bad_versions_are_red(installed: dict[str, str], colour: str, tmp_path: Path) -> None:
+    found = check_environment(installed, tmp_path)
+    assert worst(found) == colour
+    assert all(one.remedy and one.source for one in found if one.colour == "red")

@@ -1,0 +1,303 @@
+"""VLLMEngine's parts by themselves: self-check, host of the loop, quiet start. No vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_retrievers.engines.vllm.check import Answer, Prompt, Sizes, self_check
+from qwen3_ascend_retrievers.engines.vllm.host import Host
+from qwen3_ascend_retrievers.engines.vllm.quiet import starting
+from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
+from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
+
+SIZES = Sizes(block=16, step=256, length=1024, half=False)
+
+
+class Model:
+    """Answers from a cache of whole blocks, like vLLM, and can be made wrong.
+
+    Args:
+        sizes: block and step.
+        cached: added to a logit for which something was cached.
+        split: added to a logit of a prompt that took two steps.
+        noise: the largest random-looking difference between any two answers.
+    """
+
+    def __init__(
+        self, sizes: Sizes = SIZES, cached: float = 0, split: float = 0, noise: float = 0
+    ) -> None:
+        self.sizes, self.cached, self.split, self.noise = sizes, cached, split, noise
+        self.seen: set[tuple[str, tuple[int, ...]]] = set()
+        self.asked: list[Prompt] = []
+
+    async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        return [self._answer(one) for one in prompts]
+
+    def _answer(self, prompt: Prompt) -> Answer:
+        self.asked.append(prompt)
+        block = self.sizes.block or len(prompt.ids)
+        ends = range(block, len(prompt.ids), block)
+        blocks = [(prompt.salt, prompt.ids[:end]) for end in ends]
+        hits = block * sum(one in self.seen for one in blocks)
+        self.seen |= set(blocks)
+        logit = (hash(prompt.ids) % 1000) / 100
+        logit += self.cached * (hits > 0) + self.noise * (len(self.asked) % 2)
+        if self.sizes.step is not None and len(prompt.ids) - hits > self.sizes.step:
+            logit += self.split
+        return Answer(logit, hits)
+
+
+async def check(model: Model, folder: Path) -> str:
+    return await self_check(model, load_tokenizer(str(folder)), model.sizes)
+
+
+async def test_the_self_check_spans_blocks_and_steps(tiny_folder: Path) -> None:
+    model = Model()
+    assert await check(model, tiny_folder) == "passed"
+    lengths = [len(one.ids) for one in model.asked]
+    assert min(lengths) > 3 * 16
+    assert max(lengths) > 256
+    assert max(lengths) <= SIZES.length
+
+
+@pytest.mark.parametrize("wrong", [0.5, -3, 100])
+async def test_wrong_cached_logits_are_refused(tiny_folder: Path, wrong: float) -> None:
+    with pytest.raises(EngineError, match=r"refuses to serve.*prefix_caching=False"):
+        await check(Model(cached=wrong), tiny_folder)
+
+
+async def test_wrong_split_logits_are_refused(tiny_folder: Path) -> None:
+    with pytest.raises(EngineError, match=r"enable_chunked_prefill.*max_num_batched_tokens.*1024"):
+        await check(Model(split=4), tiny_folder)
+
+
+async def test_noise_of_16_bits_is_no_disagreement(tiny_folder: Path) -> None:
+    half = Sizes(block=16, step=256, length=1024, half=True)
+    assert await check(Model(half, noise=0.02), tiny_folder) == "passed"
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        Sizes(block=None, step=256, length=1024, half=False),
+        Sizes(block=128, step=256, length=300, half=False),
+    ],
+)
+async def test_what_was_not_compared_is_not_passed(tiny_folder: Path, sizes: Sizes) -> None:
+    assert await check(Model(sizes, cached=5), tiny_folder) == "not exercised"
+
+
+async def test_a_cache_that_is_never_hit_is_not_passed(tiny_folder: Path) -> None:
+    class Forgetful(Model):
+        async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
+            self.seen.clear()
+            return await super().__call__(prompts)
+
+    assert await check(Forgetful(), tiny_folder) == "not exercised"
+
+
+class Thing:
+    """What a host loads: counts, and notes its end."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.unloads = 0
+        self.interrupts = 0
+
+    async def load(self) -> Thing:
+        self.loads += 1
+        return self
+
+    def unload(self, _: Thing) -> None:
+        self.unloads += 1
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def host(self) -> Host[Thing]:
+        return Host(self.load, self.unload, self.interrupt)
+
+
+async def loads(thing: Thing) -> int:
+    await asyncio.sleep(0)
+    return thing.loads
+
+
+async def forever(_: Thing) -> int:
+    await asyncio.sleep(3600)
+    return 0
+
+
+def test_threads_load_once() -> None:
+    thing = Thing()
+    host = thing.host()
+    got: list[int] = []
+    threads = [threading.Thread(target=lambda: got.append(host.run(loads))) for _ in range(16)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    host.stop()
+    host.stop()
+    assert got == [1] * 16
+    assert thing.unloads == 1
+
+
+def test_two_loops_share_a_host() -> None:
+    thing = Thing()
+    host = thing.host()
+    assert [asyncio.run(host.arun(loads)) for _ in range(2)] == [1, 1]
+    host.stop()
+
+
+def test_stopping_ends_what_runs() -> None:
+    thing = Thing()
+    host = thing.host()
+    host.run(loads)
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            host.run(forever)
+        except EngineClosedError as error:
+            caught.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    host.stop()
+    waiting.join(30)
+    assert len(caught) == 1
+    assert thing.unloads == 1
+
+
+async def test_stopping_ends_async_callers_too() -> None:
+    host = Thing().host()
+    await host.arun(loads)
+    task = asyncio.create_task(host.arun(forever))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(host.stop)
+    with pytest.raises(EngineClosedError):
+        await task
+
+
+async def test_a_cancelled_caller_cancels_its_own_work_only() -> None:
+    ended = threading.Event()
+
+    async def noted(thing: Thing) -> int:
+        try:
+            return await forever(thing)
+        finally:
+            ended.set()
+
+    host = Thing().host()
+    await host.arun(loads)
+    task = asyncio.create_task(host.arun(noted))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(ended.wait, 30)
+    assert await host.arun(loads) == 1
+    await asyncio.to_thread(host.stop)
+
+
+def test_stopping_interrupts_a_load() -> None:
+    begun, broken = threading.Event(), threading.Event()
+
+    class Slow(Thing):
+        async def load(self) -> Thing:
+            begun.set()
+            # Blocks the loop, as vLLM's start does, until its processes are killed.
+            assert broken.wait(30)
+            raise EngineError("vLLM could not start")
+
+        def interrupt(self) -> None:
+            broken.set()
+
+    host = Slow().host()
+    caught: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            host.run(loads)
+        except (EngineError, EngineClosedError) as error:
+            caught.append(error)
+
+    user = threading.Thread(target=use)
+    user.start()
+    assert begun.wait(30)
+    host.stop()
+    user.join(30)
+    assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_after_a_fork_it_says_so() -> None:
+    thing = Thing()
+    host = thing.host()
+    host.run(loads)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            host.run(loads)
+        except EngineError as error:
+            os.write(write, str(error).encode())
+        host.stop()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert b"before the process forked" in os.read(read, 1000)
+    os.close(read)
+    os.close(write)
+    assert host.run(loads) == 1
+    host.stop()
+    assert thing.unloads == 1
+
+
+def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
+    wanted = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_CPU_KVCACHE_SPACE": "4"}
+    before = dict(os.environ)
+    with starting(wanted):
+        assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "fork"
+        assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "4"
+        config = json.loads(Path(os.environ["VLLM_LOGGING_CONFIG_PATH"]).read_text())
+        assert config["handlers"]["stderr"]["stream"] == "ext://sys.stderr"
+    assert dict(os.environ) == before
+
+
+def test_the_first_error_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    from logging.config import dictConfig
+
+    monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
+    log = logging.getLogger("vllm")
+    kept = log.handlers, log.level, log.propagate
+    with starting({}) as noted:
+        assert noted.cause() is None
+        dictConfig(json.loads(Path(os.environ["VLLM_LOGGING_CONFIG_PATH"]).read_text()))
+        try:
+            raise MemoryError("the KV cache does not fit")
+        except MemoryError:
+            log.exception("EngineCore failed to start.")
+        log.error("RuntimeError: a later one")
+        assert noted.cause() == "MemoryError: the KV cache does not fit"
+    assert not any(isinstance(one, logging.FileHandler) for one in log.handlers)
+    log.handlers, log.level, log.propagate = kept
+
+
+def test_the_callers_logging_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CONFIGURE_LOGGING", "0")
+    monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
+    with starting({}) as noted:
+        assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ
+        assert noted.cause() is None

@@ -1,0 +1,111 @@
+"""A server's process is waited for, and leaves no process behind, however the block ends."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_retrievers.errors import EngineError
+from qwen3_ascend_retrievers.serving.command import ServerCommand
+from qwen3_ascend_retrievers.serving.process import running, wait_until_healthy
+
+# A stand-in for vLLM: a worker that ignores its parent's end, and /health.
+SERVER = """
+import http.server, os, subprocess, sys, pathlib
+port, note = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+key, chosen = os.environ.get("VLLM_API_KEY"), os.environ["SET"]
+note.with_suffix(".new").write_text(f"{worker.pid} {key} {chosen}")
+note.with_suffix(".new").rename(note)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends: a kill takes effect when the machine gets to it."""
+    end = time.monotonic() + 60
+    while not _has_ended(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+def wait_for(note: Path) -> list[str]:
+    end = time.monotonic() + 60
+    while not note.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    return note.read_text().split()
+
+
+@pytest.fixture(autouse=True)
+def standard_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    # The child inherits a real file, whatever pytest made of sys.stderr.
+    with (tmp_path / "stderr").open("w") as file, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", file)
+        yield
+
+
+def test_it_becomes_healthy_and_takes_its_workers_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, note = free_port(), tmp_path / "note"
+    command = ServerCommand(("-c", SERVER, str(port), str(note)), {"SET": "ours"})
+    with running(command, "secret") as process:
+        wait_until_healthy(process, f"http://127.0.0.1:{port}", 60, lambda _: None)
+        worker, key, ours = wait_for(note)
+    assert (key, ours) == ("secret", "ours")
+    assert gone(process.pid)
+    assert gone(int(worker))
+
+
+def test_what_the_caller_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET", "theirs")
+    note = tmp_path / "note"
+    command = ServerCommand(("-c", SERVER, str(free_port()), str(note)), {"SET": "ours"})
+    worker = key = chosen = ""
+
+    def fail() -> None:
+        nonlocal worker, key, chosen
+        with running(command, None):
+            worker, key, chosen = wait_for(note)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (key, chosen) == ("None", "theirs")
+    assert gone(int(worker))
+
+
+def test_an_early_end_and_a_long_wait_are_errors() -> None:
+    ending = running(ServerCommand(("-c", "raise SystemExit(7)")), None)
+    with ending as process, pytest.raises(EngineError, match="vLLM ended with code 7"):
+        wait_until_healthy(process, "http://127.0.0.1:9", 60, lambda _: None)
+    seen: list[int] = []
+    sleeping = ServerCommand(("-c", "import time; time.sleep(600)"))
+    starting = running(sleeping, None)
+    with starting as process, pytest.raises(EngineError, match="raise --start-timeout"):
+        wait_until_healthy(process, "http://127.0.0.1:9", 1, seen.append)
+    assert seen
+    assert gone(process.pid)

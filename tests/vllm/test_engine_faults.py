@@ -1,0 +1,228 @@
+"""What breaks, breaks with a typed error, in time, and leaves no process behind. Real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from qwen3_ascend_retrievers import Reranker, VLLMEngine
+from qwen3_ascend_retrievers.engines.vllm.versions import installed_vllm
+from qwen3_ascend_retrievers.errors import EngineError, ModelError
+
+Start = Callable[..., VLLMEngine]
+
+# For a loaded machine; none of it is waited for where nothing is wrong.
+PATIENCE = 300.0
+OPTIONS = "'tiny', dtype='float32', max_length=512, enforce_eager=True, self_check=False"
+
+
+def engine_processes() -> set[int]:
+    """Process ids of all vLLM engines below this process."""
+    below = psutil.Process().children(recursive=True)
+    return {one.pid for one in below if "resource_tracker" not in " ".join(one.cmdline())}
+
+
+def are_gone(pids: set[int]) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_killed_worker_is_a_typed_error_and_no_hang(tiny_folder: Path) -> None:
+    before = engine_processes()
+    engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, self_check=False)
+    reranker = Reranker(engine)
+    reranker.rank("egg", ["boil"])
+    mine = engine_processes() - before
+    caught: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            while True:
+                reranker.rank("egg", [f"boil {n} " * 50 for n in range(200)])
+        except EngineError as error:
+            caught.append(error)
+
+    user = threading.Thread(target=use)
+    user.start()
+    time.sleep(1)
+    # The youngest is the worker, a child of the engine's process.
+    os.kill(max(mine), signal.SIGKILL)
+    user.join(PATIENCE)
+    assert not user.is_alive()
+    assert "have died" in str(caught[0])
+    with pytest.raises(EngineError, match="have died"):
+        reranker.rank("egg", ["boil"])
+    reranker.close()
+    assert are_gone(mine)
+
+
+def test_more_memory_for_the_cache_than_there_is(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = engine_processes()
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4000")
+    engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True)
+    with pytest.raises(EngineError, match=r"(?i)available memory.*4000") as caught:
+        engine.facts()
+    assert "Lower device_memory, max_length" in str(caught.value)
+    assert engine_processes() <= before
+    engine.close()
+
+
+def test_a_missing_model() -> None:
+    with pytest.raises(ModelError, match="no model folder"):
+        VLLMEngine("./no/such/folder").facts()
+
+
+def test_a_half_downloaded_model(random_folder: Path, tmp_path: Path) -> None:
+    for one in random_folder.iterdir():
+        data = one.read_bytes()
+        keep = len(data) // 2 if one.suffix == ".safetensors" else len(data)
+        (tmp_path / one.name).write_bytes(data[:keep])
+    before = engine_processes()
+    with pytest.raises(ModelError, match="incomplete"):
+        VLLMEngine(str(tmp_path)).facts()
+    assert engine_processes() == before
+
+
+def test_an_embedding_model_is_refused_by_name(random_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Qwen3-Embedding-0.6B"
+    folder.symlink_to(random_folder)
+    with pytest.raises(ModelError, match="embedding model"):
+        VLLMEngine(str(folder)).facts()
+
+
+def test_an_argument_that_vllm_does_not_have(tiny_folder: Path) -> None:
+    engine = VLLMEngine(str(tiny_folder), vllm_args={"no_such_argument": 1})
+    with pytest.raises(ValueError, match="no engine argument 'no_such_argument'"):
+        engine.facts()
+    engine.close()
+
+
+def test_wrong_cached_results_are_refused(tiny_folder: Path) -> None:
+    before = engine_processes()
+    engine = VLLMEngine(
+        str(tiny_folder), "float32", 512, enforce_eager=True,
+        vllm_args={"worker_cls": "spoiled_worker.SpoiledWorker"},
+    )  # fmt: skip
+    with pytest.raises(EngineError, match=r"refuses to serve.*prefix_caching=False"):
+        Reranker(engine).rank("egg", ["boil"])
+    assert are_gone(engine_processes() - before)
+    engine.close()
+
+
+async def test_a_failed_requests_zero_is_an_error() -> None:
+    from vllm.outputs import ClassificationOutput, PoolingRequestOutput
+
+    outputs = ClassificationOutput([0.0])
+    error = SimpleNamespace(code="internal", message="it broke")
+
+    class Engine:
+        async def encode(self, *_: Any, **__: Any) -> Any:
+            yield PoolingRequestOutput("name", outputs, [1, 2], 0, True, error=error)
+
+    vllm = await asyncio.to_thread(installed_vllm)
+    with pytest.raises(EngineError, match="it broke"):
+        await vllm.ask(Engine(), [1, 2], "name")
+
+
+def test_the_model_folder_is_only_read(start: Start, random_folder: Path) -> None:
+    def listed() -> dict[str, tuple[int, float]]:
+        return {
+            str(one): (one.stat().st_size, one.stat().st_mtime) for one in random_folder.rglob("*")
+        }
+
+    before = listed()
+    Reranker(start(random_folder, "float32")).rank("egg", ["boil"])
+    assert listed() == before
+
+
+def script(folder: Path, body: str, *, guard: bool = True) -> subprocess.Popen[str]:
+    """A running script of the user's, in a process group of its own."""
+    lines = [
+        "from qwen3_ascend_retrievers import Reranker, VLLMEngine",
+        "def main():",
+        f"    reranker = Reranker(VLLMEngine({OPTIONS}))",
+        *(f"    {line}" for line in body.splitlines()),
+        "if __name__ == '__main__':\n    main()" if guard else "main()",
+    ]
+    path = folder / "script.py"
+    path.write_text("\n".join(lines))
+    return subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def family(process: subprocess.Popen[str]) -> set[int]:
+    return {one.pid for one in psutil.Process(process.pid).children(recursive=True)}
+
+
+def test_an_exception_and_a_clean_standard_output(tmp_path: Path) -> None:
+    process = script(
+        tmp_path,
+        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
+        "__import__('time').sleep(2)\nraise SystemError('on purpose')",
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    pids = family(process)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (first, out) == ("ranked\n", ""), "vLLM wrote on standard output"
+    assert "SystemError: on purpose" in err
+    assert "Exception ignored" not in err
+    assert process.returncode == 1
+    assert pids
+    assert are_gone(pids)
+
+
+def test_ctrl_c_while_scoring(tmp_path: Path) -> None:
+    process = script(
+        tmp_path,
+        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
+        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ranked\n"
+    pids = family(process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert "KeyboardInterrupt" in err
+    assert are_gone(pids)
+
+
+def test_ctrl_c_while_loading(tmp_path: Path) -> None:
+    process = script(tmp_path, "reranker.rank('egg', ['boil'])")
+    deadline = time.monotonic() + PATIENCE
+    pids: set[int] = set()
+    # The resource tracker comes first, then vLLM's engine.
+    while len(pids) < 2 and time.monotonic() < deadline:
+        pids = family(process)
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert "KeyboardInterrupt" in err
+    assert are_gone(pids)
+
+
+def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
+    process = script(tmp_path, "reranker.rank('egg', ['boil'])", guard=False)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert f"{tmp_path / 'script.py'} has no main guard" in err
+    assert "made an engine while it was being imported" in err
