@@ -19,7 +19,13 @@ from .core.ranking import Score, best_scores, check_scores, keep_order, rank
 from .core.steps import Steps, adrive, drive
 from .core.tokens import estimate
 from .engines.base import Call, Engine, EngineFacts
-from .errors import InvalidInputError, MissingDependencyError, RerankCancelled, RerankError
+from .errors import (
+    InvalidInputError,
+    MissingDependencyError,
+    RerankCancelled,
+    RerankError,
+    TooLongError,
+)
 from .progress import progress_bar
 from .rankings import Ranking, Timings, Usage
 from .settings import RerankSettings
@@ -110,6 +116,20 @@ def _steps(todo: RankCall) -> Steps[Any, Any, None]:
     todo.planned = time.perf_counter()
     todo.call.check()
     todo.scores = check_scores((yield todo.plan), len(todo.plan.passages))
+    if settings.overflow == "error":
+        _refuse_cuts(todo.plan, todo.scores)
+
+
+def _refuse_cuts(plan: Plan, scores: Sequence[Score]) -> None:
+    """Raise TooLongError if an engine cut a document whose length nobody could know before."""
+    for at, score in enumerate(scores):
+        if score.kept is not None:
+            index = plan.input_of(at)
+            raise TooLongError(
+                f"documents[{index}] does not fit the server. Shorten it, split it, or use "
+                "overflow='truncate' or 'window'.",
+                index=index,
+            )
 
 
 @contextmanager

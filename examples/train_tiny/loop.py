@@ -6,6 +6,7 @@ processes do not.
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,34 +88,37 @@ def run(rank: int, processes: int, course: Course) -> None:
     network = Network(course.model, course.yes, course.no, noise)
     parameters = list(course.model.parameters())
     optimizer = _optimizer(course.model)
-    rng = np.random.default_rng(course.seed)
     began = saved = time.monotonic()
-    step, done, losses = 0, 0.0, []
-    while done < 1:
-        for batches in course.plan(rng, processes):
-            noise.level = _NOISE
-            loss = _loss(network, course.batch(batches[rank]))
-            optimizer.zero_grad()
-            loss.backward()
-            elapsed = (time.monotonic() - began) / (60 * course.minutes)
-            done = _average(parameters, elapsed, processes)
-            _set_rate(optimizer, step, done)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            step += 1
-            losses.append(float(loss.detach()))
-            if rank == 0 and step % 100 == 0:
-                print(f"step {step}: loss {sum(losses[-100:]) / len(losses[-100:]):.4f}", flush=True)
-            if rank == 0 and (done >= 1 or time.monotonic() - saved > _CHECKPOINT_SECONDS):
-                noise.level = 0.0
-                _report(network, course, step, done, losses)
-                saved, losses = time.monotonic(), []
-            if done >= 1:
-                break
+    losses: list[float] = []
+    for step, rows in enumerate(_batches(course, rank, processes), 1):
+        noise.level = _NOISE
+        loss = _loss(network, course.batch(rows))
+        optimizer.zero_grad()
+        loss.backward()
+        elapsed = (time.monotonic() - began) / (60 * course.minutes)
+        done = _average(parameters, elapsed, processes)
+        _set_rate(optimizer, step, done)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if rank == 0 and (done >= 1 or time.monotonic() - saved > _CHECKPOINT_SECONDS):
+            noise.level = 0.0
+            _report(network, course, step, done, losses)
+            saved, losses = time.monotonic(), []
+        if done >= 1:
+            break
     if rank == 0:
         _calibrate(network, course)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _batches(course: Course, rank: int, processes: int) -> Iterator[NDArray[np.int64]]:
+    """This process's share, pass after pass; the clock ends it."""
+    rng = np.random.default_rng(course.seed)
+    while True:
+        for batches in course.plan(rng, processes):
+            yield batches[rank]
 
 
 def _loss(network: Network, batch: Batch) -> Tensor:
@@ -149,7 +153,7 @@ def _optimizer(model: Qwen3ForCausalLM) -> torch.optim.Optimizer:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, done: float) -> None:
-    share = min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    share = min(1.0, step / _WARMUP) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
 

@@ -1,4 +1,4 @@
-"""The manual, docs/cli.md, made from the app itself: `python -m qwen3_ascend_retrievers.cli.manual`.
+"""The manual, docs/cli.md, made from the app: `python -m qwen3_ascend_retrievers.cli.manual`.
 
 A test compares the file with this module's output, so that the two cannot drift apart.
 """
@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import typer.main
 
 from ..atomic_files import write_text
 from .app import app
+from .options import EngineOptions
 
 _HEAD = """\
 # qwen3-rerank
@@ -34,22 +36,40 @@ Ctrl-C and SIGTERM leave no half-written file and no process. The server's key c
 This page is made by `python -m qwen3_ascend_retrievers.cli.manual`; do not edit it.
 """
 
+_SHARED = """
+## Engine options
+
+Which engine scores, and how: the same for all commands that score.
+
+"""
+_ENGINE = frozenset(one.name for one in fields(EngineOptions))
+
 
 def manual() -> str:
     """The page in Markdown."""
     group: Any = typer.main.get_command(app)
-    return _HEAD + "".join(_command(name, one) for name, one in group.commands.items())
+    commands: dict[str, Any] = group.commands
+    shared = [one for one in commands["rank"].params if one.name in _ENGINE]
+    pages = [_command(name, one) for name, one in commands.items()]
+    return "".join([_HEAD, *pages, _SHARED, "\n".join(_options(shared)), "\n"])
 
 
 def _command(name: str, one: Any) -> str:
     arguments = [parameter for parameter in one.params if not _is_option(parameter)]
     options = [parameter for parameter in one.params if _is_option(parameter)]
-    usage = " ".join(["qwen3-rerank", name, *map(_metavar, arguments), "[OPTIONS]"])
+    own = [parameter for parameter in options if parameter.name not in _ENGINE]
+    shares = len(options) - len(own) == len(_ENGINE)
+    # Whatever starts with -- comes last.
+    words = sorted(
+        [*map(_metavar, arguments), "[OPTIONS]"], key=lambda word: word.startswith("[--")
+    )
+    usage = " ".join(["qwen3-rerank", name, *words])
     text = inspect.cleandoc(one.help or "")
     lines = [f"\n## {name}\n", f"    {usage}\n", f"{_example(text)}\n"]
     lines += [f"- `{_metavar(one)}`: {one.help}{_default(one)}" for one in arguments]
     lines += [""] if arguments else []
-    lines += list(_options(options))
+    lines += list(_options(own if shares else options))
+    lines += ["\nAnd the [engine options](#engine-options)."] if shares else []
     return "\n".join(lines) + "\n"
 
 

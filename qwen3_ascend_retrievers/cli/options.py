@@ -114,8 +114,8 @@ class EngineOptions:
     overflow: Annotated[
         Long,
         typer.Option(
-            help="A document over the budget is cut, scored in overlapping windows of which the "
-            "best counts, or an error.",
+            help="A document over the budget: truncate cuts it, window scores overlapping windows "
+            "of which the best counts, error refuses it.",
             rich_help_panel=PANEL,
         ),
     ] = Long.truncate

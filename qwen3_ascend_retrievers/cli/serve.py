@@ -48,7 +48,7 @@ class Kinds(str, Enum):
 class Place:
     """Where and on what the server runs."""
 
-    hardware: Annotated[Kinds, typer.Option(help="Atlas A2, A3 or 300I DUO, CUDA or CPU.")] = (
+    hardware: Annotated[Kinds, typer.Option(help="auto, a2, a3, 310p (300I DUO), cuda or cpu.")] = (
         Kinds.auto
     )
     data_parallel: Annotated[int, typer.Option(help="Replicas of the model.")] = 1

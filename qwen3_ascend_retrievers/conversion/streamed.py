@@ -28,6 +28,8 @@ def last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[I
         for number in range(config.num_hidden_layers):
             layer = _layer(torch, modeling, config, number, tensors)
             states = [_through(layer, one, *turn) for one, turn in zip(states, turns, strict=True)]
+            # Before the next one is loaded, or two are held.
+            del layer
         norm = modeling.Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         norm.load_state_dict({"weight": load(tensors["model.norm.weight"])})
         return torch.stack([norm(one[0, -1]) for one in states])

@@ -24,7 +24,7 @@ def chromium(page: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     profile = f"--user-data-dir={page.parent / 'profile'}"
     usual = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", profile)
     return subprocess.run(
-        [program, *usual, *arguments, page.as_uri()], capture_output=True, timeout=300, check=True
+        [program, *usual, *arguments, page.as_uri()], capture_output=True, timeout=600, check=True
     )
 
 

@@ -37,7 +37,7 @@ class GatedServer(WordServer):
                     outer.waiting.set()
                     if outer.refuse:
                         return self._refuse()
-                    outer.gate.wait(120)
+                    outer.gate.wait(600)
                 return self._reply(body)
 
             def _refuse(self) -> None:

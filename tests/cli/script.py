@@ -38,7 +38,7 @@ def run(*arguments: str, stdin: str = "", **more: Any) -> subprocess.CompletedPr
     """The same, waited for."""
     process = start(*arguments, **more)
     try:
-        said, complained = process.communicate(stdin, timeout=300)
+        said, complained = process.communicate(stdin, timeout=600)
     finally:
         process.kill()
     return subprocess.CompletedProcess(arguments, process.returncode, said, complained)

@@ -82,9 +82,9 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
         arguments = ("eval", *RUN, "--base-url", server.url)
         process = start(*arguments)
         try:
-            assert server.waiting.wait(120)
+            assert server.waiting.wait(600)
             process.send_signal(number)
-            said, complained = process.communicate(timeout=120)
+            said, complained = process.communicate(timeout=600)
         finally:
             process.kill()
         assert process.returncode == code, complained

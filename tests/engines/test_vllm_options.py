@@ -133,7 +133,7 @@ def test_a_vllm_without_the_engine_is_named(vllm_of: Any) -> None:
 
 def test_a_broken_vllm_is_not_a_missing_one(vllm_of: Any) -> None:
     vllm_of("raise ImportError('libtorch_cpu.so: undefined symbol')")
-    with pytest.raises(EngineError, match="cannot be imported: libtorch_cpu"):
+    with pytest.raises(EngineError, match="cannot be used: libtorch_cpu"):
         VLLMEngine("tiny").facts()
 
 

@@ -1,4 +1,4 @@
-"""Which request asks for the scores of some passages, on either route. Nothing is sent from here."""
+"""Which request asks for the scores of some passages, on either route. It sends nothing."""
 
 from __future__ import annotations
 

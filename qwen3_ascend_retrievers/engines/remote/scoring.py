@@ -108,8 +108,8 @@ class Scoring:
         if part.kept is not None or kept == 0:
             index = plan.input_of(part.at)
             raise TooLongError(
-                f"documents[{index}] does not fit the server, even cut to {part.kept} characters. "
-                f"Set max_length to the server's --max-model-len, or shorten it. {refused}",
+                f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
+                f"the server's --max-model-len, or shorten it. {refused}",
                 index=index,
             ) from refused
         shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)

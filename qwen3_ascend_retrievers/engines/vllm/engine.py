@@ -13,7 +13,8 @@ from ...core.ranking import Score
 from ...core.tokens import Encoding
 from ..base import Call, Configured, EngineFacts
 from .host import Host
-from .loading import LoadedModel, interrupt, load_model, unload
+from .launch import interrupt
+from .loading import LoadedModel, load_model, unload
 from .options import Options
 
 

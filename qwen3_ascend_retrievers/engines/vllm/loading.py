@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import multiprocessing
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from ...checkpoints import Checkpoint
 from ...core.tokens import Tokenizer
@@ -18,39 +16,20 @@ from ...errors import EngineError, ModelError
 from ...model_files import warn_if_tiny
 from ...tokenizer_files import answer_ids, load_tokenizer
 from .check import Answer, Prompt, Sizes, self_check
-from .main_guard import check_start, guard_hint
+from .launch import PATIENCE, launch, starting_for
+from .main_guard import check_start
 from .options import Options
-from .platform import detect_platform
-from .quiet import Noted, starting
+from .platform import Platform, detect_platform
+from .quiet import starting
 from .release import parse_version
 from .scoring import Requests
 from .settings import decide
 from .situation import Situation
 from .source import check_shards, find_model, lora_rank
 from .versions import ORIGINAL, Vllm, installed_vllm
-from .workers import Processes, end, engine_processes
+from .workers import Processes, end
 
 logger = logging.getLogger(__name__)
-
-_PATIENCE: Final = 5.0
-
-
-@dataclass(slots=True)
-class _Start:
-    """The engine that is being started, for another thread that wants it stopped.
-
-    Attributes:
-        lock: the environment and vLLM's processes are the whole process's: one start at a time.
-        options: whose start it is.
-        known: process ids from before.
-    """
-
-    lock: threading.Lock
-    options: Options | None = None
-    known: frozenset[int] = frozenset()
-
-
-_start: Final = _Start(threading.Lock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +68,8 @@ async def load_model(options: Options) -> LoadedModel:
     """
     check_start()
     warn_if_tiny(options.model)
-    with _start.lock:
-        _start.options = options
-        try:
-            loaded = _started(options)
-        finally:
-            _start.options = None
+    with starting_for(options):
+        loaded = _started(options)
     try:
         await _check_task(loaded)
         if not options.self_check:
@@ -112,28 +87,12 @@ def unload(loaded: LoadedModel) -> None:
     try:
         loaded.vllm.stop(loaded.engine)
     finally:
-        end(loaded.processes, patience=_PATIENCE)
-
-
-def interrupt(options: Options) -> None:
-    """Kill the processes of the engine that is being started; called from another thread."""
-    if _start.options is options:
-        end(engine_processes(_start.known), patience=0)
+        end(loaded.processes, patience=PATIENCE)
 
 
 def _started(options: Options) -> LoadedModel:
     platform = detect_platform()
-    ascend = None if platform.ascend is None else parse_version(platform.ascend)
-    situation = Situation(
-        device=platform.device,
-        ascend=ascend,
-        chip=platform.chip,
-        prefix_caching=options.prefix_caching,
-        max_length=options.max_length,
-        device_memory=options.device_memory,
-        enforce_eager=options.enforce_eager,
-        dtype=options.dtype,
-    )
+    situation = _situation(options, platform)
     _, variables = decide(situation)
     with starting(variables) as noted:
         # In a thread of its own: what is imported keeps a traceback, and with it every frame
@@ -153,11 +112,24 @@ def _started(options: Options) -> LoadedModel:
         arguments, _ = decide(replace(situation, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
         made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
-        engine, processes = _launch(vllm, made, noted, options.model)
+        engine, processes = launch(vllm, made, noted, options.model)
     lora = None if options.lora is None else vllm.lora(options.lora)
     requests = Requests(vllm, engine, lora)
     length = arguments["max_model_len"]
     return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, processes)
+
+
+def _situation(options: Options, platform: Platform) -> Situation:
+    return Situation(
+        device=platform.device,
+        ascend=None if platform.ascend is None else parse_version(platform.ascend),
+        chip=platform.chip,
+        prefix_caching=options.prefix_caching,
+        max_length=options.max_length,
+        device_memory=options.device_memory,
+        enforce_eager=options.enforce_eager,
+        dtype=options.dtype,
+    )
 
 
 def _own(options: Options, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -177,37 +149,6 @@ def _own(options: Options, checkpoint: Checkpoint) -> dict[str, Any]:
     return made
 
 
-def _launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, list[Any]]:
-    """vLLM's async engine and its processes; none of them is left if it fails."""
-    children = multiprocessing.active_children()
-    known = _start.known = frozenset(one.pid for one in children if one.pid is not None)
-    try:
-        engine = vllm.start(arguments)
-        return engine, engine_processes(known)
-    # vLLM, torch and the plugins raise whatever the layer that failed raised.
-    except Exception as error:
-        end(engine_processes(known), patience=_PATIENCE)
-        cause = noted.cause() or f"{type(error).__name__}: {error}"
-        raise EngineError(
-            f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
-        ) from error
-    except BaseException:
-        end(engine_processes(known), patience=0)
-        raise
-
-
-def _advice(cause: str) -> str:
-    words = cause.lower()
-    if "memory" in words or "kv cache" in words:
-        return (
-            "Lower device_memory, max_length or (on a CPU) VLLM_CPU_KVCACHE_SPACE, raise "
-            "tensor_parallel_size, or free the device's memory."
-        )
-    if "dtype" in words or "bfloat16" in words or "float16" in words:
-        return "Choose another dtype."
-    return "vLLM's own log is on standard error; VLLM_LOGGING_LEVEL=INFO shows more of it."
-
-
 async def _check_task(loaded: LoadedModel) -> None:
     """Raise ModelError where vLLM would compare embeddings instead of reranking."""
     tasks = await loaded.vllm.tasks(loaded.engine)
@@ -221,11 +162,9 @@ async def _check_task(loaded: LoadedModel) -> None:
 def _sizes(loaded: LoadedModel) -> Sizes:
     config = loaded.engine.vllm_config
     cache, scheduler = config.cache_config, config.scheduler_config
-    # vLLM 0.9.2 has both names; later ones only the second.
-    chunked = getattr(scheduler, "chunked_prefill_enabled", scheduler.enable_chunked_prefill)
     return Sizes(
         block=cache.block_size if cache.enable_prefix_caching else None,
-        step=scheduler.max_num_batched_tokens if chunked else None,
+        step=scheduler.max_num_batched_tokens if scheduler.enable_chunked_prefill else None,
         length=loaded.max_length,
         half="32" not in str(config.model_config.dtype),
     )

@@ -76,8 +76,16 @@ class Vllm:
         return "use_activation" in self._params
 
     def device(self) -> str:
-        """What vLLM has chosen to run on, such as "npu", "cuda" or "cpu"."""
-        return str(import_module("vllm.platforms").current_platform.device_type)
+        """What vLLM has chosen to run on, such as "npu", "cuda" or "cpu".
+
+        Raises:
+            EngineError: its plugin for the device does not start.
+        """
+        try:
+            return str(import_module("vllm.platforms").current_platform.device_type)
+        # A plugin imports torch_npu, which loads CANN's libraries, and they fail in many ways.
+        except Exception as error:
+            raise _broken(error) from error
 
     def arguments(self, wanted: Mapping[str, Any], extra: Mapping[str, Any]) -> Any:
         """AsyncEngineArgs for a reranker.
@@ -97,7 +105,10 @@ class Vllm:
         selector = {"runner": "pooling"} if "runner" in self._fields else {"task": "score"}
         if "disable_log_requests" in self._fields:
             selector["disable_log_requests"] = True  # type: ignore[assignment]
-        return self._arguments(**selector, **{**wanted, **extra})
+        try:
+            return self._arguments(**selector, **{**wanted, **extra})
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"vLLM {self.version} refuses vllm_args: {error}") from error
 
     def start(self, arguments: Any) -> Any:
         """The async engine; starts its processes and loads the model, which blocks."""
@@ -213,7 +224,7 @@ def installed_vllm() -> Vllm:
 
 def _broken(error: Exception) -> EngineError:
     return EngineError(
-        f"vLLM is installed and cannot be imported: {error}. Its torch may be another one than "
+        f"vLLM is installed and cannot be used: {error}. Its torch may be another one than "
         "it was built for; on an NPU, source CANN's set_env.sh."
     )
 

@@ -116,6 +116,16 @@ async def test_the_one_document_that_is_too_long_is_cut_harder(
         assert one.logit == pytest.approx(right_logit(QUERY, one.document))
 
 
+async def test_a_cut_that_was_not_allowed_is_an_error(serve: Any, connect: Any) -> None:
+    server = serve(forgetful(Setup(max_model_len=300, has_tokenize=False)))
+    reranker = Reranker(connect(server.url), overflow="error")
+    documents = ["a", "number " * 250]
+    with pytest.raises(TooLongError, match=r"documents\[1\]") as caught:
+        await reranker.arank(QUERY, documents)
+    assert caught.value.index == 1
+    check_ranking(await reranker.arank(QUERY, ["a", "b"]), documents=["a", "b"])
+
+
 async def test_what_stays_too_long_is_named(serve: Any, connect: Any) -> None:
     server = serve(forgetful(Setup(max_model_len=300)))
     documents = ["a", "b", "number " * 5000, "c"]

@@ -141,8 +141,9 @@ def test_two_thousand_calls_in_bad_weather(serve: Any, connect: Any) -> None:
     assert sum(weather.met.values()) > CALLS * RATE / 2
     assert len(weather.met) == len({one.name for one in weather.faults})
     assert tally.right > CALLS / 2, tally
-    assert tally.longest <= DEADLINE + EXCESS + control.worst, (tally, control.worst)
-    print(tally, len(server.asked), control.worst)
+    # The engine's thread, the server's and the caller's may each be woken late in turn.
+    allowed = DEADLINE + EXCESS + 3 * control.worst
+    assert tally.longest <= allowed, (tally, control.worst)
     engine.close()
     eventually(lambda: server.idle == 0)
     eventually(lambda: set(threading.enumerate()) <= before)

@@ -1,0 +1,90 @@
+"""Starting vLLM's processes: one engine at a time, and nothing left of one that fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ...errors import EngineError
+from .main_guard import guard_hint
+from .options import Options
+from .quiet import Noted
+from .versions import Vllm
+from .workers import end, engine_processes
+
+# Seconds in which vLLM's processes may end by themselves.
+PATIENCE: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Start:
+    """The engine that is being started, for another thread that wants it stopped.
+
+    Attributes:
+        lock: the environment and vLLM's processes are the whole process's: one start at a time.
+        options: whose start it is.
+        known: process ids from before.
+    """
+
+    lock: threading.Lock
+    options: Options | None = None
+    known: frozenset[int] = frozenset()
+
+
+_start: Final = _Start(threading.Lock())
+
+
+@contextmanager
+def starting_for(options: Options) -> Iterator[None]:
+    """The time in which the engine of `options`, and no other, is started."""
+    with _start.lock:
+        _start.options = options
+        try:
+            yield
+        finally:
+            _start.options = None
+
+
+def interrupt(options: Options) -> None:
+    """Kill the processes of the engine that is being started; called from another thread."""
+    if _start.options is options:
+        end(engine_processes(_start.known), patience=0)
+
+
+def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, list[Any]]:
+    """vLLM's async engine and its processes; none of them is left if it fails.
+
+    Raises:
+        EngineError: vLLM does not start; the message has the reason that its processes logged.
+    """
+    children = multiprocessing.active_children()
+    known = _start.known = frozenset(one.pid for one in children if one.pid is not None)
+    try:
+        engine = vllm.start(arguments)
+        return engine, engine_processes(known)
+    # vLLM, torch and the plugins raise whatever the layer that failed raised.
+    except Exception as error:
+        end(engine_processes(known), patience=PATIENCE)
+        cause = noted.cause() or f"{type(error).__name__}: {error}"
+        raise EngineError(
+            f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
+        ) from error
+    except BaseException:
+        end(engine_processes(known), patience=0)
+        raise
+
+
+def _advice(cause: str) -> str:
+    words = cause.lower()
+    if "memory" in words or "kv cache" in words:
+        return (
+            "Lower device_memory, max_length or (on a CPU) VLLM_CPU_KVCACHE_SPACE, raise "
+            "tensor_parallel_size, or free the device's memory."
+        )
+    if "dtype" in words or "bfloat16" in words or "float16" in words:
+        return "Choose another dtype."
+    return "vLLM's own log is on standard error; VLLM_LOGGING_LEVEL=INFO shows more of it."

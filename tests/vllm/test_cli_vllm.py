@@ -1,0 +1,89 @@
+"""The console script with a real vLLM: serve, doctor, rank, and a wrongly started server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from vllm_server import vllm_server
+
+SCRIPT = Path(sys.executable).parent / "qwen3-rerank"
+# A loaded two-core machine takes its time.
+_SECONDS = 900
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "NO_COLOR": "1",
+        "COLUMNS": "160",
+        "OMP_NUM_THREADS": "1",
+        "QWEN3_RERANK_ALLOW_TINY": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        input=stdin, capture_output=True, text=True, timeout=_SECONDS, env=environment(),
+    )  # fmt: skip
+
+
+def colours(said: str) -> dict[str, str]:
+    return {one["name"]: one["colour"] for one in json.loads(said)["findings"]}
+
+
+def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    key = tmp_path / "key"
+    key.write_text("sk-very-secret\n")
+    with (tmp_path / "log").open("w") as log:
+        command = [str(SCRIPT), "serve", "tiny", "--hardware", "cpu", "--json", "--port", str(port)]
+        serving = subprocess.Popen(
+            [*command, "--api-key-file", str(key), "--", "--enforce-eager"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+            env=environment(),
+        )  # fmt: skip
+    try:
+        assert serving.stdout is not None
+        # Nothing is on stdout before the server is ready and checked; it closes if that fails.
+        said = "".join(iter(serving.stdout.readline, "}\n"))
+        assert said, (tmp_path / "log").read_text()[-5000:]
+        url = f"http://127.0.0.1:{port}"
+        assert json.loads(said + "}")["base_url"] == url
+        server = ("--base-url", url, "--api-key-file", str(key))
+        doctor = run("doctor", *server, "--json", "--max-length", "1500")
+        found = colours(doctor.stdout)
+        assert found["template"] == found["guide's pair"] == found["prefix cache"] == "green"
+        assert set(found.values()) <= {"green", "amber"}
+        ranked = run("rank", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
+        assert [one["index"] for one in json.loads(ranked.stdout)["results"]] == [1, 0]
+        assert "sk-very-secret" not in doctor.stdout + doctor.stderr + ranked.stdout
+        workers = psutil.Process(serving.pid).children(recursive=True)
+        assert len(workers) > 1
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(_SECONDS) == 130
+    finally:
+        serving.kill()
+        assert serving.stdout is not None
+        serving.stdout.close()
+    _, left = psutil.wait_procs(workers, timeout=60)
+    assert left == []
+    assert "sk-very-secret" not in (tmp_path / "log").read_text()
+
+
+def test_doctor_is_red_on_a_server_without_the_overrides(tmp_path: Path) -> None:
+    with vllm_server(tmp_path / "log", overrides=False) as url:
+        done = run("doctor", "--base-url", url, "--json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    red = [one for one in json.loads(done.stdout)["findings"] if one["colour"] == "red"]
+    assert [one["name"] for one in red] == ["template"]
+    assert "--hf-overrides" in red[0]["said"] + red[0]["remedy"]
