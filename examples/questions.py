@@ -27,16 +27,16 @@ QUESTIONS = (
         '"raise" re-raises the exception that is currently being handled',
     ),
     Question(
-        "What does the break statement do?",
-        "It terminates the nearest enclosing loop",
+        "Does Python compute default values each time a function is called?",
+        "evaluated from left to right when the function definition is executed",
+    ),
+    Question(
+        "Is dictionary order preserved?",
+        "Dictionaries preserve insertion order",
     ),
     Question(
         "How do I save memory by avoiding a __dict__ for every instance?",
         "reserves space for the declared variables",
-    ),
-    Question(
-        "How do I make an object callable like a function?",
-        "object.__call__(self",
     ),
     Question(
         "What do two underscores at the start of a name in a class do?",

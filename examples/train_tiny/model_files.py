@@ -1,5 +1,6 @@
 """Write the model folder; a reader never sees half a file."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -31,4 +32,9 @@ def save_rest(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path) -> No
     config.architectures = ["Qwen3ForCausalLM"]
     config.dtype = torch.bfloat16
     config.save_pretrained(folder)
+    path = folder / "config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    # transformers 4 reads the rotary base here and would take its own default in silence.
+    written["rope_theta"] = written["rope_parameters"]["rope_theta"]
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     vocabulary.save(tokenizer, folder)

@@ -17,6 +17,7 @@ def offsets_from_strings(text: str, strings: Sequence[str]) -> Offsets:
     """For each token the code points [start, end) of `text` that it covers, in part or whole.
 
     Empty if the strings do not spell the text, as it stands or normalised: no guess is made.
+    Where NFC reorders a letter's marks, the offsets inside that letter are a guess.
     """
     try:
         spelled = [_bytes(string) for string in strings]
@@ -40,9 +41,15 @@ def _places(text: str, normalise: Callable[[str], str]) -> tuple[bytes, list[tup
     made: list[bytes] = []
     places: list[tuple[int, int]] = []
     for start, end in _clusters(text):
-        piece = normalise(unicodedata.normalize("NFC", text[start:end])).encode()
-        made.append(piece)
-        places += [(start, end)] * len(piece)
+        letters = unicodedata.normalize("NFC", text[start:end])
+        # As the tokenizers library counts: what NFC joins is the first letter's place alone, and
+        # what it makes of one letter stands where that letter did.
+        joined = max(0, end - start - len(letters))
+        for nth, letter in enumerate(letters):
+            at = start if nth == 0 else min(start + joined + nth, end - 1)
+            piece = normalise(letter).encode()
+            made.append(piece)
+            places += [(at, at + 1)] * len(piece)
     return b"".join(made), places
 
 

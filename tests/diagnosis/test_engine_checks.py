@@ -71,6 +71,7 @@ def test_all_scores_alike_are_red() -> None:
 def test_a_wrong_order_is_red() -> None:
     found = examine(Bent(lambda one, *_: Score.of_logit(-one.logit)))
     assert found["guide's pair"].colour == "red"
+    assert found["Chinese pair"].colour in ("green", "amber")
 
 
 def test_a_deaf_engine_is_red_for_its_instruction() -> None:
