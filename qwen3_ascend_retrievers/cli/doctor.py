@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -67,8 +68,8 @@ def _engine(options: EngineOptions) -> list[Finding]:
     return found
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """The findings as a table, remedies under what they are for."""
+def show(findings: Sequence[Finding], console: Console | None = None) -> None:
+    """The findings as a table, remedies under what they are for; on stdout by default."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -82,4 +83,4 @@ def show(findings: Sequence[Finding]) -> None:
             told.append(f"\n  see {one.source}", style="dim")
         mark = Text(f"{_MARKS[one.colour]} {one.colour}", style=style)
         table.add_row(mark, Text(one.name, style="bold"), told)
-    out().print(table)
+    (console or out()).print(table)

@@ -171,7 +171,7 @@ def _self_check(url: str, key: str | None) -> list[Finding]:
     with Reranker(RemoteEngine(url, api_key=key)) as reranker:
         found = list(first_checks(reranker, url))
     if worst(found) == "red":
-        show(found)
+        show(found, err())
         raise EngineError("The server's scores are wrong, as the red lines say. It was ended.")
     return found
 

@@ -52,11 +52,14 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             env=environment(),
         )  # fmt: skip
+    workers: list[psutil.Process] = []
+    assert serving.stdout is not None
     try:
-        assert serving.stdout is not None
         # Nothing is on stdout before the server is ready and checked; it closes if that fails.
-        said = "".join(iter(serving.stdout.readline, "}\n"))
-        assert said, (tmp_path / "log").read_text()[-5000:]
+        said = ""
+        while (line := serving.stdout.readline()) not in ("}\n", ""):
+            said += line
+        assert line, (tmp_path / "log").read_text()[-5000:]
         url = f"http://127.0.0.1:{port}"
         assert json.loads(said + "}")["base_url"] == url
         server = ("--base-url", url, "--api-key-file", str(key))
@@ -72,8 +75,9 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         serving.send_signal(signal.SIGINT)
         assert serving.wait(_SECONDS) == 130
     finally:
-        serving.kill()
-        assert serving.stdout is not None
+        # Killed, it could not take its workers along.
+        serving.terminate()
+        serving.wait(_SECONDS)
         serving.stdout.close()
     _, left = psutil.wait_procs(workers, timeout=60)
     assert left == []

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from ...errors import EngineClosedError, EngineError
@@ -111,7 +112,9 @@ class Host(Generic[Loaded]):
             target=self._serve, args=(self._loop,), name="qwen3-rerank-vllm", daemon=True
         )
         self._thread.start()
-        # Runs before multiprocessing's own exit function, which waits for vLLM's processes.
+        # Exit functions run last in, first out. Multiprocessing's, which waits for vLLM's
+        # processes, is registered by this import, and so runs after ours.
+        import_module("multiprocessing.util")
         atexit.register(self.stop)
 
     async def _work(self, work: Callable[[Loaded], Coroutine[Any, Any, Result]]) -> Result:
