@@ -149,12 +149,13 @@ class Exchange:
         except ReplyError as error:
             # Redacted before it is cut: half a key would not be recognised.
             told = redact(str(error), self._secrets)[: 2 * QUOTED]
-            text = f"{request.url}: {told}{quote(reply, self._secrets)}"
-            raise Refused(ReplyError(text, status=reply.status, request_id=request_id)) from error
-        tokens = getattr(result, "tokens", None)
-        if tokens is not None:
-            made.set_attribute("rerank.tokens", tokens)
-        return result
+        else:
+            if (tokens := getattr(result, "tokens", None)) is not None:
+                made.set_attribute("rerank.tokens", tokens)
+            return result
+        # Not from within the handler: tracebacks would show the text that was not redacted.
+        text = f"{request.url}: {told}{quote(reply, self._secrets)}"
+        raise Refused(ReplyError(text, status=reply.status, request_id=request_id))
 
     def _attributes(self, question: Question, attempt: int) -> dict[str, Any]:
         address = urlsplit(self.root)

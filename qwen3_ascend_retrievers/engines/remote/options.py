@@ -16,6 +16,7 @@ from ...errors import InvalidInputError
 from ...settings import api_key_from_environment, check_choice, whole_number
 
 _ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
 
@@ -132,7 +133,7 @@ def key_of(api_key: Any) -> SecretStr | None:
         return None
     if not isinstance(value, str):
         raise InvalidInputError("api_key must be a str or SecretStr.")
-    if not value.isascii() or not value.isprintable() or value != value.strip():
+    if not _fits_a_header(value):
         raise InvalidInputError("api_key holds spaces, line ends or letters that no header takes.")
     return SecretStr(value) if value else None
 
@@ -150,9 +151,14 @@ def headers_of(headers: Any) -> dict[str, SecretStr]:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidInputError("headers must be a mapping of str to str.")
-        if not (name + value).isascii() or not (name + value).isprintable():
+        # httpx would quote a value that it cannot send in its own error.
+        if not _HEADER_NAME.fullmatch(name) or not _fits_a_header(value):
             raise InvalidInputError(f"The header {name!r} holds letters that no header takes.")
     return {name: SecretStr(value) for name, value in headers.items()}
+
+
+def _fits_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _seconds(name: str, value: Any, *, above_zero: bool) -> None:
