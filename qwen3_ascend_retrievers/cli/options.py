@@ -143,15 +143,15 @@ class EngineOptions:
             show_progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
 
-    def make_engine(self) -> Engine:
-        """The chosen engine. Raises as `reranker`."""
+    def make_engine(self, **remote: Any) -> Engine:
+        """The chosen engine, with further settings if it is a remote one. Raises as `reranker`."""
         tag = self._tag()
         if tag is None:
             return choose_engine(self.model, None, None, self.max_length)
         arguments: dict[str, Any] = {"engine": tag}
         if tag == "remote":
             given = {"base_url": self.base_url, "model": self.model, "tokenizer": self.tokenizer}
-            arguments |= given | {"api_key": self.api_key()}
+            arguments |= given | {"api_key": self.api_key()} | remote
         else:
             arguments["model"] = self.model or DEFAULT_MODEL
             here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ..engines.base import EngineFacts
+from ..engines.base import Engine, EngineFacts
 from ..errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -16,6 +16,7 @@ from ..errors import (
     RerankError,
     StatusError,
     TemplateMismatchError,
+    TooLongError,
 )
 from ..reranker import Reranker
 from .findings import Finding
@@ -29,6 +30,10 @@ from .score_checks import (
 )
 
 _ISSUES: Final = "https://github.com/vllm-project/vllm/issues"
+_CARD: Final = "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"
+# The model card's own limit is 8,192 tokens; below an eighth of it ordinary pages are cut.
+_SHORTEST: Final = 1024
+_LONGER: Final = "Start it with a greater maximum: --max-model-len 8192 on a server."
 # What a failure of the first contact is about, and where more is said of it.
 _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
     (ConnectionFailedError, "reachability", "docs/remote.md, troubleshooting"),
@@ -36,7 +41,7 @@ _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
     (AuthenticationError, "authentication", "docs/remote.md, troubleshooting"),
     (TemplateMismatchError, "template", f"{_ISSUES}/19260"),
     (StatusError, "model name and route", "docs/remote.md, troubleshooting"),
-    (ModelError, "model", "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"),
+    (ModelError, "model", _CARD),
     (MissingDependencyError, "packages", "README.md, installation"),
 )
 
@@ -82,13 +87,39 @@ def _checked(
     except RerankError as error:
         yield failed(error, "engine")
         return
-    yield Finding("model", "green", f"{facts.model}, at most {facts.max_length} tokens")
+    yield _model(facts)
     subject = Subject(reranker, facts, base_url)
     for name, check in checks:
         try:
             yield from check(subject)
+        except TooLongError as error:
+            yield Finding(name, "amber", f"not exercised: {error}", _LONGER)
         except RerankError as error:
             yield failed(error, name)
+
+
+def _model(facts: EngineFacts) -> Finding:
+    said = f"{facts.model}, at most {facts.max_length} tokens"
+    if facts.max_length is None or facts.max_length >= _SHORTEST:
+        return Finding("model", "green", said)
+    return Finding("model", "red", f"{said}: most documents would be cut", _LONGER, _CARD)
+
+
+def check_texts(engine: Engine) -> Finding:
+    """Whether clients that send texts to the server, and no token ids, get exact scores.
+
+    Args:
+        engine: a RemoteEngine that was told to use the rerank route.
+    """
+    name = "texts to /v1/rerank"
+    try:
+        facts = engine.facts()
+    except RerankError as error:
+        return replace(failed(error, name), name=name)
+    if facts.template_verified:
+        return Finding(name, "green", "scored exactly as token ids are")
+    remedy = "Use vLLM 0.18 or later, whose /classify lets scores be compared."
+    return Finding(name, "amber", "could not be compared with token ids", remedy)
 
 
 def failed(error: RerankError, name: str) -> Finding:

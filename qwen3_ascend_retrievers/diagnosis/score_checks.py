@@ -13,7 +13,7 @@ from ..reranker import Reranker
 from .findings import Finding
 
 _GUIDE_SOURCE: Final = "vLLM-Ascend's guide for Qwen3-Reranker"
-# Scores that the guide prints for its pair (shared/DESIGN.md), by a part of the model's name.
+# Scores that the guide prints for its pair, by a part of the model's name; none for the 4B.
 _PUBLISHED: Final = {"8b": (0.99443, 6.7e-07), "0.6b": (0.99950, 5.1e-06)}
 # bf16 and other kernels move logits of this size by less; a wrong prompt by more.
 _LOGITS: Final = 1.5

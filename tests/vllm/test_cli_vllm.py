@@ -1,42 +1,15 @@
-"""The console script with a real vLLM: serve, doctor, rank, and a wrongly started server."""
+"""The console script with a real vLLM: serve, then doctor, then rank."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
-from vllm_server import vllm_server
-
-SCRIPT = Path(sys.executable).parent / "qwen3-rerank"
-# A loaded two-core machine takes its time.
-_SECONDS = 900
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {
-        "NO_COLOR": "1",
-        "COLUMNS": "160",
-        "OMP_NUM_THREADS": "1",
-        "QWEN3_RERANK_ALLOW_TINY": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-    }
-
-
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPT), *arguments],
-        input=stdin, capture_output=True, text=True, timeout=_SECONDS, env=environment(),
-    )  # fmt: skip
-
-
-def colours(said: str) -> dict[str, str]:
-    return {one["name"]: one["colour"] for one in json.loads(said)["findings"]}
+from shell import SCRIPT, SECONDS, colours, environment, run
 
 
 def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
@@ -73,21 +46,12 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         workers = psutil.Process(serving.pid).children(recursive=True)
         assert len(workers) > 1
         serving.send_signal(signal.SIGINT)
-        assert serving.wait(_SECONDS) == 130
+        assert serving.wait(SECONDS) == 130
     finally:
         # Killed, it could not take its workers along.
         serving.terminate()
-        serving.wait(_SECONDS)
+        serving.wait(SECONDS)
         serving.stdout.close()
     _, left = psutil.wait_procs(workers, timeout=60)
     assert left == []
     assert "sk-very-secret" not in (tmp_path / "log").read_text()
-
-
-def test_doctor_is_red_on_a_server_without_the_overrides(tmp_path: Path) -> None:
-    with vllm_server(tmp_path / "log", overrides=False) as url:
-        done = run("doctor", "--base-url", url, "--json")
-    assert done.returncode == 2, done.stdout + done.stderr
-    red = [one for one in json.loads(done.stdout)["findings"] if one["colour"] == "red"]
-    assert [one["name"] for one in red] == ["template"]
-    assert "--hf-overrides" in red[0]["said"] + red[0]["remedy"]

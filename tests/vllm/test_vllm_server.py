@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from engines.parity import PAIRS, Pair, check_mutants, check_parity, expected_logits, logits_of
+from shell import doctor_is_red
 from vllm_server import template_text, vllm_server
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, Reranker
@@ -200,6 +201,11 @@ class TestOfficialTemplate:
         ):
             engine.facts()
 
+    def test_doctor_is_red(self, official: str) -> None:
+        red = doctor_is_red(official)
+        assert list(red) == ["texts to /v1/rerank"]
+        assert "three newlines" in red["texts to /v1/rerank"]
+
     def test_the_server_itself_is_wrong(self, official: str) -> None:
         """Without the check the scores would be plausible, and wrong."""
         query, document = PAIRS[0]
@@ -238,6 +244,13 @@ class TestGuarded:
         with RemoteEngine(guarded, api_key=key) as engine, pytest.raises(AuthenticationError):
             engine.facts()
 
+    def test_doctor_is_red(self, guarded: str, tmp_path: Path) -> None:
+        assert list(doctor_is_red(guarded)) == ["authentication"]
+        (tmp_path / "key").write_text(KEY)
+        red = doctor_is_red(guarded, "--api-key-file", str(tmp_path / "key"))
+        assert list(red) == ["model"]
+        assert "--max-model-len 8192" in red["model"]
+
     def test_another_name(self, guarded: str) -> None:
         engine = RemoteEngine(guarded, "another", KEY)
         with engine, pytest.raises(StatusError, match="another"):
@@ -268,3 +281,8 @@ class TestWithoutOverrides:
             pytest.raises(TemplateMismatchError, match="is_original_qwen3_reranker"),
         ):
             engine.facts()
+
+    def test_doctor_is_red(self, embedding: str) -> None:
+        red = doctor_is_red(embedding)
+        assert list(red) == ["template"]
+        assert "--hf-overrides" in red["template"]
