@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,10 @@ from engines.parity import (
     plan_of,
 )
 from strategies import SNIPPETS
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Qwen3ForCausalLM,
-    Qwen3ForSequenceClassification,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker, VLLMEngine
+from qwen3_ascend_retrievers.conversion import convert
 from qwen3_ascend_retrievers.core.plan import Limits, Plan
 from qwen3_ascend_retrievers.core.planning import plan_steps
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION
@@ -136,19 +131,8 @@ def test_a_converted_checkpoint_scores_the_same(
 
 @pytest.fixture(scope="module")
 def converted(random_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The random model as a Qwen3ForSequenceClassification of one label, in float32."""
-    folder = tmp_path_factory.mktemp("converted")
-    original: Any = Qwen3ForCausalLM.from_pretrained(random_folder, dtype=torch.float32)
-    original.config.num_labels = 1
-    made: Any = Qwen3ForSequenceClassification(original.config)
-    made.model = original.model
-    yes, no = AutoTokenizer.from_pretrained(random_folder).convert_tokens_to_ids(["yes", "no"])
-    head = original.lm_head.weight.detach()
-    made.score.weight = torch.nn.Parameter((head[yes] - head[no])[None])
-    made.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(random_folder / name, folder)
-    return folder
+    """The random model, as `qwen3-rerank convert` makes it."""
+    return convert(str(random_folder), tmp_path_factory.mktemp("converted") / "model").folder
 
 
 def _planned(engine: Engine, pairs: Sequence[Pair]) -> Plan:
