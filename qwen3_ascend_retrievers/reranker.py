@@ -5,21 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from .calls import RankCall, adrive_call, drive_call, kept_order, ranking_of
 from .core.inputs import Pair, check_documents, check_pairs, check_query
 from .core.prompt import DEFAULT_INSTRUCTION, instruction_for
-from .engines.base import Call, Engine
+from .engines.base import Call, Closing, Engine
 from .errors import InvalidInputError, RerankError
 from .rankings import Ranking
 from .settings import OnError, Overflow, RerankSettings
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
-
-class Reranker:
+class Reranker(Closing):
     """Ranks documents for a query with any engine. Safe to share between threads and loops.
 
     Args:
@@ -149,18 +145,6 @@ class Reranker:
     async def aclose(self) -> None:
         """Close the engine without blocking the event loop."""
         await self.engine.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def _prepare(
         self,

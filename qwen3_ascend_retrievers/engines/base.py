@@ -6,17 +6,21 @@ formats a prompt of its own: parts and token ids come from the core.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from ..core.plan import Counting, Plan
 from ..core.ranking import Score
 from ..core.tokens import Encoding
 from ..errors import InvalidInputError, RerankCancelled
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +117,31 @@ ENGINE_CLASSES: Final = {
 }
 
 
-class Configured:
+class Closing:
+    """`with` and `async with` for what has a `close()`."""
+
+    def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """The same without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class Configured(Closing):
     """Pickling, copying and writing down of engines: by their settings, never with a secret.
 
     A subclass sets `tag`, a key of ENGINE_CLASSES, and returns from `config()` the JSON-safe

@@ -131,10 +131,6 @@ class LocalEngine(Configured):
         if model is not None:
             model.forward.free_unused()
 
-    async def aclose(self) -> None:
-        """The same without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
     def _facts(self, model: LocalModel) -> EngineFacts:
         length = min(self._max_length, model.checkpoint.max_positions)
         return EngineFacts(model=self._model_name, max_length=length, counting="always")

@@ -5,14 +5,12 @@ The HTTP client lives in the portal's loop; sync and async methods hand the same
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import httpx
 from pydantic import SecretStr
-from typing_extensions import Self
 
 from ...core.plan import Plan
 from ...core.ranking import Score
@@ -187,22 +185,6 @@ class RemoteEngine(Configured):
     def close(self) -> None:
         """Close connections and thread; calls under way end in EngineClosedError."""
         self._portal.stop()
-
-    async def aclose(self) -> None:
-        """The same without blocking the event loop."""
-        await asyncio.get_running_loop().run_in_executor(None, self._portal.stop)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def _run(self, work: Work[Result]) -> Result:
         if self._clients.given and self._clients.sync is None:

@@ -140,10 +140,6 @@ class VLLMEngine(Configured):
         """Abort what runs, and end vLLM's processes. Safe to call twice."""
         self._finalizer()
 
-    async def aclose(self) -> None:
-        """The same without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
     def _facts(self, loaded: LoadedModel) -> EngineFacts:
         return EngineFacts(model=self._options.model, max_length=loaded.max_length)
 
