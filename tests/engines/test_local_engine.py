@@ -115,6 +115,17 @@ def test_a_closed_engine_says_so() -> None:
         engine.facts()
 
 
+async def test_an_engine_is_closed_at_the_end_of_its_block() -> None:
+    with LocalEngine("tiny") as engine:
+        engine.facts()
+    with pytest.raises(EngineClosedError):
+        engine.facts()
+    async with LocalEngine("tiny") as engine:
+        await engine.afacts()
+    with pytest.raises(EngineClosedError):
+        await engine.afacts()
+
+
 async def test_closing_without_blocking() -> None:
     async with Reranker(LocalEngine("tiny")) as reranker:
         await reranker.arank("query", ["document"])
