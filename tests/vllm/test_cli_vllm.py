@@ -42,7 +42,12 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         assert set(found.values()) <= {"green", "amber"}
         ranked = run("rank", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
         assert [one["index"] for one in json.loads(ranked.stdout)["results"]] == [1, 0]
-        assert "sk-very-secret" not in doctor.stdout + doctor.stderr + ranked.stdout
+        explained = run("explain", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
+        assert explained.returncode == 0, explained.stderr
+        measured = evaluated(tmp_path, *server)
+        assert measured["nDCG@10"]["after"] == 1
+        shown = doctor.stdout + doctor.stderr + ranked.stdout + explained.stdout
+        assert "sk-very-secret" not in shown
         workers = psutil.Process(serving.pid).children(recursive=True)
         assert len(workers) > 1
         serving.send_signal(signal.SIGINT)
@@ -55,3 +60,24 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
     _, left = psutil.wait_procs(workers, timeout=60)
     assert left == []
     assert "sk-very-secret" not in (tmp_path / "log").read_text()
+
+
+def evaluated(folder: Path, *server: str) -> dict[str, dict[str, float]]:
+    """What eval says of two queries whose answers are easy, with a first stage of its own."""
+    answers = {"china": "The capital of China is Beijing.", "eggs": "An egg is boiled in water."}
+    queries = {"china": "What is the capital of China?", "eggs": "boiled egg in water"}
+    for name, texts in (("queries", queries), ("corpus", answers | {"other": "A boiled capital."})):
+        rows = [json.dumps({"_id": key, "text": text}) for key, text in texts.items()]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    rows = [f"{key}\t{key}\t1" for key in queries]
+    (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
+    files = [
+        part
+        for name in ("queries.jsonl", "corpus.jsonl", "qrels.tsv")
+        for part in (f"--{name.partition('.')[0]}", str(folder / name))
+    ]
+    out = str(folder / "reranked.trec")
+    done = run("eval", "--bm25", *files, "--output", out, "--measure", "nDCG@10", "--json", *server)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, float]] = json.loads(done.stdout)["measures"]
+    return found
