@@ -1,6 +1,6 @@
-"""A two-layer random Qwen3 with the real vocabulary, whose scores spread like a trained one's.
+"""A random Qwen3 with the real vocabulary, whose scores spread like a trained one's.
 
-    python tests/random_model.py FOLDER
+    python tests/random_model.py FOLDER [LAYERS]    two small layers, or LAYERS of the 0.6B's
 
 A plain random model gives every pair nearly the same score, so that a wrong document's score
 would pass for the right one. Here attention is made sharp, and the head is laid along the
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,39 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 VOCABULARY = 151_669
 # Standard deviation of the logits over mixed pairs: scores then cover most of [0, 1].
 SPREAD = 2.5
+SMALL = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+    "max_position_embeddings": 4096, "tie_word_embeddings": False,
+}  # fmt: skip
+# Qwen/Qwen3-Reranker-0.6B's config.json.
+SHAPE_06B = {
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 40_960, "tie_word_embeddings": True,
+}  # fmt: skip
 
 
 def make_random_model(
-    folder: Path, tokenizer: tokenizers.Tokenizer, *, hidden: int = 64, seed: int = 0
+    folder: Path,
+    tokenizer: tokenizers.Tokenizer,
+    *,
+    shape: Mapping[str, Any] = SMALL,
+    shard_size: str = "5GB",
 ) -> Path:
-    """Write a bf16 checkpoint of about 40 MB into `folder`, the same one each time.
+    """Write a bf16 checkpoint into `folder`, the same one each time.
 
     Args:
         folder: is made if it is not there.
         tokenizer: the Qwen3 tokenizer with its 151,669 tokens.
-        hidden: hidden size, a multiple of 32.
-        seed: of the weights.
+        shape: of Qwen3Config; SMALL makes 40 MB, SHAPE_06B 1.2 GB.
+        shard_size: of the largest file, as `save_pretrained` takes it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    model = _sharp_model(hidden, seed)
+    model = _sharp_model(shape)
     prompts = card_prompts(folder)
     states = _last_states(model, [one.ids for one in tokenizer.encode_batch(prompts)])
     yes, no = (tokenizer.token_to_id(answer) for answer in ("yes", "no"))
@@ -48,23 +64,13 @@ def make_random_model(
         middle = model.lm_head.weight[yes].float().clone()
         model.lm_head.weight[yes] = (middle + direction / 2).to(torch.bfloat16)
         model.lm_head.weight[no] = (middle - direction / 2).to(torch.bfloat16)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=shard_size)
     return folder
 
 
-def _sharp_model(hidden: int, seed: int) -> Any:
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=2,
-        num_attention_heads=hidden // 32,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(seed)
+def _sharp_model(shape: Mapping[str, Any]) -> Any:
+    config = Qwen3Config(vocab_size=VOCABULARY, **shape)
+    torch.manual_seed(0)
     model: Any = Qwen3ForCausalLM(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -98,7 +104,9 @@ def main() -> None:
     """Write the model into the folder that is named on the command line."""
     from qwen_tokenizer import qwen_tokenizer
 
-    print(make_random_model(Path(sys.argv[1]), qwen_tokenizer()))
+    folder, layers = Path(sys.argv[1]), sys.argv[2:]
+    shape = SHAPE_06B | {"num_hidden_layers": int(layers[0])} if layers else SMALL
+    print(make_random_model(folder, qwen_tokenizer(), shape=shape))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ import typer
 from rich.text import Text
 
 from ..atomic_files import check_writable, write_text
-from ..chunking import CHUNK_CHARACTERS
 from ..core.prompt import ADDED_TOKENS
 from ..document_files import NamedText
 from ..explanation import Explained, Explanation
 from ..explanation import explain as look_into
 from ..explanation.report import html_report
 from ..settings import check_instruction, whole_number
+from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import note, out, printable, write_json
-from .rank import gather, movement, score_bar
+from .rank import movement, score_bar
 from .running import command
 
 _CONTROL: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
@@ -32,21 +32,8 @@ _ENDS: Final = 600
 @command
 def explain(
     query: Annotated[str, typer.Argument(help="What is searched for.")],
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Documents, as for rank: files, folders, .jsonl, or - for standard input.",
-            show_default="- if something is piped in",
-        ),
-    ] = None,
+    given: DocumentOptions,
     *,
-    field: Annotated[
-        str | None,
-        typer.Option(help="JSON field with the text. All input is then read as JSON lines."),
-    ] = None,
-    chunk_size: Annotated[
-        int, typer.Option(help="Most characters of a folder's passages.")
-    ] = CHUNK_CHARACTERS,
     show: Annotated[int, typer.Option(help="How many documents to show, best first.")] = 3,
     html: Annotated[
         Path | None, typer.Option(help="Write a report of all documents here, one HTML page.")
@@ -65,7 +52,7 @@ def explain(
     check_instruction(versus_instruction)
     if html is not None:
         check_writable(html)
-    documents = gather(files, field, chunk_size)
+    documents = given.read()
     texts = [one.text for one in documents]
     with options.reranker() as reranker:
         made = [look_into(reranker, query, texts)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,12 +9,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..chunking import CHUNK_CHARACTERS
 from ..core.ranking import RankedDocument
-from ..document_files import STDIN, NamedText, read_documents
-from ..errors import InvalidInputError
+from ..document_files import NamedText
 from ..rankings import Ranking
-from ..settings import whole_number
+from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import note, one_line, out, printable, write_json
 from .running import command
@@ -27,23 +24,8 @@ _TEXT = 200
 @command
 def rank(
     query: Annotated[str, typer.Argument(help="What is searched for.")],
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Documents, in the order to be improved: text files (one document each), .jsonl "
-            "files (one a line), folders (their .txt, .md and .rst files, split into passages at "
-            "headings and paragraphs), or - for standard input (one document a line).",
-            show_default="- if something is piped in",
-        ),
-    ] = None,
+    given: DocumentOptions,
     *,
-    field: Annotated[
-        str | None,
-        typer.Option(help="JSON field with the text. All input is then read as JSON lines."),
-    ] = None,
-    chunk_size: Annotated[
-        int, typer.Option(help="Most characters of a folder's passages.")
-    ] = CHUNK_CHARACTERS,
     top_n: Annotated[
         int | None, typer.Option("--top-n", "-n", help="How many to show.", show_default="all")
     ] = None,
@@ -58,7 +40,7 @@ def rank(
 
     Example: qwen3-rerank rank "how do I open a file" docs/ --model tiny --top-n 5
     """
-    documents = gather(files, field, chunk_size)
+    documents = given.read()
     with options.reranker(top_n=top_n, threshold=threshold) as reranker:
         ranking = reranker.rank(query, [one.text for one in documents])
         engine = type(reranker.engine).__name__
@@ -72,18 +54,6 @@ def rank(
         f"{len(documents)} documents{rest}; {_tokens(ranking.usage.prompt_tokens)} tokens; "
         f"{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
     )
-
-
-def gather(files: Sequence[str] | None, field: str | None, chunk_size: int) -> list[NamedText]:
-    """The documents that a command was given.
-
-    Raises:
-        InvalidInputError: none, or unreadable ones.
-    """
-    whole_number("--chunk-size", chunk_size, minimum=1)
-    if not files and sys.stdin.isatty():
-        raise InvalidInputError("There are no documents. Name files or a folder, or pipe text in.")
-    return read_documents(files or [STDIN], sys.stdin, field=field, chunk_size=chunk_size)
 
 
 def as_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Writes the model into FOLDER if it is not there (1.2 GB with all 28 layers). 32 
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from qwen_tokenizer import qwen_tokenizer
+from random_model import SHAPE_06B, make_random_model
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.prompt import document_part, query_part
@@ -27,25 +27,6 @@ from qwen3_ascend_retrievers.engines.vllm.versions import ORIGINAL
 ROUNDS, DOCUMENTS, LENGTH = 3, 32, 1024
 WORDS = ("capital", "town", "egg", "water", "boil", "China", "gravity", "planet", "law", "river")
 Pairs = list[tuple[str, str]]
-
-
-def make_model(folder: Path, layers: int) -> None:
-    """A checkpoint of random weights with Qwen3-Reranker-0.6B's shape."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    folder.mkdir(parents=True, exist_ok=True)
-    qwen_tokenizer().save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    config = Qwen3Config(
-        vocab_size=151_669, hidden_size=1024, intermediate_size=3072, num_hidden_layers=layers,
-        num_attention_heads=16, num_key_value_heads=8, head_dim=128,
-        max_position_embeddings=40_960, tie_word_embeddings=True,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    Qwen3ForCausalLM(config).save_pretrained(folder)
 
 
 def pairs(chance: random.Random, queries: int) -> Pairs:
@@ -71,7 +52,9 @@ def main() -> None:
 
     folder = Path(sys.argv[1])
     if not (folder / "model.safetensors").is_file():
-        make_model(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 28)
+        layers = int(sys.argv[2]) if len(sys.argv) > 2 else 28
+        shape = SHAPE_06B | {"num_hidden_layers": layers}
+        make_random_model(folder, qwen_tokenizer(), shape=shape)
     plain = LLM(
         str(folder), runner="pooling", hf_overrides=dict(ORIGINAL), max_model_len=LENGTH,
         kv_cache_memory_bytes=2 << 30,

@@ -12,10 +12,10 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from ...errors import EngineClosedError
+from ..waiting import closed_error, wait, wait_async
 
 Result = TypeVar("Result")
 Work = Coroutine[Any, Any, Result]
@@ -47,30 +47,16 @@ class Portal:
         with self._lock:
             if self._closed:
                 work.close()
-                raise EngineClosedError("The engine was closed. Make a new one.")
+                raise closed_error()
             return asyncio.run_coroutine_threadsafe(work, self._running())
 
     def run(self, work: Work[Result]) -> Result:
         """`work`'s result, waiting in this thread; interrupting the wait cancels the work."""
-        future = self.submit(work)
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise EngineClosedError("The engine was closed during the call.") from error
-        except BaseException:
-            future.cancel()
-            raise
+        return wait(self.submit(work))
 
     async def arun(self, work: Work[Result]) -> Result:
         """`work`'s result, without blocking this loop; cancelling the task cancels the work."""
-        future = self.submit(work)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError as error:
-            # A cancelled caller has a future that it cancelled itself.
-            if self._closed and not _is_cancelling():
-                raise EngineClosedError("The engine was closed during the call.") from error
-            raise
+        return await wait_async(self.submit(work), lambda: self._closed)
 
     def stop(self) -> None:
         """End what runs, say farewell, end the thread. Safe to call twice."""
@@ -113,10 +99,3 @@ async def _finish(tasks: set[asyncio.Task[Any]], farewell: Callable[[], Awaitabl
     await asyncio.gather(*tasks, return_exceptions=True)
     await farewell()
     await asyncio.get_running_loop().shutdown_default_executor()
-
-
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    # Python 3.10 cannot tell; there a closed engine looks like a cancelled task.
-    cancelling = getattr(task, "cancelling", lambda: 1)
-    return bool(cancelling())

@@ -12,11 +12,12 @@ import gc
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from ...errors import EngineClosedError, EngineError
+from ...errors import EngineError
+from ..waiting import closed_error, wait, wait_async
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -55,24 +56,11 @@ class Host(Generic[Loaded]):
 
     def run(self, work: Callable[[Loaded], Coroutine[Any, Any, Result]]) -> Result:
         """The result of `work`, waiting in this thread; interrupting the wait cancels it."""
-        future = self._submit(work)
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise self._closed_error() from error
-        except BaseException:
-            future.cancel()
-            raise
+        return wait(self._submit(work))
 
     async def arun(self, work: Callable[[Loaded], Coroutine[Any, Any, Result]]) -> Result:
         """The same without blocking the caller's loop; cancelling the task cancels the work."""
-        future = self._submit(work)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError as error:
-            if self._closed and not _is_cancelling():
-                raise self._closed_error() from error
-            raise
+        return await wait_async(self._submit(work), lambda: self._closed)
 
     def stop(self) -> None:
         """Cancel what runs, unload, end the thread. Safe to call twice, and at exit."""
@@ -95,7 +83,7 @@ class Host(Generic[Loaded]):
     def _submit(self, work: Callable[[Loaded], Coroutine[Any, Any, Result]]) -> Future[Result]:
         with self._lock:
             if self._closed:
-                raise self._closed_error()
+                raise closed_error()
             if self._loop is None:
                 self._start()
             if self._pid != os.getpid():
@@ -125,7 +113,7 @@ class Host(Generic[Loaded]):
             self._loading = asyncio.Lock()
         async with self._loading:
             if self._closed:
-                raise self._closed_error()
+                raise closed_error()
             if self._loaded is None:
                 self._busy.set()
                 try:
@@ -160,12 +148,3 @@ class Host(Generic[Loaded]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _closed_error(self) -> EngineClosedError:
-        return EngineClosedError("The engine was closed. Make a new one.")
-
-
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    # Python 3.10 cannot tell; there a closed engine looks like a cancelled task.
-    return bool(getattr(task, "cancelling", lambda: 1)())

@@ -1,0 +1,49 @@
+"""The documents that a command is given, shared by `rank` and `explain`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ..chunking import CHUNK_CHARACTERS
+from ..document_files import STDIN, NamedText, read_documents
+from ..errors import InvalidInputError
+from ..settings import whole_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentOptions:
+    """Where the documents come from, and how they are read."""
+
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Documents, in the order to be improved: text files (one document each), .jsonl "
+            "files (one a line), folders (their .txt, .md and .rst files, split into passages at "
+            "headings and paragraphs), or - for standard input (one document a line).",
+            show_default="- if something is piped in",
+        ),
+    ] = None
+    field: Annotated[
+        str | None,
+        typer.Option(help="JSON field with the text. All input is then read as JSON lines."),
+    ] = None
+    chunk_size: Annotated[int, typer.Option(help="Most characters of a folder's passages.")] = (
+        CHUNK_CHARACTERS
+    )
+
+    def read(self) -> list[NamedText]:
+        """The documents.
+
+        Raises:
+            InvalidInputError: none, or unreadable ones.
+        """
+        size = whole_number("--chunk-size", self.chunk_size, minimum=1)
+        if not self.files and sys.stdin.isatty():
+            raise InvalidInputError(
+                "There are no documents. Name files or a folder, or pipe text in."
+            )
+        return read_documents(self.files or [STDIN], sys.stdin, field=self.field, chunk_size=size)

@@ -1,0 +1,76 @@
+"""`qwen3-rerank convert` on a sharded model of the 0.6B's shape: the copy scores as its source."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engines.parity import PAIRS, SMALLEST_SPREAD, card_logits, card_prompts
+from qwen_tokenizer import qwen_tokenizer
+from random_model import SHAPE_06B, make_random_model
+from shell import run
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from qwen3_ascend_retrievers import Reranker, VLLMEngine
+from qwen3_ascend_retrievers.core.ranking import sigmoid
+
+TOLERANCE = 1e-3
+# Short and long, three queries, mixed scripts: all of them would take minutes.
+SOME = PAIRS[:9:2] + PAIRS[11:18:2]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    source: Path
+    copy: Path
+    said: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    folder = tmp_path_factory.mktemp("converted")
+    source, copy = folder / "source", folder / "copy"
+    make_random_model(source, qwen_tokenizer(), shape=SHAPE_06B, shard_size="400MB")
+    done = run("convert", str(source), str(copy), "--json")
+    assert done.returncode == 0, done.stderr
+    return Conversion(source, copy, json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def wanted(made: Conversion) -> list[float]:
+    """The source's scores by the model card's computation."""
+    logits = card_logits(made.source, card_prompts(made.source, SOME))
+    return [sigmoid(logit) for logit in logits]
+
+
+def test_it_is_done_in_bounded_memory_and_tells_so(made: Conversion) -> None:
+    assert len(list(made.source.glob("*.safetensors"))) >= 3
+    assert 2e8 < made.said["peak_rss_bytes"] < 2e9
+
+
+def test_transformers_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
+    assert torch.tensor(wanted).std() >= SMALLEST_SPREAD
+    tokenizer = AutoTokenizer.from_pretrained(made.copy)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(made.copy, dtype=torch.float32)
+    got = []
+    with torch.inference_mode():
+        for text in card_prompts(made.copy, SOME):
+            ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            got.append(float(model(input_ids=ids).logits[0, 0].sigmoid()))
+    assert got == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def test_vllm_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
+    by_vllm = [_scores(folder) for folder in (made.source, made.copy)]
+    assert by_vllm[1] == pytest.approx(by_vllm[0], abs=TOLERANCE)
+    assert by_vllm[1] == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def _scores(folder: Path) -> list[float]:
+    engine = VLLMEngine(str(folder), dtype="float32", max_length=512, enforce_eager=True)
+    with Reranker(engine) as reranker:
+        return reranker.score(SOME)
