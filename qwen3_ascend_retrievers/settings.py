@@ -1,4 +1,4 @@
-"""Frozen settings, and the only reader of the process environment.
+"""Frozen settings, and all that reads or changes the process environment.
 
 No I/O beyond `os.environ` lives here, and nothing here knows a framework or an engine.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -115,6 +117,33 @@ def environment(name: str) -> str | None:
 def flag(name: str) -> bool:
     """Whether an environment variable says yes (1, true, yes or on, in any case)."""
     return (environment(name) or "").lower() in {"1", "true", "yes", "on"}
+
+
+def completed(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process: this one's, and those of `variables` it has not."""
+    return {**os.environ, **_missing(variables)}
+
+
+@contextmanager
+def completing(variables: Mapping[str, str]) -> Iterator[None]:
+    """Those of `variables` that are unset or blank are set in the block, and as before after it.
+
+    Not for two threads at once.
+    """
+    added = _missing(variables)
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _missing(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if environment(name) is None}
 
 
 def api_key_from_environment() -> str | None:

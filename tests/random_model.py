@@ -34,6 +34,12 @@ SHAPE_06B = {
     "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
     "max_position_embeddings": 40_960, "tie_word_embeddings": True,
 }  # fmt: skip
+# Qwen/Qwen3-Reranker-8B's, with fewer of its layers.
+SHAPE_8B_SHORT = {
+    "hidden_size": 4096, "intermediate_size": 12_288, "num_hidden_layers": 2,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 40_960, "tie_word_embeddings": False,
+}  # fmt: skip
 
 
 def make_random_model(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import sys
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +41,7 @@ def convert(
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     apart = max(abs(before - after) for before, after in made.scores)
+    peak = _peak_memory()
     if json:
         write_json(
             {
@@ -49,21 +49,28 @@ def convert(
                 "shards": made.shards,
                 "bytes": made.size,
                 "scores": [{"source": old, "copy": new} for old, new in made.scores],
-                "peak_rss_bytes": _peak_memory(),
+                "peak_rss_bytes": peak,
             }
         )
         return
+    memory = "" if peak is None else f" Peak memory {peak / 1e6:,.0f} MB."
     out().print(
         f"{made.folder}: {made.shards} file(s), {made.size / 1e6:,.1f} MB. {len(made.scores)} "
-        f"fixed pairs score as in the source (largest difference {apart:.1e}). "
-        f"Peak memory {_peak_memory() / 1e6:,.0f} MB.",
+        f"fixed pairs score as in the source (largest difference {apart:.1e}).{memory}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _peak_memory() -> int:
-    """The largest resident set of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts bytes, Linux kilobytes (getrusage(2)).
-    return peak if sys.platform == "darwin" else peak * 1024
+def _peak_memory() -> int | None:
+    """The largest resident set of this process so far, in bytes; None where nobody counts it."""
+    # Linux's getrusage would answer for the parent, too, whose size a child begins with.
+    if (status := Path("/proc/self/status")).is_file():
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return None if found is None else int(found.group(1)) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    # In bytes on macOS, the only other system that has it and runs this.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,7 +15,7 @@ from typing import Final
 import httpx
 
 from ..errors import EngineError
-from ..settings import environment
+from ..settings import completed
 from .command import KEY_VARIABLE, ServerCommand
 
 # vLLM ends its workers when asked to; what still runs after this many seconds is killed.
@@ -26,11 +26,10 @@ _PAUSE: Final = 0.5
 @contextmanager
 def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process; its output goes to standard error. No process of it is left behind."""
-    own = {name: value for name, value in command.environment.items() if not environment(name)}
     secret = {} if key is None else {KEY_VARIABLE: key}
     process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
         [sys.executable, *command.arguments],
-        env=dict(os.environ) | own | secret,
+        env=completed(command.environment) | secret,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
         # Ctrl-C must not reach the workers before their parent.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ...settings import environment
+from ...settings import completing, environment
 
 _CHOSEN_BY_CALLER: Final = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
 # The last line of a traceback, with what stands before it in worker processes' logs cut off.
@@ -58,13 +57,10 @@ def starting(variables: Mapping[str, str]) -> Iterator[Noted]:
             config = Path(folder, "logging.json")
             config.write_text(json.dumps(_logging(log)), encoding="utf-8")
             wanted["VLLM_LOGGING_CONFIG_PATH"] = str(config)
-        added = {name: value for name, value in wanted.items() if environment(name) is None}
-        before = {name: os.environ.get(name) for name in added}
-        os.environ.update(added)
         try:
-            yield Noted(log)
+            with completing(wanted):
+                yield Noted(log)
         finally:
-            _restore(before)
             _drop_handlers(log)
 
 
@@ -96,14 +92,6 @@ def _logging(log: Path) -> dict[str, Any]:
             for name in _LOGGERS
         },
     }
-
-
-def _restore(before: Mapping[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def _drop_handlers(log: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""`qwen3-rerank convert` on a sharded model of the 0.6B's shape: the copy scores as its source."""
+"""`qwen3-rerank convert`: in transformers and in vLLM the copy scores as its source."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.ranking import sigmoid
+from qwen3_ascend_retrievers.model_files import TINY_FOLDER
 
 TOLERANCE = 1e-3
 # Short and long, three queries, mixed scripts: all of them would take minutes.
@@ -30,11 +31,14 @@ class Conversion:
     said: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+@pytest.fixture(scope="module", params=["tiny", "0.6B's shape, sharded"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     folder = tmp_path_factory.mktemp("converted")
-    source, copy = folder / "source", folder / "copy"
-    make_random_model(source, qwen_tokenizer(), shape=SHAPE_06B, shard_size="400MB")
+    source, copy = TINY_FOLDER, folder / "copy"
+    if request.param != "tiny":
+        source = folder / "source"
+        make_random_model(source, qwen_tokenizer(), shape=SHAPE_06B, shard_size="400MB")
+        assert len(list(source.glob("*.safetensors"))) >= 3
     done = run("convert", str(source), str(copy), "--json")
     assert done.returncode == 0, done.stderr
     return Conversion(source, copy, json.loads(done.stdout))
@@ -47,13 +51,8 @@ def wanted(made: Conversion) -> list[float]:
     return [sigmoid(logit) for logit in logits]
 
 
-def test_it_is_done_in_bounded_memory_and_tells_so(made: Conversion) -> None:
-    assert len(list(made.source.glob("*.safetensors"))) >= 3
-    assert 2e8 < made.said["peak_rss_bytes"] < 2e9
-
-
 def test_transformers_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
-    assert torch.tensor(wanted).std() >= SMALLEST_SPREAD
+    assert torch.tensor(wanted).std(correction=0) >= SMALLEST_SPREAD
     tokenizer = AutoTokenizer.from_pretrained(made.copy)
     model: Any = AutoModelForSequenceClassification.from_pretrained(made.copy, dtype=torch.float32)
     got = []
@@ -68,6 +67,7 @@ def test_vllm_scores_the_copy_as_the_source(made: Conversion, wanted: list[float
     by_vllm = [_scores(folder) for folder in (made.source, made.copy)]
     assert by_vllm[1] == pytest.approx(by_vllm[0], abs=TOLERANCE)
     assert by_vllm[1] == pytest.approx(wanted, abs=TOLERANCE)
+    assert made.said["peak_rss_bytes"] < 2e9
 
 
 def _scores(folder: Path) -> list[float]:
