@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from weakref import WeakSet
 
 from pydantic import PrivateAttr
 
@@ -29,12 +30,26 @@ OWN_TOP_N: Final = -1
 _choosing = threading.Lock()
 
 
+class _Hold:
+    """One component's interest in an engine; it ends with the component."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chosen:
     """An engine and what it was chosen for; never a reason for two components to differ."""
 
     by: tuple[Any, ...] = field(default=(), compare=False, repr=False)
     engine: Engine | None = field(default=None, compare=False)
+    hold: _Hold = field(default_factory=_Hold, compare=False, repr=False)
+    holds: WeakSet[_Hold] = field(default_factory=WeakSet, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.holds.add(self.hold)
+
+    def dropped(self) -> Engine | None:
+        """The engine if nobody else holds it."""
+        self.holds.discard(self.hold)
+        return None if self.holds else self.engine
 
 
 class Adapter(RerankFields):
@@ -73,7 +88,10 @@ class Adapter(RerankFields):
         return self._rows(await self._reranker(top_n).arank(query, texts))
 
     def close(self) -> None:
-        """Close the engine that was chosen here; one that was passed is its owner's to close."""
+        """Close the engine that was chosen here; one that was passed is its owner's to close.
+
+        A `model_copy` shares the engine, which is closed with the last of those that share it.
+        """
         if (engine := self._dropped()) is not None:
             engine.close()
 
@@ -84,6 +102,12 @@ class Adapter(RerankFields):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self._arguments())
+
+    def __copy__(self) -> Any:
+        made = super().__copy__()
+        with _choosing:
+            made._chosen = replace(self._chosen, hold=_Hold())
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
         return type(self)(**deepcopy(self._arguments(), memo))
@@ -138,7 +162,7 @@ class Adapter(RerankFields):
 
     def _dropped(self) -> Engine | None:
         with _choosing:
-            engine, self._chosen = self._chosen.engine, _Chosen()
+            engine, self._chosen = self._chosen.dropped(), _Chosen()
         return engine
 
     def _model_name(self) -> str:

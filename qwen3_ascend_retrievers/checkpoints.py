@@ -7,6 +7,7 @@ transformers. Finding the files is model_files.py's job.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ Kind = Literal["original", "converted"]
 # Embedding rows of Qwen's base and chat models; the rerankers have 151,669.
 _BASE_VOCABULARY: Final = 151_936
 _BASE_NAME: Final = re.compile(r"qwen3-[\d.]+b(-a[\d.]+b)?(-(base|instruct|thinking|fp8).*)?")
+# Bytes of a value, for the types that scoring reads; quantized models have others besides.
+_WIDTHS: Final = {"F32": 4, "F16": 2, "BF16": 2}
 _USE: Final = f'Use a reranker such as "{DEFAULT_MODEL}", or a checkpoint made from one.'
 
 
@@ -64,8 +67,10 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     _check_weights(model, folder, kind, config)
     try:
         vocabulary, positions = int(config["vocab_size"]), int(config["max_position_embeddings"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{model}: config.json lacks a readable {error}.") from error
+    if vocabulary < 1 or positions < 1:
+        raise ModelError(f"{model}: config.json holds a size below 1. Fetch the model again.")
     return Checkpoint(model, folder, kind, vocabulary, positions)
 
 
@@ -79,8 +84,11 @@ def reranker_kind(model: str, config: Mapping[str, Any]) -> Kind:
         ModelError: it is none.
     """
     architectures = config.get("architectures") or ["nothing"]
+    names = config.get("id2label") or (0, 1)
+    if not isinstance(architectures, list) or not isinstance(names, dict | tuple):
+        raise ModelError(f"{model}: config.json is of no known model. {_USE}")
     if "Qwen3ForSequenceClassification" in architectures:
-        labels = config.get("num_labels") or len(config.get("id2label") or (0, 1))
+        labels = config.get("num_labels") or len(names)
         if labels != 1:
             raise ModelError(
                 f"{model} is a classifier with {labels} labels; a converted reranker has 1. {_USE}"
@@ -120,7 +128,7 @@ def read_json(model: str, path: Path) -> dict[str, Any]:
     """
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{model}: {path} cannot be read: {error}") from error
     if not isinstance(read, dict):
         raise ModelError(f"{model}: {path} holds no JSON object.")
@@ -169,9 +177,19 @@ def _tensor_names(model: str, path: Path) -> set[str]:
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            whole = 8 + length + max(one["data_offsets"][1] for one in header.values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            whole = 8 + length + max(_end(one) for one in header.values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{model}: {path} is no safetensors file. {again}") from error
     if size != whole:
         raise ModelError(f"{model}: {path} has {size} of {whole} bytes. {again}")
     return set(header)
+
+
+def _end(entry: Any) -> int:
+    """Where a tensor of a safetensors header ends; raises what Python does if it is none."""
+    begin, end = entry["data_offsets"]
+    values = math.prod(entry["shape"])
+    width = _WIDTHS.get(entry["dtype"])
+    if not 0 <= begin <= end or (width is not None and end - begin != values * width):
+        raise ValueError(f"offsets {begin} and {end} for {values} values of {entry['dtype']}")
+    return int(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import Any
 
 import pytest
@@ -125,6 +126,21 @@ async def test_close_leaves_a_passed_engine_to_its_owner(kind: Any) -> None:
     rerank.close()
     await rerank.aclose()
     assert rerank.rerank(["a"], "a") == [{"index": 0, "relevance_score": 1.0}]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("copied", [copy, lambda one: one.model_copy(update={"top_n": 1})])
+def test_a_copy_shares_the_engine_and_the_last_one_closes_it(kind: Any, copied: Any) -> None:
+    rerank = kind(model="tiny")
+    engine = rerank._engine()
+    other = copied(rerank)
+    assert other._engine() is engine
+    other.close()
+    rerank.rerank(["x"], "q")
+    assert rerank._engine() is engine
+    rerank.close()
+    with pytest.raises(EngineClosedError):
+        engine.facts()
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])

@@ -22,7 +22,7 @@ from ..model_files import local_folder
 from ..reranker import Reranker
 from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
 from ..serving.machine import choose_hardware, vllm_version
-from ..serving.process import running, wait_until_healthy
+from ..serving.process import check_port, running, wait_until_healthy
 from ..settings import API_KEY_VARIABLE, whole_number
 from .doctor import show
 from .options import Json
@@ -106,6 +106,7 @@ def serve(
         _print(made, wanted, json)
         return
     url = reachable(place.host, place.port)
+    check_port(place.host, place.port)
     note(made.shell())
     with running(made, key) as process:
         with err().status("") as status:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..checkpoints import read_json
 from ..core.tokens import Tokenizer
 
 _PAD: Final = "<|endoftext|>"
@@ -43,13 +44,16 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     """The tokenizer's files, with a padding token and without the chat template.
 
     The chat template is of a chat model: applied to a reranker it makes another prompt.
+
+    Raises:
+        ModelError: tokenizer_config.json is not readable.
     """
     for name in _COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     settings = source / "tokenizer_config.json"
     if settings.is_file():
-        read = json.loads(settings.read_text(encoding="utf-8"))
+        read = read_json(str(source), settings)
         read.pop("chat_template", None)
         read.setdefault("pad_token", _PAD)
         write_json(target / "tokenizer_config.json", read)

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, ModelError, RerankError
 from .tensors import Tensor, load, load_rows
 
 Ids = Sequence[int]
@@ -18,7 +18,19 @@ def last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[I
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
+        ModelError: config.json and the weights do not fit.
     """
+    try:
+        return _last_states(folder, tensors, prompts)
+    except RerankError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: its config.json and its weights do not fit: {error}. Fetch the model again."
+        ) from error
+
+
+def _last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[Ids]) -> Any:
     torch, modeling, config = _libraries(folder)
     with torch.inference_mode():
         embedding = tensors["model.embed_tokens.weight"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from ..errors import EngineError
+from ..errors import EngineError, InvalidInputError
 from ..settings import completed
 from .command import KEY_VARIABLE, ServerCommand
 
@@ -41,6 +42,23 @@ def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Pope
         _end(process)
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise InvalidInputError unless a server can listen there.
+
+    Another server on the port would answer the questions that are meant for ours.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InvalidInputError(
+            f"No server can listen on {host}, port {port}: {error}. Choose another --port or "
+            "--host."
+        ) from error
+
+
 def wait_until_healthy(
     process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
 ) -> None:
@@ -64,7 +82,9 @@ def wait_until_healthy(
                 "run qwen3-rerank doctor."
             )
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health", timeout=_PATIENCE).status_code == 200:
+            # The server is on this machine, whatever proxy the environment names.
+            answer = httpx.get(f"{url}/health", timeout=_PATIENCE, trust_env=False)
+            if answer.status_code == 200:
                 return
         said(int(passed))
         time.sleep(_PAUSE)

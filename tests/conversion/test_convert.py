@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,26 @@ def test_a_copy_that_scores_otherwise_is_refused(converted: Path) -> None:
     assert len(_verify(source, converted, tokenizer, (yes, no))) == 4
     with pytest.raises(ModelError, match="it was thrown away"):
         _verify(source, converted, tokenizer, (no, yes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_hidden_layers": 9}, {"hidden_size": 100}, {"num_attention_heads": 0}],
+    ids=str,
+)
+def test_a_config_that_does_not_fit_the_weights(tmp_path: Path, changes: dict[str, int]) -> None:
+    source = Path(shutil.copytree(TINY_FOLDER, tmp_path / "source"))
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(ModelError, match="do not fit"):
+        convert(str(source), tmp_path / "target")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+@pytest.mark.parametrize("written", ["[]", '{"a"'])
+def test_a_tokenizer_config_that_is_none(tmp_path: Path, written: str) -> None:
+    source = Path(shutil.copytree(TINY_FOLDER, tmp_path / "source"))
+    (source / "tokenizer_config.json").write_text(written)
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json"):
+        convert(str(source), tmp_path / "target")
+    assert os.listdir(tmp_path) == ["source"]

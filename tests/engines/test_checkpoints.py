@@ -194,3 +194,49 @@ def test_damaged_folders(folder: Path, damage: Callable[[Path], None], said: str
     with pytest.raises(ModelError, match=said) as caught:
         find_checkpoint(str(folder))
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": 5},
+        {"architectures": ["Qwen3ForSequenceClassification"], "id2label": 5},
+        {"vocab_size": float("inf")},
+        {"vocab_size": 0},
+        {"max_position_embeddings": -5},
+    ],
+    ids=str,
+)
+def test_a_config_that_describes_nothing(folder: Path, changes: dict[str, Any]) -> None:
+    change_config(folder, **changes)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        find_checkpoint(str(folder))
+
+
+def test_a_config_that_is_nested_too_deeply(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match="cannot be read"):
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.pop("dtype"),
+        lambda one: one.update(shape=[1, 1]),
+        lambda one: one.update(shape=[]),
+        lambda one: one.update(shape="?"),
+        lambda one: one.update(data_offsets=[4, 0]),
+        lambda one: one.update(data_offsets=[-8, 0]),
+    ],
+)
+def test_a_header_that_contradicts_itself(folder: Path, change: Callable[[Any], object]) -> None:
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    change(header["model.embed_tokens.weight"])
+    made = json.dumps(header).encode()
+    path.write_bytes(len(made).to_bytes(8, "little") + made + data[8 + length :])
+    with pytest.raises(ModelError, match="no safetensors file"):
+        find_checkpoint(str(folder))

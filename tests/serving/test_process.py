@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.errors import EngineError
+from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.serving.command import ServerCommand
-from qwen3_ascend_retrievers.serving.process import running, wait_until_healthy
+from qwen3_ascend_retrievers.serving.process import check_port, running, wait_until_healthy
 
 # A stand-in for vLLM: a worker that ignores its parent's end, and /health.
 SERVER = """
@@ -109,3 +109,25 @@ def test_an_early_end_and_a_long_wait_are_errors() -> None:
         wait_until_healthy(process, "http://127.0.0.1:9", 1, seen.append)
     assert seen
     assert gone(process.pid)
+
+
+def test_a_port_in_use_or_none_at_all_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInputError, match=f"port {port}: .*Choose another --port"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+    for host, wrong in (("127.0.0.1", 80_800), ("192.0.2.1", port), ("a..b", port)):
+        with pytest.raises(InvalidInputError, match="No server can listen"):
+            check_port(host, wrong)
+
+
+def test_a_proxy_is_not_asked_for_a_server_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    port = free_port()
+    command = ServerCommand(("-c", SERVER, str(port), str(tmp_path / "note")), {"SET": "ours"})
+    with running(command, None) as process:
+        wait_until_healthy(process, f"http://127.0.0.1:{port}", 60, lambda _: None)
