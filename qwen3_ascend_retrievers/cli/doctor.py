@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
+from ..diagnosis.engine_checks import failed
 from ..diagnosis.findings import exit_code
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, RerankError
 from .options import EngineOptions, Json
 from .output import err, note, out, printable, write_json
 from .running import command
@@ -61,7 +62,14 @@ def _engine(options: EngineOptions) -> list[Finding]:
         note("Only this machine is checked; name a model with --model or --base-url.")
         return []
     found: list[Finding] = []
-    with options.reranker(show_progress=False) as reranker, err().status("") as status:
+    try:
+        made = options.reranker(show_progress=False)
+    except InvalidInputError:
+        raise
+    except RerankError as error:
+        # What is known of the machine is wanted most where nothing can run on it.
+        return [failed(error, "engine")]
+    with made as reranker, err().status("") as status:
         for one in check_engine(reranker, options.base_url):
             found.append(one)
             status.update(f"checked: {one.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,6 +45,18 @@ _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
     (ModelError, "model", _CARD),
     (MissingDependencyError, "packages", "README.md, installation"),
 )
+# Where an error's message goes over to what to do: its second sentence, or the line that installs.
+_REMEDY: Final = re.compile(r"\. |: (?=pip install)")
+# What VLLMEngine.self_check proves, and what to do where it is nothing.
+_SELF_CHECKS: Final[dict[str, tuple[str, str | None]]] = {
+    "passed": ("and the engine's self-check passed with cached tokens in use", None),
+    "not exercised": (
+        "the engine's self-check never hit its cache",
+        "Load it with --max-length 1024 or more; where prefix caching is off, nothing is cached "
+        "that could be wrong.",
+    ),
+    "off": ("the engine's self-check is off", "Load it with self_check=True, the default."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +141,8 @@ def failed(error: RerankError, name: str) -> Finding:
         ((about, source) for kind, about, source in _FIRST_CONTACT if isinstance(error, kind)),
         (name, "docs/remote.md, troubleshooting"),
     )
-    said, _, remedy = str(error).partition(". ")
-    return Finding(about, "red", f"{type(error).__name__}: {said}.", remedy or said, source)
+    said, *remedy = _REMEDY.split(str(error), maxsplit=1)
+    return Finding(about, "red", f"{type(error).__name__}: {said}.", (remedy or [said])[0], source)
 
 
 def _template(subject: Subject) -> list[Finding]:
@@ -157,11 +170,31 @@ def _prefix_cache(subject: Subject) -> list[Finding]:
             "upgrade to vllm-ascend 0.18.0 or later."
         )
         return [Finding("prefix cache", "red", said, remedy, source)]
-    tag = getattr(subject.reranker.engine, "tag", None)
+    use, advice = _cache_use(subject.reranker.engine, before, after)
+    if advice is None:
+        return [Finding("prefix cache", "green", f"{said}, {use}")]
+    return [Finding("prefix cache", "amber", f"{said}; {use}", advice, source)]
+
+
+def _cache_use(engine: Engine, before: float | None, after: float | None) -> tuple[str, str | None]:
+    """Whether cached tokens were in use, and where that is not proven, what to do.
+
+    Args:
+        engine: LocalEngine shares by itself; VLLMEngine compared when it was loaded, and says so.
+        before: a server's count of them before prompts were repeated.
+        after: the same count afterwards.
+    """
+    tag = getattr(engine, "tag", None)
+    if tag == "vllm":
+        return _SELF_CHECKS[getattr(engine, "self_check", None) or "off"]
     if tag == "local" or (before is not None and after is not None and after > before):
-        return [Finding("prefix cache", "green", f"{said}, with cached tokens in use")]
-    unproven = f"{said}; whether cached tokens were in use could not be seen"
-    return [Finding("prefix cache", "amber", unproven, "Let /metrics be reached.", source)]
+        return "with cached tokens in use", None
+    if before is None or after is None:
+        return "whether cached tokens were in use could not be seen", "Let /metrics be reached."
+    return "no cached tokens were in use", (
+        "Serve with --enable-prefix-caching for this to be checked; without it nothing is cached "
+        "that could be wrong."
+    )
 
 
 _CHECKS: Final[tuple[tuple[str, Check], ...]] = (

@@ -28,6 +28,7 @@ PACKAGES: Final = (
     "httpx",
 )
 _ISSUES: Final = "https://github.com/vllm-project"
+_POLICY: Final = "https://docs.vllm.ai/projects/ascend (versioning policy)"
 _GUIDE: Final = "https://vllm-ascend.readthedocs.io (installation)"
 # CANN's own variables, and where its installer puts it.
 _CANN_VARIABLES: Final = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
@@ -65,6 +66,8 @@ _KNOWN_BAD: Final = (
         f"{_ISSUES}/vllm/issues/27857",
     ),
 )
+# vllm-ascend is made for the vLLM of its own number, but for this (its versioning policy).
+_OTHER_VLLM: Final = {"0.14.0": "0.14.1"}
 # torch-npu that each release of vllm-ascend is built for (its release notes).
 _TORCH_NPU: Final = {"0.11.0": "2.7.1", "0.13.0": "2.8.0", "0.18.0": "2.9.0", "0.23.0": "2.10.0"}
 
@@ -114,20 +117,35 @@ def _bad(bad: _KnownBad, number: str) -> Finding:
 
 
 def _pins(known: Mapping[str, str]) -> list[Finding]:
-    """vllm-ascend and torch-npu must be of one release."""
-    ascend, npu = known.get("vllm-ascend"), known.get("torch-npu")
-    wanted = _TORCH_NPU.get(re.sub(r"(rc|\.post|\+).*", "", ascend or ""))
-    if wanted is None or npu is None or npu.startswith(wanted):
-        return []
-    return [
-        Finding(
-            "version pair",
-            "red",
-            f"vllm-ascend {ascend} is built for torch-npu {wanted}, here is {npu}",
-            f"pip install torch-npu=={wanted}, or use the official container.",
-            _GUIDE,
+    """vllm-ascend, vllm and torch-npu must be made for each other."""
+    ascend, vllm, npu = (known.get(name, "") for name in ("vllm-ascend", "vllm", "torch-npu"))
+    release, here = _release(ascend), _release(vllm)
+    found: list[Finding] = []
+    wanted = _OTHER_VLLM.get(release, release)
+    if release and here and here != wanted:
+        remedy = (
+            f"VLLM_TARGET_DEVICE=empty pip install --no-binary vllm vllm=={wanted}, or use the "
+            "official container."
         )
-    ]
+        found.append(
+            _unfit(f"vllm-ascend {ascend} is made for vllm {wanted}", vllm, remedy, _POLICY)
+        )
+    torch_npu = _TORCH_NPU.get(release)
+    if torch_npu and npu and not npu.startswith(torch_npu):
+        remedy = f"pip install torch-npu=={torch_npu}, or use the official container."
+        said = f"vllm-ascend {ascend} is built for torch-npu {torch_npu}"
+        found.append(_unfit(said, npu, remedy, _GUIDE))
+    return found
+
+
+def _unfit(said: str, number: str, remedy: str, source: str) -> Finding:
+    return Finding("version pair", "red", f"{said}, here is {number}", remedy, source)
+
+
+def _release(number: str) -> str:
+    """Its first three numbers; empty for a checkout's version, which fits by commit instead."""
+    found = re.match(r"\d+\.\d+\.\d+", number)
+    return "" if found is None or "dev" in number else found.group()
 
 
 def _npu(devices: list[str], known: Mapping[str, str], root: Path) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from typing import Final
+from uuid import uuid4
 
 from ..core.ranking import RankedDocument
 from ..errors import TemplateMismatchError
@@ -20,11 +21,13 @@ _LOGITS: Final = 1.5
 _RELEVANT, _IRRELEVANT = 0.9, 0.1
 _CLOSE: Final = 0.02
 # Over three blocks of 128 tokens, vLLM's largest usual block.
-_LONG_QUERY: Final = "Which of the following passages says where the capital of China is? " * 30
+_LONG: Final = "Which of the following passages says where the capital of China is? " * 30
+# As many as LocalEngine needs before it shares a query's part among documents.
 _FACTS: Final = (
     "Beijing is the capital of China. ",
     "Gravity attracts two bodies towards each other. ",
     "Bread is made of flour, water and yeast. ",
+    "An egg is boiled in water for eight minutes. ",
 )
 
 
@@ -59,26 +62,28 @@ def known_pairs(reranker: Reranker, model: str) -> list[Finding]:
 
 def _pair(name: str, scores: tuple[float, float], published: tuple[float, float] | None) -> Finding:
     relevant, other = scores
-    said = f"relevant {relevant:.4f}, irrelevant {other:.2g}"
+    if published is None:
+        # Green where it is met: nothing is published for the Chinese pair of any model, so that
+        # amber for the lack of it would leave no server that doctor can call well.
+        told = f"expected, not published: above {_RELEVANT} and below {_IRRELEVANT}"
+        holds = relevant > _RELEVANT and other < _IRRELEVANT
+    else:
+        told = f"published {published[0]} and {published[1]:g}"
+        holds = all(
+            abs(_logit(one) - _logit(wanted)) <= _LOGITS
+            for one, wanted in zip(scores, published, strict=True)
+        )
+    said = f"relevant {relevant:.4f}, irrelevant {other:.2g} ({told})"
+    if holds:
+        return Finding(name, "green", said)
     if relevant <= other:
         remedy = (
             "The order is wrong, so the prompt, the head or the model is. Check the template "
             "above, the model's name, and start the server with qwen3-rerank serve."
         )
         return Finding(name, "red", said, remedy, _GUIDE_SOURCE)
-    expected = f"{said} (expected above {_RELEVANT} and below {_IRRELEVANT}, not published)"
-    if published is not None:
-        expected = f"{said} (published {published[0]} and {published[1]:g})"
-        holds = all(
-            abs(_logit(one) - _logit(told)) <= _LOGITS
-            for one, told in zip(scores, published, strict=True)
-        )
-    else:
-        holds = relevant > _RELEVANT and other < _IRRELEVANT
-    if holds:
-        return Finding(name, "green", expected)
     remedy = "Compare with another dtype or the original checkpoint before relying on the scores."
-    return Finding(name, "amber", expected, remedy, _GUIDE_SOURCE)
+    return Finding(name, "amber", said, remedy, _GUIDE_SOURCE)
 
 
 def instruction_is_honoured(reranker: Reranker) -> list[Finding]:
@@ -115,12 +120,17 @@ class PrefixCheck:
 
     def __init__(self, reranker: Reranker) -> None:
         self._reranker = reranker
-        self._alone = [reranker.rank(_LONG_QUERY, [one]).results[0] for one in _FACTS]
+        # One query for each fact, and fresh from its start: a server keeps what it computed for an
+        # earlier check or fact, and a score with cached tokens in it is no reference.
+        self._queries = [f"{uuid4().hex} {_LONG}" for _ in _FACTS]
+        asked = zip(self._queries, _FACTS, strict=True)
+        self._alone = [reranker.rank(query, [one]).results[0] for query, one in asked]
         self._again: list[RankedDocument] = []
 
     def repeat(self) -> None:
-        """Score all prompts again, in one call; a cache now knows them."""
-        self._again = _by_index(self._reranker.rank(_LONG_QUERY, list(_FACTS)).results)
+        """Score them again, each among all facts in one call; a cache now knows its query."""
+        rankings = [self._reranker.rank(query, list(_FACTS)) for query in self._queries]
+        self._again = [_by_index(one.results)[at] for at, one in enumerate(rankings)]
 
     def apart(self) -> float:
         """The largest difference of a logit between both times."""
@@ -158,9 +168,9 @@ def long_document(reranker: Reranker, max_length: int | None) -> list[Finding]:
 
 
 def speed(reranker: Reranker) -> list[Finding]:
-    """A sample of latency and throughput: one document, and 32 of 40 to 160 words."""
+    """A sample of latency and throughput: one document, and 32 of 50 to 210 words."""
     one = reranker.rank(GUIDE.query, [GUIDE.irrelevant]).timings.total
-    texts = [f"Document {at}. " + _FACTS[at % 3] * (8 + at % 16) for at in range(32)]
+    texts = [f"Document {at}. " + _FACTS[at % len(_FACTS)] * (8 + at % 16) for at in range(32)]
     many = reranker.rank(GUIDE.query, texts)
     tokens = many.usage.prompt_tokens
     rate = "" if tokens is None else f", {tokens / many.timings.total:,.0f} tokens/s"

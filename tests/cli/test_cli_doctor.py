@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from cli.script import TINY, invoke, run
 
 CODES = {"green": 0, "amber": 1, "red": 2}
@@ -46,3 +48,30 @@ def test_without_a_model_only_the_machine_is_checked() -> None:
     assert "✓ green  Python" in done.stdout
     refused = invoke("doctor", "--instruction", "x")
     assert (refused.exit_code, "leave --instruction out" in refused.stderr) == (2, True)
+
+
+def test_without_an_engines_library_the_machine_is_reported_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("torch", "transformers", "vllm"):
+        monkeypatch.setitem(sys.modules, name, None)
+    model = ("--model", "Qwen/Qwen3-Reranker-0.6B")
+    done = invoke("doctor", *model, "--json")
+    assert done.exit_code == 2, done.output
+    said = json.loads(done.stdout)
+    assert said["colour"] == "red"
+    assert said["findings"][0]["name"] == "Python"
+    last = said["findings"][-1]
+    assert (last["name"], last["colour"]) == ("packages", "red")
+    assert last["said"].endswith("Qwen3-Reranker-0.6B in this process is installed.")
+    assert last["remedy"].startswith("pip install 'qwen3-ascend-retrievers[vllm]' or pip install ")
+    shown = invoke("doctor", *model)
+    assert shown.exit_code == 2
+    assert "✓ green  Python" in shown.stdout
+    assert "✗ red    packages" in shown.stdout
+
+
+def test_options_that_exclude_each_other_are_wrong_input_and_no_finding() -> None:
+    done = invoke("doctor", "--model", "tiny", "--engine", "remote", "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "go together" in done.stderr

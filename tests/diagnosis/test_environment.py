@@ -74,9 +74,26 @@ def test_an_npu_needs_its_driver_cann_and_packages(
         ({"vllm": "dev"}, "green"),
         ({"vllm-ascend": "0.23.0.post1", "torch-npu": "2.10.0"}, "green"),
         ({"vllm-ascend": "0.23.0", "torch-npu": "2.9.0"}, "red"),
+        ({"vllm-ascend": "0.18.0", "vllm": "0.32.0"}, "red"),
+        ({"vllm-ascend": "0.18.0", "vllm": "0.18.1"}, "red"),
+        ({"vllm-ascend": "0.18.0", "vllm": "0.18.0+empty"}, "green"),
+        ({"vllm-ascend": "0.19.1rc1", "vllm": "0.19.1"}, "green"),
+        ({"vllm-ascend": "0.23.0.post1", "vllm": "0.23.0"}, "green"),
+        ({"vllm-ascend": "0.23.1.dev7+g1a2b3c4", "vllm": "0.24.0rc1.dev3+g5d6e7f8"}, "green"),
     ],
 )
 def test_known_bad_versions_are_red(installed: dict[str, str], colour: str, tmp_path: Path) -> None:
     found = check_environment(installed, tmp_path)
     assert worst(found) == colour
     assert all(one.remedy and one.source for one in found if one.colour == "red")
+
+
+def test_a_wrong_vllm_is_named_with_the_right_one(tmp_path: Path) -> None:
+    found = by_name(check_environment({"vllm-ascend": "0.18.0", "vllm": "0.32.0"}, tmp_path))
+    assert found["version pair"].said == (
+        "vllm-ascend 0.18.0 is made for vllm 0.18.0, here is 0.32.0"
+    )
+    assert "vllm==0.18.0" in str(found["version pair"].remedy)
+    # The one release whose number is another; it is red for its prefix cache only.
+    fits = check_environment({"vllm-ascend": "0.14.0rc1", "vllm": "0.14.1"}, tmp_path)
+    assert [one.name for one in fits if one.colour == "red"] == ["known-bad version"]
