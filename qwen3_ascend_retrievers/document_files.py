@@ -43,16 +43,16 @@ def read_documents(
 
     Args:
         paths: a folder gives the passages (see chunking.py) of its text and Markdown files,
-            subfolders included, hidden ones not; a .jsonl file one document a line; any other
-            file is one document; "-" is `stdin`, one document a line.
-        stdin: where "-" reads.
+            subfolders included, hidden ones and links to folders not; a .jsonl file one document
+            a line; any other file is one document; "-" is `stdin`, one document a line.
+        stdin: where "-" reads; UTF-8, strictly.
         field: the JSON field that holds the text ("text" in .jsonl files by default); if given,
             every file and `stdin` are read as JSON lines.
         chunk_size: most characters of a passage, at least 1.
 
     Raises:
-        InvalidInputError: a file is missing, no UTF-8, or no JSON lines with such a field; or
-            there is no document at all.
+        InvalidInputError: a file or subfolder cannot be read, or is no UTF-8, or no JSON lines
+            with such a field; or there is no document at all.
     """
     found = [one for path in paths for one in _documents(path, stdin, field, chunk_size)]
     if not found:
@@ -66,36 +66,47 @@ def read_documents(
 def _documents(path: str, stdin: TextIO, field: str | None, size: int) -> Iterator[NamedText]:
     if path == STDIN:
         if field is not None:
-            return _json_texts("stdin", stdin, field)
-        return _lines(stdin)
+            return _json_texts("stdin", _lines(stdin), field)
+        return _line_texts(stdin)
     place = Path(path)
     if place.is_dir():
         return _folder(place, size)
-    if field is not None or place.suffix in JSON_LINES:
+    if field is not None or place.suffix.lower() in JSON_LINES:
         return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)
     return iter([NamedText(path, read_text(place))])
 
 
-def _lines(stdin: TextIO) -> Iterator[NamedText]:
+def _line_texts(stdin: TextIO) -> Iterator[NamedText]:
+    for number, line in enumerate(_lines(stdin), 1):
+        if line.strip():
+            yield NamedText(f"stdin:{number}", line.rstrip("\r\n"))
+
+
+def _lines(stdin: TextIO) -> Iterator[str]:
     try:
-        for number, line in enumerate(stdin, 1):
-            if line.strip():
-                yield NamedText(f"stdin:{number}", line.rstrip("\r\n"))
+        yield from stdin
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"Standard input is not UTF-8: {error}.") from error
 
 
 def _folder(folder: Path, size: int) -> Iterator[NamedText]:
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
             if name.startswith(".") or path.suffix.lower() not in TEXT_ENDINGS:
                 continue
+            # Nobody may ever write to a FIFO there; a link that leads nowhere is an error below.
+            if os.path.exists(path) and not os.path.isfile(path):
+                continue
             text = read_text(path)
             for start, end in split_text(text, size):
                 line = text.count("\n", 0, start) + 1
                 yield NamedText(f"{path}:{line}", text[start:end])
+
+
+def _refuse(error: OSError) -> None:
+    raise InvalidInputError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _json_texts(name: str, lines: Iterable[str], field: str) -> Iterator[NamedText]:

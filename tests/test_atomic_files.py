@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.atomic_files import new_folder, replacing, write_text
+from qwen3_ascend_retrievers.atomic_files import (
+    check_writable,
+    new_folder,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from qwen3_ascend_retrievers.errors import InvalidInputError
 
 
@@ -41,6 +49,74 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_text(tmp_path / "no" / "file", "x")
     with pytest.raises(InvalidInputError, match="it is a folder"):
         write_text(tmp_path, "x")
+
+
+def test_a_link_stays_and_where_it_leads_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    for name in ("real", "new"):
+        link = tmp_path / f"to-{name}"
+        link.symlink_to(Path("far", name))
+        (tmp_path / "far" / "real").write_text("old")
+        write_text(link, "result")
+        assert link.is_symlink()
+        assert (tmp_path / "far" / name).read_text() == "result"
+    assert sorted(os.listdir(tmp_path / "far")) == ["new", "real"]
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(InvalidInputError, match="loop cannot be written"):
+        write_text(loop, "x")
+    assert loop.is_symlink()
+
+
+def test_a_replaced_file_keeps_its_rights_and_a_read_only_one_stays(tmp_path: Path) -> None:
+    private, fixed = tmp_path / "private", tmp_path / "fixed"
+    private.touch(0o600)
+    write_text(private, "result")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    fixed.write_text("old")
+    fixed.chmod(0o444)
+    with pytest.raises(InvalidInputError, match="fixed cannot be written: it is read-only"):
+        write_text(fixed, "new")
+    assert fixed.read_text() == "old"
+
+
+def test_a_fifo_is_written_into_where_no_file_is_needed(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    # A reader that is there already, so that no writer waits for one.
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_bytes(fifo, b"result")
+        assert os.read(reader, 100) == b"result"
+        with pytest.raises(InvalidInputError, match="no regular file"), replacing(fifo):
+            pass
+        with pytest.raises(InvalidInputError, match="no regular file"):
+            check_writable(fifo, only_file=True)
+    finally:
+        os.close(reader)
+    assert fifo.is_fifo()
+    assert os.listdir(tmp_path) == ["fifo"]
+
+
+def test_a_device_like_dev_null_stays_one(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        device.write_text("")
+    except PermissionError:
+        pytest.skip("making a device takes a right that this user lacks")
+    write_text(device, "result")
+    assert device.is_char_device()
+
+
+def test_a_socket_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A socket's whole path may be too long for its address.
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        with pytest.raises(InvalidInputError, match="no regular file"):
+            write_text(tmp_path / "socket", "x")
+    assert (tmp_path / "socket").is_socket()
 
 
 def _umask() -> int:

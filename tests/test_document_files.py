@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,7 @@ def test_a_field_makes_everything_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("A.JSONL", b"{\n", "line 1 is no JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"title": 1}\n', "line 2 has no text in the field 'text'"),
         ("a.jsonl", b"[1]\n", "line 1 is JSON, but no object"),
         ("a.jsonl", b"{\n", "line 1 is no JSON"),
@@ -64,7 +68,54 @@ def test_wrong_input_names_file_and_line(
         read_documents([str(tmp_path / name)], io.StringIO())
 
 
-def test_standard_input_must_be_utf8() -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
+@pytest.mark.parametrize("field", [None, "text"])
+def test_standard_input_must_be_utf8(field: str | None) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b'{"text": "\xff"}\n'), encoding="utf-8")
     with pytest.raises(InvalidInputError, match="Standard input is not UTF-8"):
-        read_documents(["-"], stdin)
+        read_documents(["-"], stdin, field=field)
+
+
+def test_a_subfolder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "b.txt").write_text("b")
+    locked.chmod(0)
+    tmp_path.chmod(0o755)
+    # Relative paths, and a codec imported before, because nobody may pass the folders above.
+    codecs.lookup("utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(InvalidInputError, match="locked cannot be read: Permission denied"):
+            read_documents(["."], io.StringIO())
+    finally:
+        if root:
+            os.seteuid(0)
+        locked.chmod(0o700)
+
+
+def test_a_folder_s_fifos_and_linked_folders_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "linked.md").symlink_to("a.md")
+    (tmp_path / "up").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "z.md")
+    found = read_documents([str(tmp_path)], io.StringIO())
+    assert found == [NamedText(f"{tmp_path}/{name}:1", "a") for name in ("a.md", "linked.md")]
+    (tmp_path / "lost.md").symlink_to("gone.md")
+    with pytest.raises(InvalidInputError, match=r"lost\.md cannot be read"):
+        read_documents([str(tmp_path)], io.StringIO())
+
+
+def test_a_fifo_that_is_named_is_read(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=("text",))
+    writer.start()
+    found = read_documents([str(fifo)], io.StringIO())
+    writer.join()
+    assert found == [NamedText(str(fifo), "text")]

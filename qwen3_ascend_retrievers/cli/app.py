@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -13,7 +14,9 @@ from .convert import convert
 from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
+from .output import complain
 from .rank import rank
+from .running import BAD_INPUT
 from .serve import serve
 
 app = typer.Typer(
@@ -54,8 +57,23 @@ app.command("doctor")(doctor)
 
 def run() -> None:
     """Run the app on the process's arguments."""
+    _prepare_streams()
+    app()
+
+
+def _prepare_streams() -> None:
+    # A stream that was closed (<&-) is None in Python.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        complain(
+            "Standard output is closed, and results would be lost. Open it, or say >/dev/null."
+        )
+        raise SystemExit(BAD_INPUT)
+    # Files are UTF-8 in any locale, a byte order mark left out; so is what is piped in.
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its number instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()

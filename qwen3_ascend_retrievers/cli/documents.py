@@ -23,7 +23,8 @@ class DocumentOptions:
         typer.Argument(
             help="Documents, in the order to be improved: text files (one document each), .jsonl "
             "files (one a line), folders (their .txt, .md and .rst files, split into passages at "
-            "headings and paragraphs), or - for standard input (one document a line).",
+            "headings and paragraphs; not hidden files, nor links to folders), or - for standard "
+            "input (one document a line).",
             show_default="- if something is piped in",
         ),
     ] = None

@@ -17,7 +17,13 @@ from ..errors import InvalidInputError
 from ..evaluation.collection import read_corpus, read_queries
 from ..evaluation.first_stage import bm25_run
 from ..evaluation.journal import Journal
-from ..evaluation.measures import DEFAULT_MEASURES, Comparison, compare, parse_measures
+from ..evaluation.measures import (
+    DEFAULT_MEASURES,
+    Comparison,
+    check_judged,
+    compare,
+    parse_measures,
+)
 from ..evaluation.plot import png
 from ..evaluation.reranking import Task, rerank_run
 from ..evaluation.runs import Run, read_qrels, read_run, write_run
@@ -27,15 +33,18 @@ from .options import EngineOptions, Json
 from .output import err, note, out, write_json
 from .running import command
 
-_BM25_FILE = ".bm25"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
     """The test collection, the run, and where results go."""
 
     queries: Annotated[Path, typer.Option(help="BEIR queries: JSON lines with _id and text.")]
-    corpus: Annotated[Path, typer.Option(help="BEIR corpus: JSON lines with _id, title, text.")]
+    corpus: Annotated[
+        Path,
+        typer.Option(
+            help="BEIR corpus: JSON lines with _id, title, text. Blank ones are scored, too."
+        ),
+    ]
     qrels: Annotated[Path, typer.Option(help="Judgements: BEIR's TSV, or TREC's four columns.")]
     run: Annotated[
         Path | None, typer.Option(help="The first stage's TREC run, which is to be reranked.")
@@ -55,13 +64,18 @@ class Files:
         """Finished queries, beside the output."""
         return self.output.with_name(self.output.name + ".journal")
 
+    def first_stage(self) -> Path:
+        """The run that BM25 makes, beside the output."""
+        return self.output.with_name(self.output.name + ".bm25")
+
     def check(self) -> None:
         """Raise InvalidInputError before any work for what would fail after it."""
         if (self.run is None) == (not self.bm25):
             raise InvalidInputError("Give either --run FILE or --bm25.")
-        for path in (self.output, self.per_query, self.plot):
-            if path is not None:
-                check_writable(path)
+        for path in (self.output, self.journal(), *[self.first_stage()] * self.bm25):
+            check_writable(path, only_file=True)
+        for path in filter(None, (self.per_query, self.plot)):
+            check_writable(path)
 
 
 @command
@@ -93,6 +107,7 @@ def evaluate(
     measures = parse_measures(measure or DEFAULT_MEASURES)
     qrels = read_qrels(files.qrels)
     task = _task(files, whole_number("--depth", depth, minimum=1))
+    check_judged(qrels, task.run)
     if fresh:
         files.journal().unlink(missing_ok=True)
     with options.reranker(show_progress=False) as reranker:
@@ -111,7 +126,7 @@ def _task(files: Files, depth: int) -> Task:
     if files.run is None:
         corpus = read_corpus(files.corpus)
         run = bm25_run(corpus, queries, depth)
-        write_run(files.output.with_name(files.output.name + _BM25_FILE), run, "bm25")
+        write_run(files.first_stage(), run, "bm25")
         return Task(run, queries, corpus)
     run = {query: documents[:depth] for query, documents in read_run(files.run).items()}
     wanted = {name for documents in run.values() for name, _ in documents}

@@ -28,13 +28,18 @@ def write_json(value: Any) -> None:
 
 def note(message: str) -> None:
     """One line of news on stderr."""
-    err().print(Text(message, style="dim"), soft_wrap=True)
+    _tell(Text(), message, "dim")
 
 
 def complain(message: str, kind: str = "error") -> None:
     """An error in one block on stderr: what is wrong, and what to do next."""
     label = Text("error: " if kind == "error" else f"error ({kind}): ", style="bold red")
-    err().print(label + Text(printable(message)), soft_wrap=True)
+    _tell(label, message)
+
+
+def _tell(label: Text, message: str, style: str = "") -> None:
+    # A server's or a file's own words may be in any message.
+    err().print(label + Text(printable(message), style=style), soft_wrap=True)
 
 
 def printable(text: str) -> str:

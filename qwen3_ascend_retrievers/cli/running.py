@@ -19,12 +19,11 @@ from typing import Any, Final, get_type_hints
 import typer
 
 from ..errors import InvalidInputError, RerankError, TooLongError
+from . import INTERRUPTED, INTERRUPTED_NOTE
 from .output import complain, note
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
-# A shell's own convention: 128 and the signal's number.
-INTERRUPTED: Final = 128 + signal.SIGINT
 TERMINATED: Final = 128 + signal.SIGTERM
 _OWN: Final = __name__.partition(".")[0]
 
@@ -94,7 +93,7 @@ def _outcome() -> Iterator[None]:
             complain(f"{error}. Check the disk and the rights of the folders named.")
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
-            note("Interrupted; no file was left half-written.")
+            note(INTERRUPTED_NOTE)
             raise typer.Exit(INTERRUPTED) from error
         except Terminated as error:
             note("Terminated; no file was left half-written.")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import anyio
 import httpx
 
 # The counter's name since vLLM 0.9; older ones count per queries and hits without "_total".
 _HITS: Final = re.compile(r"^vllm:(?:gpu_)?prefix_cache_hits(?:_total)?(?:\{[^}]*\})? (\S+)$", re.M)
+# For the whole reply, however slowly it comes; a busy server's page is about 100 kB.
 _SECONDS: Final = 10.0
+_MOST_BYTES: Final = 10_000_000
 
 
 def cache_hits(base_url: str | None) -> float | None:
@@ -18,8 +21,24 @@ def cache_hits(base_url: str | None) -> float | None:
         return None
     root = re.sub(r"/v1/?$", "", base_url.rstrip("/"))
     try:
-        reply = httpx.get(f"{root}/metrics", timeout=_SECONDS)
-        found = [float(value) for value in _HITS.findall(reply.text)]
+        page = anyio.run(_fetch, f"{root}/metrics")
+        found = [float(value) for value in _HITS.findall(page)]
     except (httpx.HTTPError, ValueError):
         return None
-    return sum(found) if found and reply.status_code == 200 else None
+    return sum(found) if found else None
+
+
+async def _fetch(url: str) -> str:
+    """The page; empty if the server refuses it, or it is too long or too slow."""
+    page = b""
+    with anyio.move_on_after(_SECONDS):
+        async with (
+            httpx.AsyncClient(timeout=_SECONDS) as client,
+            client.stream("GET", url) as reply,
+        ):
+            async for part in reply.aiter_bytes():
+                page += part
+                if len(page) > _MOST_BYTES:
+                    return ""
+            return page.decode("utf-8", "replace") if reply.status_code == 200 else ""
+    return ""

@@ -11,17 +11,25 @@ from typing import Any
 
 from ..document_files import json_lines
 from ..errors import InvalidInputError
+from .runs import check_id
 
 
 def read_queries(path: Path) -> dict[str, str]:
     """Query texts by their `_id`, in the file's order.
 
     Raises:
-        InvalidInputError: the file cannot be read, or a line lacks `_id` or `text`.
+        InvalidInputError: the file cannot be read, a line lacks `_id` or `text`, a text is blank,
+            or an id is there twice or holds white space.
     """
     queries: dict[str, str] = {}
     for number, row in _rows(path):
         query, text = _field(path, number, row, "_id"), _field(path, number, row, "text")
+        check_id(path, number, query)
+        if not text.strip():
+            raise InvalidInputError(
+                f"{path}, line {number}: the query {query} has a blank text, for which nothing can "
+                "be ranked. Take it out, and out of the run."
+            )
         if query in queries:
             raise InvalidInputError(f"{path}, line {number}: the query {query} is there twice.")
         queries[query] = text
@@ -31,18 +39,22 @@ def read_queries(path: Path) -> dict[str, str]:
 def read_corpus(path: Path, wanted: Collection[str] | None = None) -> dict[str, str]:
     """Texts of the documents by their `_id`, the title in front, as BEIR joins them.
 
+    Blank texts are kept, to be scored like any other.
+
     Args:
         path: JSON lines with `_id`, `text` and perhaps `title`.
         wanted: the ids to keep, so that a large corpus need not fit into memory; None is all.
 
     Raises:
-        InvalidInputError: the file cannot be read, a line lacks a field, or a wanted id is missing.
+        InvalidInputError: the file cannot be read, a line lacks a field, or a wanted id is missing
+            or holds white space.
     """
     corpus: dict[str, str] = {}
     for number, row in _rows(path):
         document = _field(path, number, row, "_id")
         if wanted is not None and document not in wanted:
             continue
+        check_id(path, number, document)
         title = row.get("title") or ""
         corpus[document] = f"{title} {_field(path, number, row, 'text')}".strip()
     missing = sorted(set(wanted or ()) - corpus.keys())

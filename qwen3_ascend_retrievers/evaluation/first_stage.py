@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import InvalidInputError
 from .libraries import library
 from .runs import Run
 
@@ -15,13 +16,20 @@ def bm25_run(corpus: Mapping[str, str], queries: Mapping[str, str], depth: int) 
     scripts without spaces bring a run of your own.
 
     Raises:
+        InvalidInputError: there is no query, or no document with a word.
         MissingDependencyError: bm25s is not installed.
     """
     bm25s = library("bm25s")
     names = list(corpus)
     quiet = {"stopwords": "en", "show_progress": False}
+    words = bm25s.tokenize(list(corpus.values()), **quiet)
+    if not queries or not any(words.ids):
+        raise InvalidInputError(
+            "BM25 has nothing to go by: there is no query, or no document with a word in it. Bring "
+            "a run of your own."
+        )
     retriever = bm25s.BM25()
-    retriever.index(bm25s.tokenize(list(corpus.values()), **quiet), show_progress=False)
+    retriever.index(words, show_progress=False)
     found, scores = retriever.retrieve(
         bm25s.tokenize(list(queries.values()), **quiet),
         k=min(depth, len(names)),

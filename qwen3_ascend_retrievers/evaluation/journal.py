@@ -39,7 +39,7 @@ class Journal:
     def __init__(self, path: Path, mark: str) -> None:
         self.path = path
         self.finished: dict[str, Scored] = {}
-        check_writable(path)
+        check_writable(path, only_file=True)
         good = self._read(mark) if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
         # What an interruption left of a last line goes, and the next line starts afresh.
@@ -79,7 +79,7 @@ class Journal:
                     self.finished[row["query"]] = [
                         (name, score) for name, score in row["documents"]
                     ]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if isinstance(error, InvalidInputError):
                     raise
                 raise InvalidInputError(

@@ -46,21 +46,36 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
     """ir-measures' measures of these names, such as nDCG@10, MRR@10, R@50 or AP(rel=2).
 
     Raises:
-        InvalidInputError: a name that ir-measures does not know.
+        InvalidInputError: a name that ir-measures does not know, a cutoff below 1, or a measure
+            that cannot be computed here.
         MissingDependencyError: ir-measures is not installed.
     """
     ir_measures = library("ir_measures")
     made = []
     for name in names:
         try:
-            made.append(ir_measures.parse_measure(name))
+            one = ir_measures.parse_measure(name)
         # ir-measures raises whatever its parser raised: ValueError, NameError, SyntaxError, ...
         except Exception as error:
             raise InvalidInputError(
                 f"ir-measures knows no measure {name!r}. Use names such as nDCG@10, MRR@10, R@50, "
                 "AP; all are on https://ir-measur.es."
             ) from error
+        # pytrec_eval ends the whole process at a cutoff of 0.
+        if one.params.get("cutoff", 1) < 1:
+            raise InvalidInputError(f"The cutoff of {name!r} must be at least 1.")
+        made.append(one)
+    # What a measure's provider dislikes or lacks is known now, and not after hours of scoring.
+    _calculate(made, {"1": {"a": 1, "b": 0}}, {"1": [("a", 2.0), ("b", 1.0)]})
     return made
+
+
+def check_judged(qrels: Qrels, run: Run) -> None:
+    """Raise InvalidInputError if no query of the run is judged."""
+    if not qrels.keys() & run.keys():
+        raise InvalidInputError(
+            "No query of the run has judgements. Do the ids in run and qrels belong together?"
+        )
 
 
 def compare(measures: Sequence[Any], qrels: Qrels, before: Run, after: Run) -> list[Comparison]:
@@ -71,10 +86,7 @@ def compare(measures: Sequence[Any], qrels: Qrels, before: Run, after: Run) -> l
     Raises:
         InvalidInputError: no query of the run is judged, or a measure cannot be computed.
     """
-    if not qrels.keys() & before.keys():
-        raise InvalidInputError(
-            "No query of the run has judgements. Do the ids in run and qrels belong together?"
-        )
+    check_judged(qrels, before)
     old, new = _calculate(measures, qrels, before), _calculate(measures, qrels, after)
     return [_comparison(str(one), old[str(one)], new[str(one)]) for one in measures]
 

@@ -6,7 +6,6 @@ Formats: https://trec.nist.gov and trec_eval's README; a line of a run is
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,10 @@ Run = dict[str, list[tuple[str, float]]]
 Qrels = dict[str, dict[str, int]]
 
 _HEADER: Final = ["query-id", "corpus-id", "score"]
+# Scores beyond it are no float32, as which tools read them, or have no float32 below them.
+_MOST_SCORE: Final = 1e38
+# Tools count documents by grade in a table up to the largest; beyond memory they fail silently.
+_MOST_GRADE: Final = 1_000_000
 
 
 def read_run(path: Path) -> Run:
@@ -32,7 +35,8 @@ def read_run(path: Path) -> Run:
     """
     run: Run = {}
     seen: set[tuple[str, str]] = set()
-    for number, parts in _lines(path):
+    for number, line in _lines(path):
+        parts = line.split()
         if len(parts) != 6:
             raise _malformed(path, number, "query Q0 document rank score tag")
         query, _, document, _, score, _ = parts
@@ -50,24 +54,34 @@ def read_run(path: Path) -> Run:
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Judgements in TREC's four columns, or in BEIR's three with a header.
+    """Judgements in TREC's four columns, or in BEIR's three between tabs, with a header or none.
 
     Raises:
-        InvalidInputError: a line is malformed, or the file is empty.
+        InvalidInputError: a line is malformed, an id holds white space, or the file is empty.
     """
     qrels: Qrels = {}
-    for number, parts in _lines(path):
+    for number, line in _lines(path):
+        parts = _columns(line)
         if number == 1 and parts == _HEADER:
             continue
         if len(parts) not in (3, 4):
             raise _malformed(path, number, "query 0 document grade, or query document grade")
-        try:
-            qrels.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
-        except ValueError as error:
-            raise _malformed(path, number, "a whole number as grade") from error
+        query, document = parts[0], parts[-2]
+        for name in (query, document):
+            check_id(path, number, name)
+        qrels.setdefault(query, {})[document] = _grade(path, number, parts[-1])
     if not qrels:
         raise InvalidInputError(f"{path} holds no judgements.")
     return qrels
+
+
+def check_id(path: Path, number: int, name: str) -> None:
+    """Raise InvalidInputError for an id that no line of a run can hold."""
+    if name.split() != [name]:
+        raise InvalidInputError(
+            f"{path}, line {number}: the id {name!r} is empty or holds white space, which a TREC "
+            "run cannot hold. Rename it in all files."
+        )
 
 
 def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> None:
@@ -111,10 +125,16 @@ def _next_below(value: float) -> float:
     return float(made)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
-            yield number, line.split()
+            yield number, line
+
+
+def _columns(line: str) -> list[str]:
+    """The columns of a judgement: between tabs, where an id may hold a space, or spaces."""
+    tabs = line.count("\t") in (2, 3)
+    return [part.strip() for part in line.split("\t")] if tabs else line.split()
 
 
 def _score(path: Path, number: int, text: str) -> float:
@@ -122,9 +142,20 @@ def _score(path: Path, number: int, text: str) -> float:
         score = float(text)
     except ValueError as error:
         raise _malformed(path, number, "a number as score") from error
-    if not math.isfinite(score):
-        raise _malformed(path, number, "a finite score")
+    # Not a number compares as false.
+    if not abs(score) <= _MOST_SCORE:
+        raise _malformed(path, number, f"a finite score, at most {_MOST_SCORE:g} from 0")
     return score
+
+
+def _grade(path: Path, number: int, text: str) -> int:
+    try:
+        grade = int(text)
+    except ValueError as error:
+        raise _malformed(path, number, "a whole number as grade") from error
+    if abs(grade) > _MOST_GRADE:
+        raise _malformed(path, number, f"a grade of at most {_MOST_GRADE}")
+    return grade
 
 
 def _malformed(path: Path, number: int, wanted: str) -> InvalidInputError:

@@ -136,6 +136,7 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         ((*RUN, "--measure", "nDGC"), "no measure 'nDGC'"),
         ((*RUN, "--depth", "0"), "--depth must be"),
         (("--run", "gone", *FILES), "gone cannot be read"),
+        ((*RUN, "--measure", "nDCG@0"), "The cutoff of 'nDCG@0' must be at least 1"),
     ],
 )
 def test_wrong_input_is_refused_before_any_work(
@@ -146,3 +147,48 @@ def test_wrong_input_is_refused_before_any_work(
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert set(os.listdir(collection)) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("queries.jsonl", '{"_id": "q9", "text": " "}', "the query q9 has a blank text"),
+        ("queries.jsonl", '{"_id": "q 9", "text": "x"}', "the id 'q 9' is empty or holds"),
+        ("corpus.jsonl", '{"_id": "d 1", "text": "x"}', "the id 'd 1' is empty or holds"),
+        ("qrels.tsv", "q1\td 1\t1", "the id 'd 1' is empty or holds"),
+        ("run.trec", "q1 Q0 r1000 1 1e39 first", "a finite score"),
+    ],
+)
+def test_files_that_cannot_be_measured_are_refused_before_any_work(
+    collection: Path, name: str, line: str, said: str
+) -> None:
+    before = set(os.listdir(collection))
+    with (collection / name).open("a") as file:
+        file.write(f"{line}\n")
+    run = ("--run", name) if name == "run.trec" else ("--bm25",)
+    done = invoke("eval", *run, *FILES, *TINY)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert set(os.listdir(collection)) == before
+
+
+def test_a_run_without_judgements_is_refused_before_any_work(collection: Path) -> None:
+    before = set(os.listdir(collection))
+    (collection / "qrels.tsv").write_text("other\tr1\t1\n")
+    done = invoke("eval", *RUN, *TINY)
+    assert (done.exit_code, "No query of the run has judgements" in done.stderr) == (2, True)
+    assert set(os.listdir(collection)) == before
+
+
+def test_the_run_needs_a_file_and_the_rest_does_not(collection: Path) -> None:
+    os.mkfifo(collection / "fifo")
+    refused = invoke("eval", *RUN, "-o", "fifo", *TINY)
+    assert (refused.exit_code, "fifo cannot be written: it is no" in refused.stderr) == (2, True)
+    reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = invoke("eval", *RUN, "--per-query", "fifo", *TINY)
+        assert done.exit_code == 0, done.output
+        assert os.read(reader, 10_000).startswith(b"query\tmeasure\t")
+    finally:
+        os.close(reader)
+    assert (collection / "fifo").is_fifo()

@@ -64,6 +64,13 @@ def test_the_t_test_is_scipy_s_paired_one() -> None:
 def test_unknown_measures_and_ids_that_do_not_meet() -> None:
     with pytest.raises(InvalidInputError, match="no measure 'nDGC@10'"):
         parse_measures(["nDGC@10"])
+    for name in ("nDCG@0", "P(judged_only=True)@0", "RR@0"):
+        with pytest.raises(InvalidInputError, match=r"The cutoff of .* must be at least 1"):
+            parse_measures(["P@1", name])
+    with pytest.raises(
+        InvalidInputError, match=r"cannot compute these measures: .*relevance_level"
+    ):
+        parse_measures(["AP(rel=0)"])
     with pytest.raises(InvalidInputError, match="No query of the run has judgements"):
         compare(parse_measures(["P@1"]), {"9": {"a": 1}}, BEFORE, AFTER)
 
@@ -80,3 +87,21 @@ def test_bm25_finds_rare_words_first() -> None:
     run = bm25_run(corpus, {"q": "slab heat"}, depth=2)
     assert [name for name, _ in run["q"]] == ["b", "c"]
     assert len(bm25_run(corpus, {"q": "wing"}, depth=50)["q"]) == 3
+    blank = bm25_run(corpus | {"d": ""}, {"q": "heat"}, depth=50)["q"]
+    assert {name: score > 0 for name, score in blank} == {
+        "b": True,
+        "c": True,
+        "a": False,
+        "d": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("texts", "queries"), [(("", "the of"), ("x",)), ((), ("x",)), (("x",), ())]
+)
+def test_bm25_refuses_where_there_is_no_word(
+    texts: tuple[str, ...], queries: tuple[str, ...]
+) -> None:
+    corpus = {str(at): text for at, text in enumerate(texts)}
+    with pytest.raises(InvalidInputError, match="BM25 has nothing to go by"):
+        bm25_run(corpus, {str(at): text for at, text in enumerate(queries)}, depth=5)

@@ -89,7 +89,11 @@ def test_other_models_and_settings_are_another_task(tmp_path: Path) -> None:
     assert TASK.mark(Reranker(FakeEngine())) == marks[0]
 
 
-@pytest.mark.parametrize("content", ["no journal\n", "[]\n", '{"other": 1}\n'])
+@pytest.mark.parametrize(
+    "content",
+    ["no journal\n", "[]\n", '{"other": 1}\n', "[" * 100_000 + "\n"],
+    ids=["text", "list", "other", "deep"],
+)
 def test_another_file_is_not_taken_for_a_journal(tmp_path: Path, content: str) -> None:
     path = tmp_path / "journal"
     path.write_text(content)
@@ -103,6 +107,15 @@ def test_a_torn_first_line_starts_anew(tmp_path: Path) -> None:
     path.write_text('{"finger')
     finish(path, FakeEngine())
     assert len(path.read_text().splitlines()) == 5
+
+
+def test_a_blank_document_is_scored_like_any_other(tmp_path: Path) -> None:
+    run, _ = finish(
+        tmp_path / "journal",
+        FakeEngine(),
+        dataclasses.replace(TASK, corpus={"a": "", "b": "a cat"}),
+    )
+    assert run == {f"q{at}": [("b", 0.5), ("a", 0.0)] for at in range(4)}
 
 
 def test_run_and_queries_must_belong_together() -> None:

@@ -61,14 +61,19 @@ def test_both_kinds_of_qrels(tmp_path: Path) -> None:
     beir.write_text("query-id\tcorpus-id\tscore\n1\ta\t2\n1\tb\t0\n")
     trec.write_text("1 0 a 2\n1 0 b 0\n")
     assert read_qrels(beir) == read_qrels(trec) == {"1": {"a": 2, "b": 0}}
+    beir.write_text("1 \ta\t2\r\n1\tb\t0\r\n")
+    trec.write_text("1\t0\ta\t2\n1\t0\tb\t0\n")
+    assert read_qrels(beir) == read_qrels(trec) == {"1": {"a": 2, "b": 0}}
 
 
 def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text(
-        '{"_id": "a", "title": "T", "text": "x\u2028y"}\n{"_id": 2, "text": "z"}\n', "utf-8"
+        '{"_id": "a", "title": "T", "text": "x\u2028y"}\n{"_id": 2, "text": "z"}\n'
+        '{"_id": "blank", "text": " "}\n',
+        "utf-8",
     )
-    assert read_corpus(corpus) == {"a": "T x\u2028y", "2": "z"}
+    assert read_corpus(corpus) == {"a": "T x\u2028y", "2": "z", "blank": ""}
     assert read_corpus(corpus, {"2"}) == {"2": "z"}
     with pytest.raises(InvalidInputError, match="lacks 1 documents of the run, nine"):
         read_corpus(corpus, {"2", "nine"})
@@ -80,10 +85,19 @@ def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> N
         (read_run, "q Q0 a 1 0.1\n", "line 1 is malformed; it needs query Q0"),
         (read_run, "q Q0 a 1 x t\n", "a number as score"),
         (read_run, "q Q0 a 1 nan t\n", "a finite score"),
+        (read_run, "q Q0 a 1 1e39 t\n", "a finite score, at most 1e\\+38 from 0"),
+        (read_run, "q Q0 a 1 -1e300 t\n", "a finite score, at most 1e\\+38 from 0"),
         (read_run, "q Q0 a 1 1 t\nq Q0 a 2 0 t\n", "line 2: the document a is there twice"),
         (read_run, "\n", "holds no run"),
         (read_qrels, "q 0 a x\n", "a whole number as grade"),
+        (read_qrels, "q 0 a 9223372036854775807\n", "a grade of at most 1000000"),
         (read_qrels, "q a\n", "line 1 is malformed"),
+        (read_qrels, "q\ta 1\t1\n", "line 1: the id 'a 1' is empty or holds white space"),
+        (read_qrels, "q 1\t0\ta\t1\n", "line 1: the id 'q 1' is empty or holds white space"),
+        (read_qrels, "q\t\t1\n", "line 1: the id '' is empty"),
+        (read_queries, '{"_id": "q\\u00a01", "text": "x"}\n', "the id 'q.xa01' is empty or holds"),
+        (read_queries, '{"_id": "q7", "text": " "}\n', "line 1: the query q7 has a blank text"),
+        (read_corpus, '{"_id": "d 1", "text": "x"}\n', "line 1: the id 'd 1' is empty or holds"),
         (read_qrels, "query-id corpus-id score\n", "holds no judgements"),
         (read_queries, '{"_id": "1"}\n', "line 1 has no text in 'text'"),
         (read_queries, '{"_id": "", "text": "x"}\n', "line 1 has no text in '_id'"),
