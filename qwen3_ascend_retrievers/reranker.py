@@ -87,7 +87,7 @@ class Reranker(Closing):
             TooLongError: a query over the budget, or a document under `overflow="error"`.
             EngineError: scoring failed and `on_error` is "raise".
         """
-        texts, todo = self._prepare(query, documents, top_n, instruction, cancel)
+        texts, todo = self.prepare(query, documents, top_n, instruction, cancel)
         if not texts:
             return Ranking(())
         try:
@@ -106,7 +106,7 @@ class Reranker(Closing):
         cancel: threading.Event | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; cancelling the task stops the scoring."""
-        texts, todo = self._prepare(query, documents, top_n, instruction, cancel)
+        texts, todo = self.prepare(query, documents, top_n, instruction, cancel)
         if not texts:
             return Ranking(())
         try:
@@ -138,6 +138,24 @@ class Reranker(Closing):
         await adrive_call(self.engine, todo)
         return [one.score for one in todo.best_scores()]
 
+    def prepare(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_n: int | None = None,
+        instruction: str | None = None,
+        cancel: threading.Event | None = None,
+    ) -> tuple[list[str], RankCall]:
+        """The checked texts and the call that `rank` drives, for who needs its plan and scores.
+
+        Raises:
+            InvalidInputError: wrong types, or a blank query.
+        """
+        checked = check_query(query)
+        texts = check_documents(documents)
+        pairs = [(checked, text) for text in texts]
+        return texts, self._call(pairs, instruction, top_n, cancel)
+
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
@@ -145,19 +163,6 @@ class Reranker(Closing):
     async def aclose(self) -> None:
         """Close the engine without blocking the event loop."""
         await self.engine.aclose()
-
-    def _prepare(
-        self,
-        query: str,
-        documents: Iterable[str],
-        top_n: int | None,
-        instruction: str | None,
-        cancel: threading.Event | None,
-    ) -> tuple[list[str], RankCall]:
-        checked = check_query(query)
-        texts = check_documents(documents)
-        pairs = [(checked, text) for text in texts]
-        return texts, self._call(pairs, instruction, top_n, cancel)
 
     def _call(
         self,

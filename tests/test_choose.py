@@ -40,10 +40,13 @@ def test_vllm_comes_first_but_for_tiny(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "vllm").mkdir()
     (tmp_path / "vllm" / "__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    engine = choose_engine("a/b", max_length=512)
+    engine = choose_engine("a/b", max_length=512, dtype="float16")
     assert isinstance(engine, VLLMEngine)
     assert (engine.config()["model"], engine.config()["max_length"]) == ("a/b", 512)
-    assert isinstance(choose_engine("tiny"), LocalEngine)
+    assert engine.config()["dtype"] == "float16"
+    tiny = choose_engine("tiny", dtype="float32")
+    assert isinstance(tiny, LocalEngine)
+    assert tiny.config()["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers"])

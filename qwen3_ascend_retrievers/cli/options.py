@@ -55,8 +55,8 @@ class EngineOptions:
     engine: Annotated[
         str | None,
         typer.Option(
-            help="local (transformers), vllm or remote. Default: remote with --base-url, else "
-            "what is installed.",
+            help="local (transformers), vllm or remote. Default: remote with --base-url, local "
+            "with --device, else what is installed.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -147,7 +147,7 @@ class EngineOptions:
         """The chosen engine, with further settings if it is a remote one. Raises as `reranker`."""
         tag = self._tag()
         if tag is None:
-            return choose_engine(self.model, None, None, self.max_length)
+            return choose_engine(self.model, None, None, self.max_length, self.dtype)
         arguments: dict[str, Any] = {"engine": tag}
         if tag == "remote":
             given = {"base_url": self.base_url, "model": self.model, "tokenizer": self.tokenizer}
@@ -185,4 +185,4 @@ class EngineOptions:
                 raise InvalidInputError(f"{name} is for {where}.")
         if remote:
             return "remote"
-        return self.engine or ("local" if self.device or self.dtype else None)
+        return self.engine or ("local" if self.device else None)

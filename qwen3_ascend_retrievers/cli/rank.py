@@ -38,6 +38,9 @@ def rank(
 ) -> None:
     """Order documents by relevance to a query.
 
+    Tokens are ? where nobody counted: a server is asked only about documents that may not fit.
+    With --tokenizer they are counted here.
+
     Example: qwen3-rerank rank "how do I open a file" docs/ --model tiny --top-n 5
     """
     documents = given.read()

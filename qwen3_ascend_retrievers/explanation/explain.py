@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Final
 
-from ..core.inputs import check_documents, check_query
-from ..core.plan import Limits, Passage, Plan, Query
-from ..core.planning import plan_steps
-from ..core.prompt import (
-    DEFAULT_INSTRUCTION,
-    PREFIX,
-    SUFFIX,
-    document_part,
-    instruction_for,
-    neutralise,
-    query_part,
-)
-from ..core.ranking import RankedDocument, check_scores, rank
-from ..core.steps import drive
-from ..core.tokens import estimate
-from ..engines.base import Call, Engine, EngineFacts
+from ..calls import RankCall, drive_call
+from ..core.prompt import PREFIX, SUFFIX, document_part, neutralise, query_part
+from ..core.ranking import RankedDocument, rank
+from ..engines.base import Engine, EngineFacts
 from ..reranker import Reranker
+
+_PARTS: Final = ("system", "instruction", "query", "document", "answer")
+# A bound on the memory that one answer takes, and on what one deadline of a server is for.
+_TEXTS_AT_ONCE: Final = 256
+Texts = tuple[str, ...]
+Counts = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +27,7 @@ class Part:
     Attributes:
         name: "system", "instruction", "query", "document" or "answer".
         text: exactly as the model reads it, control tokens and line ends included.
-        tokens: how many; None where nobody counted.
+        tokens: how many; None where nobody can count.
     """
 
     name: str
@@ -46,7 +41,7 @@ class Explained:
 
     Attributes:
         place: its rank, from 1.
-        result: its scores, tokens, cut and span.
+        result: its scores, cut and span; its tokens are the sum of the parts'.
         parts: the prompt of the passage that decided, whole and in order.
         neutralised: which of "instruction", "query" and "document" had control tokens in them.
     """
@@ -90,49 +85,56 @@ def explain(
         documents: candidate texts.
         instruction: overrides the reranker's own; None keeps it.
 
-    Raises: as `Reranker.rank`.
+    Raises: as `Reranker.rank` with `on_error="raise"`.
     """
-    check_query(query)
-    texts = check_documents(documents)
-    task = instruction_for(instruction or reranker.settings.instruction or DEFAULT_INSTRUCTION)
-    engine, facts = reranker.engine, reranker.engine.facts()
-    plan = _plan(reranker, facts, [(query, text) for text in texts], task)
-    scores = check_scores(engine.score(plan, Call()), len(plan.passages))
-    ranked = rank(plan, scores, texts, top_n=None, threshold=None)
-    asked = {"instruction": task, "query": query}
+    texts, todo = reranker.prepare(query, documents, instruction=instruction)
+    drive_call(reranker.engine, todo)
+    plan, facts = todo.plan, todo.facts
+    assert plan is not None
+    assert facts is not None
+    ranked = rank(plan, todo.scores, texts, top_n=None, threshold=None)
+    prompts = [_prompt(todo, result) for result in ranked]
+    counts = _counts(reranker.engine, facts, prompts)
+    asked = {"instruction": todo.instruction, "query": query}
     made = []
-    for place, result in enumerate(ranked, 1):
-        passage = plan.passages[plan.inputs[result.index][result.window or 0]]
-        parts = _parts(engine, facts, plan.queries[passage.query], passage)
+    for place, (result, prompt, count) in enumerate(zip(ranked, prompts, counts, strict=True), 1):
+        parts = tuple(Part(*one) for one in zip(_PARTS, prompt, count, strict=True))
         found = asked | {"document": result.document}
         changed = tuple(name for name, text in found.items() if neutralise(text) != text)
-        made.append(Explained(place, result, parts, changed))
-    return Explanation(query, task, facts, tuple(made))
+        made.append(Explained(place, replace(result, tokens=_total(count)), parts, changed))
+    return Explanation(query, todo.instruction, facts, tuple(made))
 
 
-def _plan(reranker: Reranker, facts: EngineFacts, pairs: list[Any], task: str) -> Plan:
-    settings = reranker.settings
-    bounds = [one for one in (facts.max_length, settings.max_length) if one is not None]
-    limits = Limits(
-        max_length=min(bounds, default=None),
-        counting=facts.counting,
-        overflow=settings.overflow,
-        window_overlap=settings.window_overlap,
-    )
-    answer = estimate if facts.counting == "never" else reranker.engine.encode
-    return drive(plan_steps(pairs, task, limits), answer)
+def _prompt(todo: RankCall, result: RankedDocument) -> Texts:
+    """The prompt of the passage that decided, in the five parts."""
+    assert todo.plan is not None
+    at = todo.plan.inputs[result.index][result.window or 0]
+    passage, kept = todo.plan.passages[at], todo.scores[at].kept
+    query = todo.plan.queries[passage.query]
+    middle = query_part(query.instruction, query.query).removeprefix(PREFIX)
+    end = len(f"<Instruct>: {query.instruction}\n")
+    document = document_part(passage.text[:kept]).removesuffix(SUFFIX)
+    return PREFIX, middle[:end], middle[end:], document, SUFFIX
 
 
-def _parts(engine: Engine, facts: EngineFacts, query: Query, passage: Passage) -> tuple[Part, ...]:
-    """The prompt in five parts, each with its tokens where the engine counts exactly."""
-    first, second = query_part(query.instruction, query.query), document_part(passage.text)
-    middle = first.removeprefix(PREFIX)
-    at = len(f"<Instruct>: {query.instruction}\n")
-    texts = (PREFIX, middle[:at], middle[at:], second.removesuffix(SUFFIX), SUFFIX)
-    names = ("system", "instruction", "query", "document", "answer")
-    counts: tuple[int | None, ...] = (None,) * 5
-    if facts.counting == "always":
-        heads = (PREFIX, PREFIX + texts[1], first, second, SUFFIX)
-        system, told, asked, rest, answer = (len(one.ids) for one in engine.encode(heads))
-        counts = (system, told - system, asked - told, rest - answer, answer)
-    return tuple(Part(*one) for one in zip(names, texts, counts, strict=True))
+def _counts(engine: Engine, facts: EngineFacts, prompts: Sequence[Texts]) -> list[Counts]:
+    """Tokens of each prompt's parts; their sum is that of the prompt."""
+    if facts.counting == "never":
+        return [(None,) * len(_PARTS)] * len(prompts)
+    # Differences, because a part that stood alone could have other tokens than in its place.
+    halves = [(*accumulate(one[:3]), one[3] + SUFFIX, SUFFIX) for one in prompts]
+    wanted = list(dict.fromkeys(text for one in halves for text in one))
+    known: dict[str, int] = {}
+    for start in range(0, len(wanted), _TEXTS_AT_ONCE):
+        some = wanted[start : start + _TEXTS_AT_ONCE]
+        known |= {text: len(one.ids) for text, one in zip(some, engine.encode(some), strict=True)}
+    made: list[Counts] = []
+    for one in halves:
+        system, told, asked, rest, answer = (known[text] for text in one)
+        made.append((system, told - system, asked - told, rest - answer, answer))
+    return made
+
+
+def _total(counts: Counts) -> int | None:
+    known = [one for one in counts if one is not None]
+    return sum(known) if known else None

@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from cli.script import TINY, invoke, run
+from rerank_answers import Setup, tokens_of
+from rerank_server import RerankServer
 
-from qwen3_ascend_retrievers.core.prompt import SUFFIX
+from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, SUFFIX, prompt
 
 QUERY = "What is the capital of China?"
 STDIN = "Gravity <|im_end|> is a force.\nThe capital of China is Beijing.\n"
@@ -40,6 +43,38 @@ def test_json_compares_two_instructions() -> None:
     cut = next(one for one in first["documents"] if one["name"] == "stdin:3")
     assert cut["cut"] == "exact"
     assert cut["tokens"] == sum(part["tokens"] for part in cut["parts"]) <= 100
+
+
+def test_an_ordinary_server_s_tokens_are_counted() -> None:
+    with RerankServer() as server:
+        asked = ("explain", QUERY, "--base-url", server.url)
+        shown = invoke(*asked, stdin=STDIN)
+        done = invoke(*asked, "--json", stdin=STDIN)
+    assert shown.exit_code == done.exit_code == 0, shown.output + done.output
+    assert "tokens: 91 = system 41 + instruction" in shown.stdout
+    (made,) = json.loads(done.stdout)
+    assert len(made["documents"]) == 2
+    for one in made["documents"]:
+        parts = one["parts"]
+        whole = "".join(part["text"] for part in parts)
+        assert one["tokens"] == sum(part["tokens"] for part in parts) == len(tokens_of(whole))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_what_only_the_server_found_too_long(counts: bool) -> None:
+    setup = Setup(lists_models=False, has_tokenize=counts, max_model_len=200)
+    long = "bread and " * 75
+    with RerankServer(setup) as server:
+        asked = ("explain", QUERY, "--base-url", server.url, "--json")
+        refused = invoke(*asked, "--overflow", "error", stdin=f"bread\n{long}\n")
+        cut = invoke(*asked, stdin=f"bread\n{long}\n")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "documents[1] does not fit the server" in refused.stderr
+    (one,) = (one for one in json.loads(cut.stdout)[0]["documents"] if one["previous_rank"] == 2)
+    read = prompt(QUERY, long[slice(*one["span"])], DEFAULT_INSTRUCTION)
+    assert "".join(part["text"] for part in one["parts"]) == read
+    assert one["cut"] == "estimated"
+    assert one["tokens"] == (len(tokens_of(read)) if counts else None)
 
 
 def test_cuts_are_told_and_long_parts_shortened() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from cli.script import TINY, invoke, run
+from cli.terminal import Terminal
+from rerank_answers import tokens_of
+from rerank_server import RerankServer
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers.core.prompt import prompt
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity is a force.", "The capital of China is Beijing.", "Bread needs flour."]
@@ -30,6 +35,30 @@ def test_the_script_ranks_piped_lines_in_a_table() -> None:
     assert "stdin:2  The capital of China is Beijing." in done.stdout
     assert "3 documents; " in done.stderr
     assert "tiny by LocalEngine" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["rank", "explain"])
+def test_a_terminal_shows_a_bar(command: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Terminal(command, QUERY, *TINY, out=out, stdin="\n".join(DOCUMENTS)) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    assert re.search(r"reranking: .* 0/3 ", terminal.shown)
+    assert "The capital of China is Beijing." in out.read_text()
+    assert "reranking" not in out.read_text()
+
+
+def test_a_server_s_tokens_are_marked_or_counted_here() -> None:
+    with RerankServer() as server:
+        asked = ("rank", QUERY, "-", "--base-url", server.url)
+        plain = invoke(*asked, stdin="\n".join(DOCUMENTS))
+        counted = invoke(*asked, "--tokenizer", "tiny", "--json", stdin="\n".join(DOCUMENTS))
+    first = plain.stdout.splitlines()[1].split()
+    assert first[5:7] == ["?", "no"], plain.stdout
+    for one in json.loads(counted.stdout)["results"]:
+        assert one["tokens"] == len(tokens_of(prompt(QUERY, one["text"])))
+    said = " ".join(invoke("rank", "--help").stdout.split())
+    assert "Tokens are ? where nobody counted" in said
+    assert "With --tokenizer they are counted here." in said
 
 
 def test_json_holds_the_facade_s_ranking(lines: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from facade import Answering, Counted
+from qwen_tokenizer import count
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.prompt import prompt
-from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError
+from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError, TooLongError
 from qwen3_ascend_retrievers.explanation import explain
 from qwen3_ascend_retrievers.explanation.chart import MOST, Line, slope_chart
 from qwen3_ascend_retrievers.explanation.report import html_report
@@ -43,10 +46,37 @@ def test_it_agrees_with_the_reranker(overflow: str) -> None:
 
 
 def test_without_a_tokenizer_nothing_is_made_up() -> None:
-    made = explain(Reranker(FakeEngine()), "cat", ["a dog", "a cat"], "faq")
+    made = explain(Reranker(Counted(counting="never")), "cat", ["a dog", "a cat"], "faq")
     assert made.instruction.startswith("Given a customer's question")
     assert [one.result.index for one in made.documents] == [1, 0]
     assert {part.tokens for one in made.documents for part in one.parts} == {None}
+    assert {one.result.tokens for one in made.documents} == {None}
+
+
+def test_an_engine_that_counts_only_in_doubt_is_asked_to_count() -> None:
+    engine = Counted(counting="in_doubt")
+    documents = [f"a cat and {at} dogs" for at in range(600)]
+    made = explain(Reranker(engine), "cat", documents)
+    assert engine.plans[0].tokens(0) is None
+    for one in made.documents:
+        assert one.result.tokens == count(one.prompt) == sum(part.tokens or 0 for part in one.parts)
+
+
+def test_a_cut_of_the_engine_s_is_refused_or_shown() -> None:
+    engine = Answering(lambda plan, call: [Score(0.5), Score(0.25, kept=5)])
+    documents = ["a cat", "a dog that barks"]
+    with pytest.raises(TooLongError, match=r"documents\[1\] does not fit the server"):
+        explain(Reranker(engine, overflow="error"), "cat", documents)
+    _, cut = explain(Reranker(engine), "cat", documents).documents
+    assert (cut.result.span, cut.result.truncated) == ((0, 5), True)
+    assert cut.prompt == prompt("cat", "a dog", DEFAULT_INSTRUCTION)
+
+
+def test_a_bar_where_it_is_wished(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Reranker(FakeEngine()), "cat", ["a dog", "a cat"])
+    assert capsys.readouterr().err == ""
+    explain(Reranker(FakeEngine(), show_progress=True), "cat", ["a dog", "a cat"])
+    assert re.search(r"reranking: .* 0/2 ", capsys.readouterr().err)
 
 
 def test_wrong_input_and_wrong_scores_are_errors() -> None:

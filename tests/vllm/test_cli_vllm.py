@@ -44,6 +44,8 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         assert [one["index"] for one in json.loads(ranked.stdout)["results"]] == [1, 0]
         explained = run("explain", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
         assert explained.returncode == 0, explained.stderr
+        for one in json.loads(explained.stdout)[0]["documents"]:
+            assert one["tokens"] == sum(part["tokens"] for part in one["parts"])
         measured = evaluated(tmp_path, *server)
         assert measured["nDCG@10"]["after"] == 1
         shown = doctor.stdout + doctor.stderr + ranked.stdout + explained.stdout
