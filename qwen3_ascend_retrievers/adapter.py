@@ -6,7 +6,6 @@ are in langchain.py and llama_index.py; the fields are in fields.py.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from .choose import choose_engine
 from .engines.base import Configured, Engine
 from .errors import InvalidInputError
 from .fields import RerankFields
+from .locks import Lock
 from .rankings import Ranking
 from .reranker import Reranker
 from .results import notes
@@ -27,7 +27,7 @@ from .settings import DEFAULT_MODEL
 # The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
 OWN_TOP_N: Final = -1
 
-_choosing = threading.Lock()
+_choosing = Lock()
 
 
 class _Hold:

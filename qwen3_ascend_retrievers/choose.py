@@ -7,13 +7,13 @@ another engine run models in-process, add its line to `_IN_PROCESS`.
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .engines.base import Engine, engine_from_config
 from .errors import MissingDependencyError
+from .locks import Lock
 from .settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _VLLM: Final = _InProcess("vllm", ("vllm",), "pip install 'qwen3-ascend-retrieve
 _IN_PROCESS: Final = (_VLLM, _LOCAL)
 
 _said: set[str] = set()
-_saying = threading.Lock()
+_saying = Lock()
 
 
 def choose_engine(
@@ -61,6 +61,7 @@ def choose_engine(
     base_url: str | list[str] | None = None,
     api_key: SecretStr | str | None = None,
     max_length: int | None = None,
+    dtype: str | None = None,
 ) -> Engine:
     """The engine for a model or a server; the choice and its reason are logged once at INFO.
 
@@ -71,6 +72,7 @@ def choose_engine(
             in this process.
         api_key: the server's key; None reads QWEN3_RERANK_API_KEY when it is needed.
         max_length: tokens of a whole prompt that an in-process engine must take, at least 1.
+        dtype: of an in-process engine's weights, as the engine calls it; None is its own default.
 
     Raises:
         MissingDependencyError: the model should run here and no engine for it is installed.
@@ -89,8 +91,9 @@ def choose_engine(
         )
     installed = " and ".join(chosen.modules)
     reason = f"no base_url is set, and {installed} can be imported"
-    length = {} if max_length is None else {"max_length": max_length}
-    return _made(chosen.tag, reason, model=name, **length)
+    wishes = {"max_length": max_length, "dtype": dtype}
+    given = {key: value for key, value in wishes.items() if value is not None}
+    return _made(chosen.tag, reason, model=name, **given)
 
 
 def _made(tag: str, reason: str, **arguments: Any) -> Engine:

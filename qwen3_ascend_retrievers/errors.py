@@ -10,7 +10,7 @@
         ├── EngineClosedError                  the engine was closed
         ├── ScoreError                         an engine's scores cannot be believed
         └── RemoteError                        the server or the way to it
-            ├── ConnectionFailedError          no reply: refused, reset, TLS, DNS
+            ├── ConnectionFailedError          no reply: refused, reset, TLS, DNS, proxy
             ├── DeadlineExceededError          no reply in the time that was given
             ├── AuthenticationError            401 or 403
             ├── StatusError                    another HTTP status that says no
@@ -93,7 +93,7 @@ class RemoteError(EngineError):
 
 
 class ConnectionFailedError(RemoteError):
-    """No reply: connection refused or reset, TLS or DNS failure."""
+    """No reply: connection refused or reset, TLS or DNS failure, or an unusable proxy."""
 
 
 class DeadlineExceededError(RemoteError):

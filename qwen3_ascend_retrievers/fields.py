@@ -6,7 +6,6 @@ No framework is imported here, and nothing is done with the values.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -151,14 +150,16 @@ class RerankFields(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _has_no_secret(cls, value: str | list[str] | None) -> str | list[str] | None:
-        urls = [value] if isinstance(value, str) else value or []
-        if value is not None and not all(url.strip() for url in urls or [""]):
+    def _leads_to_a_server(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value is None:
+            return None
+        urls = [value] if isinstance(value, str) else value
+        if not urls or not all(url.strip() for url in urls):
             raise InvalidInputError("base_url is empty. Leave it out to run the model here.")
-        if any("@" in urlsplit(url).netloc for url in urls):
-            raise InvalidInputError(
-                "base_url holds credentials, which logs would show. Pass api_key instead."
-            )
+        # Not at the top: httpx is not needed to run a model here.
+        from .engines.remote.options import roots_of
+
+        roots_of(value)
         return value
 
     def check_together(self) -> None:

@@ -5,8 +5,8 @@ No I/O beyond `os.environ` lives here, and nothing here knows a framework or an 
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,21 @@ API_KEY_VARIABLE: Final = "QWEN3_RERANK_API_KEY"
 DEFAULT_MODEL: Final = "Qwen/Qwen3-Reranker-0.6B"
 
 
+def printed(value: Any) -> str:
+    """`repr(value)` as an error shows it: its first 200 characters."""
+    try:
+        return repr(value)[:200]
+    except ValueError:  # Python prints no int of more than 4300 digits.
+        return "a number too large to print"
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold; True and False are not numbers here."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared, because math.isfinite cannot take an int beyond every float.
+    return number and abs(value) <= sys.float_info.max
+
+
 def whole_number(name: str, value: Any, *, minimum: int) -> int:
     """`value` if it is an int of at least `minimum`; True and False are not numbers here.
 
@@ -29,7 +44,7 @@ def whole_number(name: str, value: Any, *, minimum: int) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InvalidInputError(
-            f"{name} must be a whole number of at least {minimum}, not {value!r}."
+            f"{name} must be a whole number of at least {minimum}, not {printed(value)}."
         )
     return value
 
@@ -65,10 +80,9 @@ def check_threshold(value: Any) -> None:
     """Raise InvalidInputError unless `value` is None or a finite number in [0, 1]."""
     if value is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= 1:
+    if not is_finite(value) or not 0 <= value <= 1:
         raise InvalidInputError(
-            f"score_threshold must be a probability from 0 to 1, or None, not {value!r}."
+            f"score_threshold must be a probability from 0 to 1, or None, not {printed(value)}."
         )
 
 
@@ -112,6 +126,11 @@ class RerankSettings:
 def environment(name: str) -> str | None:
     """The value of an environment variable, stripped; None if it is unset or blank."""
     return os.environ.get(name, "").strip() or None
+
+
+def is_blank(name: str) -> bool:
+    """Whether an environment variable is set to nothing, as CUDA_VISIBLE_DEVICES= hides GPUs."""
+    return not os.environ.get(name, "unset").strip()
 
 
 def flag(name: str) -> bool:

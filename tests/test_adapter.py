@@ -49,6 +49,7 @@ WRONG: list[dict[str, Any]] = [
     {"window_overlap": -1},
     {"engine": "tiny"},
     {"engine": FakeEngine},
+    {"engine": {"engine": ["local"]}},
     {"engine": FakeEngine(), "model": "tiny"},
     {"engine": FakeEngine(), "base_url": "http://npu"},
     {"engine": FakeEngine(), "api_key": KEY},
@@ -62,6 +63,10 @@ WRONG: list[dict[str, Any]] = [
     {"base_url": ["http://npu", f"http://{KEY}@npu"]},
     {"base_url": 3},
     {"base_url": f"http://user:{KEY}@npu"},
+    {"base_url": f"user:{KEY}@npu:8000"},
+    {"base_url": f"http://npu/?key={KEY}"},
+    {"base_url": f"http://user:{KEY}#@npu"},
+    {"base_url": "http://npu:80800/v1"},
     {"show_progress": KEY},
 ]
 

@@ -54,6 +54,15 @@ async def test_bad_input_is_always_an_error(rank: Rank, arguments: Any, message:
 
 
 @rankings
+@pytest.mark.parametrize("documents", [["a"], []])
+async def test_a_wish_to_stop_that_is_no_event_is_an_error(rank: Rank, documents: Any) -> None:
+    engine = FakeEngine()
+    with pytest.raises(InvalidInputError, match=r"cancel must be a threading\.Event"):
+        await rank(Reranker(engine, on_error="keep_order"), "q", documents, cancel=True)
+    assert engine.calls == []
+
+
+@rankings
 @scorings
 @pytest.mark.parametrize("wrong", ["", " ", 3, b"x"])
 async def test_a_bad_instruction_is_an_error(rank: Rank, score: ScoreAll, wrong: Any) -> None:

@@ -49,7 +49,7 @@ BAD: list[tuple[str, Any, str]] = [
     *(("top_n", wrong, "top_n must be") for wrong in (-1, 1.5, True, False, "3", math.nan)),
     *(
         ("score_threshold", wrong, "score_threshold must be")
-        for wrong in (-0.1, 1.1, math.nan, math.inf, True, "0.5")
+        for wrong in (-0.1, 1.1, math.nan, math.inf, True, "0.5", 10**400)
     ),
     *(("overflow", wrong, "overflow must be one of") for wrong in ("cut", "", None, ["error"])),
     *(("on_error", wrong, "on_error must be one of") for wrong in ("ignore", None, True)),
@@ -62,6 +62,12 @@ BAD: list[tuple[str, Any, str]] = [
 def test_bad_values_are_named(name: str, wrong: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         RerankSettings(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", ["score_threshold", "top_n", "max_length"])
+def test_a_number_that_python_does_not_print_is_refused_all_the_same(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name} must be "):
+        RerankSettings(**{name: -(10**5000)})
 
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

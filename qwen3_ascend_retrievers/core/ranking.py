@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ScoreError
+from ..settings import is_finite, printed
 from .plan import Cut, Passage, Plan
 from .prompt import original_offset
 
@@ -86,17 +87,16 @@ def check_scores(scores: Any, count: int) -> list[Score]:
     for at, one in enumerate(scores):
         if not isinstance(one, Score) or not _believable(one):
             raise ScoreError(
-                f"The engine's score {one!r} for passage {at} is no finite probability. "
+                f"The engine's score {printed(one)} for passage {at} is no finite probability. "
                 "Run `qwen3-rerank doctor`, or report it with the model and engine in use."
             )
     return list(scores)
 
 
 def _believable(one: Score) -> bool:
-    if one.logit is not None and not math.isfinite(one.logit):
+    if one.logit is not None and not is_finite(one.logit):
         return False
-    number = isinstance(one.score, int | float) and not isinstance(one.score, bool)
-    return number and math.isfinite(one.score) and 0 <= one.score <= 1
+    return is_finite(one.score) and 0 <= one.score <= 1
 
 
 def rank(

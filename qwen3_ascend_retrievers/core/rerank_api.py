@@ -6,12 +6,12 @@ Sending, retrying and the meaning of HTTP statuses are the remote engine's job.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ReplyError
+from ..settings import is_finite, printed
 from .server_errors import error_message
 
 
@@ -183,15 +183,14 @@ def _field(item: Any, *names: str) -> Any:
 def _index(item: Any, count: int) -> int:
     index = _field(item, "index")
     if not _is_int(index) or not 0 <= index < count:
-        raise ReplyError(f"The reply has the index {index!r} for {count} inputs")
+        raise ReplyError(f"The reply has the index {printed(index)} for {count} inputs")
     return int(index)
 
 
 def _number(value: Any, logits: bool) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not (logits or 0 <= value <= 1):
+    if not is_finite(value) or not (logits or 0 <= value <= 1):
         what = "finite number" if logits else "probability"
-        raise ReplyError(f"The reply's score {value!r} is no {what}")
+        raise ReplyError(f"The reply's score {printed(value)} is no {what}")
     return float(value)
 
 

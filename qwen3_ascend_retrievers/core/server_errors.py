@@ -8,10 +8,12 @@ from typing import Any, Final
 
 # How much of a strange reply an error quotes, in characters.
 QUOTED: Final = 200
+# How much of an error body is searched: it may go on with the caller's own texts.
+_SEARCHED: Final = 2000
 
 _TOO_LONG: Final = re.compile(
     r"maximum (context|model|input|sequence)|context length|max_model_len|too long|too many tokens"
-    r"|longer than|exceeds? .*(length|limit|tokens)|must have less than",
+    r"|longer than|exceeds? .{0,100}(length|limit|tokens)|must have less than",
     re.IGNORECASE,
 )
 # The two admission errors of vLLM's exceptions.py, and what gateways say in their place.
@@ -33,9 +35,9 @@ def error_message(reply: Any) -> str | None:
 
 def is_too_long(message: str) -> bool:
     """Whether an error of status 400 or 422 complains of a prompt's length."""
-    return _TOO_LONG.search(message) is not None
+    return _TOO_LONG.search(message[:_SEARCHED]) is not None
 
 
 def is_busy(message: str) -> bool:
     """Whether an error of status 503 comes from admission control, which counts documents."""
-    return _BUSY.search(message) is not None
+    return _BUSY.search(message[:_SEARCHED]) is not None

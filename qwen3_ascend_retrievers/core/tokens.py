@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import unicodedata
 from array import array
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from itertools import chain
 from typing import Final, Protocol
 
 from cachetools import LRUCache
+
+from ..locks import Lock
 
 # A bound on memory, not a tuned number: about 24 MB of numbers, and the texts they stand for.
 CACHE_TOKENS: Final = 2_000_000
@@ -59,7 +60,7 @@ class CachedTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, tokens: int = CACHE_TOKENS) -> None:
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._known: LRUCache[str, _Packed] = LRUCache(tokens, getsizeof=_Packed.size)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Tokens]:

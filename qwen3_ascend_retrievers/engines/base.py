@@ -57,6 +57,12 @@ class Call:
     progress: Callable[[int], None] | None = None
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        if self.wish is not None and not callable(getattr(self.wish, "is_set", None)):
+            raise InvalidInputError(
+                f"cancel must be a threading.Event or None, not {type(self.wish).__name__}."
+            )
+
     def check(self) -> None:
         """Raise RerankCancelled if the caller wants to stop."""
         if self.cancelled.is_set() or (self.wish is not None and self.wish.is_set()):
@@ -172,10 +178,11 @@ def engine_from_config(config: Any) -> Any:
     Raises:
         InvalidInputError: the tag or an argument is unknown.
     """
-    if not isinstance(config, dict) or config.get("engine") not in ENGINE_CLASSES:
+    tag = config.get("engine") if isinstance(config, dict) else None
+    if not isinstance(tag, str) or tag not in ENGINE_CLASSES:
         known = ", ".join(sorted(ENGINE_CLASSES))
         raise InvalidInputError(f"An engine's config needs 'engine', one of {known}.")
-    module, name = ENGINE_CLASSES[config["engine"]].split(":")
+    module, name = ENGINE_CLASSES[tag].split(":")
     arguments = {key: value for key, value in config.items() if key != "engine"}
     try:
         return getattr(import_module(module), name)(**arguments)

@@ -116,7 +116,7 @@ def test_scores_that_can_be_believed(scores: Any) -> None:
 
 NO_PROBABILITIES: list[Any] = [
     *(math.nan, math.inf, -math.inf, -0.001, 1.001),
-    *(True, None, "1", Decimal(1)),
+    *(True, None, "1", Decimal(1), 10**400, 10**5000),
 ]
 
 
@@ -132,7 +132,10 @@ NO_PROBABILITIES: list[Any] = [
         ([Score(0.5), None], "for passage 1 is no finite probability"),
         ([0.5, 0.5], "for passage 0"),
         *(([Score(0.5), Score(wrong)], "for passage 1") for wrong in NO_PROBABILITIES),
-        *(([Score(0.5, wrong)] * 2, "for passage 0") for wrong in (math.nan, math.inf)),
+        *(
+            ([Score(0.5, wrong)] * 2, "for passage 0")
+            for wrong in (math.nan, math.inf, -(10**400), "1")
+        ),
     ],
 )
 def test_scores_that_cannot(scores: Any, message: str) -> None:

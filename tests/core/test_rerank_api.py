@@ -99,6 +99,8 @@ WRONG = [
     (results(GOOD, {"index": 1, "relevance_score": float("nan")}), "is no probability"),
     (results(GOOD, {"index": 1, "relevance_score": float("inf")}), "is no probability"),
     (results(GOOD, {"index": 1, "relevance_score": 1.01}), "is no probability"),
+    (results(GOOD, {"index": 1, "relevance_score": 10**400}), "is no probability"),
+    (results(GOOD, {"index": 1, "relevance_score": -(10**5000)}), "is no probability"),
     (results(GOOD, {"index": 1, "relevance_score": -0.01}), "is no probability"),
     (results(GOOD, {"index": 1, "relevance_score": 0.1}, GOOD), "index 0 twice"),
 ]
@@ -113,8 +115,9 @@ def test_a_wrong_rerank_reply_is_refused(reply: Any, told: str) -> None:
 def test_logits_may_be_any_finite_number() -> None:
     reply = results({"index": 0, "relevance_score": -7}, {"index": 1, "relevance_score": 3.5})
     assert read_rerank(reply, 2, logits=True).values == (-7.0, 3.5)
-    with pytest.raises(ReplyError, match="finite"):
-        read_rerank(results({"index": 0, "relevance_score": float("nan")}), 1, logits=True)
+    for wrong in (float("nan"), float("inf"), 10**400, -(10**400)):
+        with pytest.raises(ReplyError, match="no finite number"):
+            read_rerank(results({"index": 0, "relevance_score": wrong}), 1, logits=True)
 
 
 def test_classifications() -> None:
@@ -179,10 +182,18 @@ def test_what_errors_complain_of() -> None:
     assert is_too_long("The prompt is longer than the maximum model length of 512")
     assert is_too_long("`inputs` must have less than 512 tokens. Given: 900")
     assert is_too_long("The input (900 tokens) is longer than the model's context length")
+    assert is_too_long("Input exceeds the number of tokens that one request may have")
     assert not is_too_long("The model `x` does not exist.")
     assert is_busy("The engine is currently busy and cannot accept new requests.")
     assert is_busy("The engine has reached its prefill token backlog limit.")
     assert not is_busy("Service Unavailable")
+
+
+def test_the_callers_own_texts_are_not_searched_for_a_complaint() -> None:
+    # An error may echo them, and each "exceeds" in them would be compared with all that follows.
+    assert not is_too_long("It exceeds what was planned" + " for this part" * 20 + " in tokens")
+    assert not is_too_long("bad request: " + "word " * 500 + "too long")
+    assert not is_busy("bad request: " + "word " * 500 + "busy")
 
 
 @given(JSON, st.integers(0, 3), st.booleans())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import anyio
 from ...core.byte_level import offsets_from_strings
 from ...core.rerank_api import read_tokenize, tokenize_body
 from ...core.tokens import Tokenizer, Tokens
+from ...locks import Lock
 from .exchange import Exchange, Question
 from .together import together
 
@@ -26,7 +26,7 @@ class LocalTokens:
     def __init__(self, model: str, revision: str | None) -> None:
         self._model = model
         self._revision = revision
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loaded: Tokenizer | None = None
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from cachetools import LRUCache
 from ...core.template import Mode
 from ...core.tokens import CACHE_TOKENS, Tokens
 from ...errors import ReplyError
+from ...locks import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,14 @@ class Contact:
 
     Attributes:
         model: what its requests and replies call the model; None if it does not say.
+        shown: the same as it may be shown.
         max_length: most tokens of a prompt; None if it does not say.
         mode: how it is talked to.
         tokens: where token ids come from: a tokenizer on this side, its /tokenize, or nowhere.
     """
 
-    model: str | None
+    model: str | None = field(repr=False)
+    shown: str | None
     max_length: int | None
     mode: Mode
     tokens: Literal["local", "server", "none"]
@@ -77,7 +79,7 @@ class Endpoints:
     def __init__(self, roots: Sequence[str], cooldown: float) -> None:
         self._all = [Endpoint(root) for root in roots]
         self._cooldown = cooldown
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def pick(self, failed: Set[str]) -> tuple[Endpoint, bool]:
         """The next to ask, and whether there is another to ask after it.
@@ -99,7 +101,7 @@ class Endpoints:
             if other is endpoint or known is None or known.model == contact.model:
                 continue
             raise ReplyError(
-                f"{endpoint.root} serves {contact.model!r} and {other.root} {known.model!r}. All "
+                f"{endpoint.root} serves {contact.shown!r} and {other.root} {known.shown!r}. All "
                 "addresses in base_url must be replicas of one model."
             )
 

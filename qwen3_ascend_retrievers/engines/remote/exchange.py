@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -20,7 +19,6 @@ from tenacity import (
     wait_random,
 )
 
-from ...core.server_errors import QUOTED
 from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
@@ -28,7 +26,7 @@ from ...errors import (
 )
 from ...tracing import Span, span
 from .budget import Budget
-from .options import Options, redact
+from .options import Options, shown
 from .refusal import Refused, parsed, quote
 from .wire import Reply, Request, Wire
 
@@ -123,10 +121,10 @@ class Exchange:
             made.set_attribute("rerank.request_id", request_id)
             try:
                 reply = await self._reply(request)
-            except (ConnectionFailedError, DeadlineExceededError) as error:
+            except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
                 error.request_id = request_id
-                certificate = "CERTIFICATE_VERIFY_FAILED" in str(error)
-                raise Refused(error, "final" if certificate else "retry") from error
+                final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
+                raise Refused(error, "final" if final else "retry") from error
             made.set_attribute("http.response.status_code", reply.status)
             found = parsed(request, reply, self._secrets, request_id)
             return self._read(question, request, reply, found, request_id, made)
@@ -147,8 +145,7 @@ class Exchange:
         try:
             result = question.read(found)
         except ReplyError as error:
-            # Redacted before it is cut: half a key would not be recognised.
-            told = redact(str(error), self._secrets)[: 2 * QUOTED]
+            told = shown(str(error), self._secrets)
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
                 made.set_attribute("rerank.tokens", tokens)
@@ -158,10 +155,10 @@ class Exchange:
         raise Refused(ReplyError(text, status=reply.status, request_id=request_id))
 
     def _attributes(self, question: Question, attempt: int) -> dict[str, Any]:
-        address = urlsplit(self.root)
+        address = httpx.URL(self.root)
         return {
-            "server.address": address.hostname,
-            "server.port": address.port or httpx.URL(self.root).port,
+            "server.address": address.host,
+            "server.port": address.port,
             "url.path": question.path,
             "rerank.documents": question.documents,
             "rerank.template": question.template,

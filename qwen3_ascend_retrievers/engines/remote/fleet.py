@@ -29,6 +29,7 @@ from ...errors import (
     ReplyError,
     StatusError,
 )
+from ...locks import Lock
 from ..base import Call, EngineFacts
 from .budget import Budget
 from .counting import LocalTokens, server_tokens
@@ -90,7 +91,7 @@ class Fleet:
         self._endpoints = Endpoints(options.roots, options.cooldown)
         name, revision = options.tokenizer, options.tokenizer_revision
         self._local = LocalTokens(name, revision) if name else None
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._wires: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wire] = (
             weakref.WeakKeyDictionary()
         )
@@ -225,7 +226,7 @@ def _facts(contact: Contact) -> EngineFacts:
     # Token ids that are sent must be made of every text.
     counting = "always" if contact.mode.route == "classify" else _COUNTING[contact.tokens]
     return EngineFacts(
-        model=contact.model or "unknown",
+        model=contact.shown or "unknown",
         max_length=contact.max_length,
         counting=counting,
         template_verified=contact.mode.verified,

@@ -11,11 +11,22 @@ from typing import Any, Final, get_args
 import httpx
 from pydantic import SecretStr
 
+from ...core.server_errors import QUOTED
 from ...core.template import Protocol, Template, Wishes
 from ...errors import InvalidInputError
-from ...settings import api_key_from_environment, check_choice, whole_number
+from ...settings import (
+    api_key_from_environment,
+    check_choice,
+    is_finite,
+    printed,
+    whole_number,
+)
 
 _ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+# An ASCII character as JSON may write it, at any depth of JSON within JSON.
+_ESCAPE: Final = re.compile(r"(?<!\\)\\+u00([0-7][0-9a-fA-F])")
+# A value of three letters is no secret, and would blot out ordinary words.
+_SHORT: Final = 3
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
@@ -64,7 +75,11 @@ class Options:
 
     def request_headers(self) -> dict[str, str]:
         """What goes with every request; the caller's own headers win."""
-        made = {"Accept": "application/json", "Content-Type": "application/json"}
+        made = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Content-Type": "application/json",
+        }
         if self.api_key is not None:
             made["Authorization"] = f"Bearer {self.api_key.get_secret_value()}"
         lowered = {name.lower() for name in self.headers}
@@ -77,15 +92,29 @@ class Options:
         for header in self.headers.values():
             value = header.get_secret_value()
             found += [value, value.rpartition(" ")[2]]
-        # A value of three letters is no secret, and would blot out ordinary words.
-        return tuple(sorted({one for one in found if len(one) > 3}, key=len, reverse=True))
+        return tuple(sorted({one for one in found if len(one) > _SHORT}, key=len, reverse=True))
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """`text` with each secret in it replaced by `[key]`."""
+    """`text` with each secret in it replaced by `[key]`, also one that was escaped."""
     for secret in secrets:
         text = text.replace(secret, "[key]")
+    plain = _unescaped(text)
+    for secret in map(_unescaped, secrets):
+        if len(secret) > _SHORT and secret in plain:
+            # Without the other escapes too, which is less readable: hence not always.
+            text = plain = plain.replace(secret, "[key]")
     return text
+
+
+def shown(text: str, secrets: Sequence[str], most: int = 2 * QUOTED) -> str:
+    """The beginning of what a server sent, as it may be shown; at most `most` characters."""
+    # Redacted before it is cut: half a key would not be recognised.
+    return redact(text, secrets)[:most]
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
 
 
 def roots_of(base_url: Any) -> tuple[str, ...]:
@@ -95,9 +124,11 @@ def roots_of(base_url: Any) -> tuple[str, ...]:
         InvalidInputError: no address, or one that is no plain http(s) URL.
     """
     given = [base_url] if isinstance(base_url, str) else base_url
-    if not isinstance(given, list | tuple) or not given:
+    if isinstance(given, list | tuple) and not given:
+        raise InvalidInputError("base_url is an empty list; it needs at least one URL.")
+    if not isinstance(given, list | tuple):
         raise InvalidInputError(
-            f"base_url must be a URL, or a list of URLs of replicas, not {base_url!r}."
+            f"base_url must be a URL, or a list of URLs of replicas, not {type(base_url).__name__}."
         )
     return tuple(dict.fromkeys(_root(one) for one in given))
 
@@ -106,17 +137,20 @@ def _root(url: Any) -> str:
     example = "use something like http://npu-host:8000"
     try:
         parsed = httpx.URL(url.strip())
-    except (AttributeError, TypeError, httpx.InvalidURL) as error:
-        raise InvalidInputError(f"base_url is no URL; {example}.") from error
+    except (AttributeError, TypeError, ValueError, httpx.InvalidURL):
+        # httpx quotes a piece of the URL, where a password may be.
+        raise InvalidInputError(f"base_url is no URL; {example}.") from None
     if parsed.userinfo:
         raise InvalidInputError(
             "base_url must hold no user or password, which would end up in logs; pass api_key=... "
             "or headers=..."
         )
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInputError(f"base_url {url!r} has no http:// or https:// host; {example}.")
+        raise InvalidInputError(f"base_url has no http:// or https:// host; {example}.")
     if parsed.query or parsed.fragment:
         raise InvalidInputError(f"base_url must end before '?' and '#'; {example}.")
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise InvalidInputError(f"base_url has the port {parsed.port}, not one of 1 to 65535.")
     return _ENDPOINTS.sub("", str(parsed))
 
 
@@ -162,7 +196,8 @@ def _fits_a_header(value: str) -> bool:
 
 
 def _seconds(name: str, value: Any, *, above_zero: bool) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value < float("inf") or (above_zero and value == 0):
+    if not is_finite(value) or value < 0 or (above_zero and value == 0):
         least = "above 0" if above_zero else "of at least 0"
-        raise InvalidInputError(f"{name} must be a number of seconds {least}, not {value!r}.")
+        raise InvalidInputError(
+            f"{name} must be a number of seconds {least}, not {printed(value)}."
+        )

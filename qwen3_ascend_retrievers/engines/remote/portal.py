@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from ...locks import Lock
 from ..waiting import closed_error, wait, wait_async
 
 Result = TypeVar("Result")
@@ -32,7 +33,7 @@ class Portal:
 
     def __init__(self, farewell: Callable[[], Awaitable[None]]) -> None:
         self._farewell = farewell
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0

@@ -25,7 +25,7 @@ from ...errors import AuthenticationError, InvalidInputError, ReplyError, Templa
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact
 from .exchange import Exchange, Question
-from .options import Options
+from .options import Options, shown
 from .refusal import Refused
 
 # Statuses of servers that lack a route, or do not take what it was sent.
@@ -40,18 +40,20 @@ async def make_contact(exchange: Exchange, options: Options, local: LocalTokens 
         TemplateMismatchError: its scores could not be right.
         InvalidInputError: it serves several models and none was named.
     """
-    served = await _served(exchange, options.model)
+    served = await _served(exchange, options)
     probe = _Probe(exchange, served.name if served else options.model, local)
     mode = await adrive(first_contact(options.wishes), probe.answer)
+    model = probe.model or probe.told
     return Contact(
-        model=probe.model or probe.told,
+        model=model,
+        shown=model and shown(model, options.secrets()),
         max_length=served.max_length if served else None,
         mode=mode,
         tokens="local" if local else "server" if probe.has_tokenize else "none",
     )
 
 
-async def _served(exchange: Exchange, wanted: str | None) -> ServedModel | None:
+async def _served(exchange: Exchange, options: Options) -> ServedModel | None:
     """The model to use, as `/v1/models` lists it; None if the server lists none or another."""
     try:
         models: list[ServedModel] = await exchange.ask(
@@ -61,11 +63,11 @@ async def _served(exchange: Exchange, wanted: str | None) -> ServedModel | None:
         if not _absent(refused) and not isinstance(refused.error, ReplyError):
             raise
         return None
-    if wanted is not None:
-        return next((one for one in models if one.name == wanted), None)
+    if options.model is not None:
+        return next((one for one in models if one.name == options.model), None)
     if len({one.root for one in models}) > 1:
-        names = ", ".join(one.name for one in models)
-        raise InvalidInputError(f"{exchange.root} serves several models: {names}. Set model=...")
+        names = shown(", ".join(one.name for one in models), options.secrets())
+        raise InvalidInputError(f"{exchange.root} serves several models: {names!r}. Set model=...")
     return models[0] if models else None
 
 

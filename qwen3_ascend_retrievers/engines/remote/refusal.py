@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from ...core.server_errors import QUOTED, error_message, is_busy, is_too_long
 from ...errors import AuthenticationError, EngineError, ReplyError, StatusError
-from .options import redact
+from .options import shown
 from .wire import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -72,8 +72,8 @@ def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: 
 
 def quote(reply: Reply, secrets: Sequence[str]) -> str:
     """The beginning of a reply, secrets replaced before it is cut."""
-    text = redact(reply.content.decode("utf-8", "replace"), secrets).strip()
-    return f": {text[:QUOTED]!r}" if text else ""
+    text = shown(reply.content.decode("utf-8", "replace").strip(), secrets, QUOTED)
+    return f": {text!r}" if text else ""
 
 
 def retry_after(reply: Reply, now: float) -> float | None:

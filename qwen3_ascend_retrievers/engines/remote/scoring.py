@@ -18,7 +18,7 @@ from ...errors import ReplyError, TemplateMismatchError, TooLongError
 from ..base import Call
 from .endpoints import Contact
 from .exchange import Exchange
-from .options import MAX_TOKENS, Options
+from .options import MAX_TOKENS, Options, shown
 from .questions import Make, Part, classify_question, rerank_question
 from .refusal import Refused
 from .together import together
@@ -173,10 +173,11 @@ class Scoring:
         """Raise Drift if the reply contradicts the first contact."""
         asked = self._contact.model
         if asked and answer.model and not same_model(asked, answer.model):
+            told = shown(answer.model, self._options.secrets())
             raise Drift(
                 ReplyError(
-                    f"The reply is from the model {answer.model!r}, not {asked!r}. Check what "
-                    "base_url leads to."
+                    f"The reply is from the model {told!r}, not {self._contact.shown!r}. Check "
+                    "what base_url leads to."
                 )
             )
         exact = self._contact.mode.template != "none"

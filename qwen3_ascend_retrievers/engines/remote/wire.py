@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
 import httpx
@@ -16,14 +13,26 @@ from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     EngineClosedError,
-    InvalidInputError,
     RemoteError,
     ReplyError,
 )
-from .options import Options, redact
+from .client import make_client
+from .options import Options, shown
 
-# vLLM's server (uvicorn) closes idle connections after 5 s; ours must go first.
-KEEPALIVE_SECONDS: Final = 3.0
+# A reply may have so many bytes, and so many more for each byte that was sent: tokens come back
+# as up to 20.
+_BYTES: Final = 16 * 2**20
+_BYTES_PER_BYTE: Final = 32
+# Sockets take no timeout of more seconds than about two millions.
+_LONGEST_READ: Final = 1e6
+_FOREIGN: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,11 @@ class Request:
     @property
     def method(self) -> str:
         return "GET" if self.content is None else "POST"
+
+    @property
+    def most(self) -> int:
+        """How many bytes of a reply are read."""
+        return _BYTES + _BYTES_PER_BYTE * len(self.content or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Wire:
     def __init__(
         self, options: Options, client: httpx.Client | httpx.AsyncClient | None = None
     ) -> None:
-        self._own = None if client else _client(options)
+        self._own = None if client else make_client(options)
         self._client = client or self._own
         self._options = options
         self._gate = anyio.Semaphore(options.max_concurrency)
@@ -77,7 +91,7 @@ class Wire:
         Raises:
             ConnectionFailedError: no reply.
             DeadlineExceededError: no complete reply in time.
-            ReplyError: its encoding is broken.
+            ReplyError: its encoding is broken, or it is far too big.
         """
         async with self._gate:
             try:
@@ -86,28 +100,29 @@ class Wire:
             except (TimeoutError, httpx.TimeoutException) as error:
                 late = f"No complete reply from {request.url} within {seconds:.3g} s"
                 raise DeadlineExceededError(late) from error
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            except _FOREIGN as error:
                 raise self._mapped(request, error) from error
 
     async def _send(self, request: Request, seconds: float) -> Reply:
         arguments: dict[str, Any] = {
             "content": request.content,
             "headers": dict(request.headers),
-            "timeout": seconds,
+            "timeout": min(seconds, _LONGEST_READ),
         }
         client = self._client
         if isinstance(client, httpx.AsyncClient):
-            reply = await client.request(request.method, request.url, **arguments)
-        else:
-            assert client is not None
-            reply = await anyio.to_thread.run_sync(
-                lambda: client.request(request.method, request.url, **arguments),
-                abandon_on_cancel=True,
-            )
-        return Reply(reply.status_code, reply.content, reply.headers)
+            async with client.stream(request.method, request.url, **arguments) as reply:
+                body = _Body(request, reply)
+                async for piece in reply.aiter_bytes():
+                    body.add(piece)
+            return body.whole()
+        assert client is not None
+        return await anyio.to_thread.run_sync(
+            lambda: _read(client, request, arguments), abandon_on_cancel=True
+        )
 
     def _mapped(self, request: Request, error: Exception) -> RemoteError | EngineClosedError:
-        told = redact(str(error) or type(error).__name__, self._options.secrets())
+        told = shown(str(error) or type(error).__name__, self._options.secrets())
         if isinstance(error, RuntimeError):
             if "closed" not in told:
                 raise error
@@ -125,33 +140,40 @@ class Wire:
             await self._own.aclose()
 
 
-def _client(options: Options) -> httpx.AsyncClient:
-    most = options.max_concurrency
-    return httpx.AsyncClient(
-        verify=_context(options.verify),
-        timeout=None,  # noqa: S113 - every request brings its own, and a limit for the whole of it
-        limits=httpx.Limits(
-            max_connections=most,
-            max_keepalive_connections=most,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-        ),
-    )
+class _Body:
+    """A reply's body as it arrives.
+
+    Raises:
+        ReplyError: it is compressed in a way that was not asked for, or has too many bytes.
+    """
+
+    def __init__(self, request: Request, reply: httpx.Response) -> None:
+        self._request = request
+        self._reply = reply
+        self._content = bytearray()
+        encoding = reply.headers.get("content-encoding", "").strip().lower()
+        # A small piece of these can unpack to more than the memory, before it can be counted.
+        if encoding in ("br", "zstd") or "," in encoding:
+            self._refuse("is compressed in a way that was not asked for")
+
+    def add(self, piece: bytes) -> None:
+        self._content += piece
+        if len(self._content) > self._request.most:
+            self._refuse(f"has more than {self._request.most:,} bytes")
+
+    def whole(self) -> Reply:
+        return Reply(self._reply.status_code, bytes(self._content), self._reply.headers)
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise ReplyError(
+            f"The reply from {self._request.url} {why}. Check what base_url leads to.",
+            status=self._reply.status_code,
+        )
 
 
-def _context(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
-    if verify is True:
-        return _default_context()
-    if not isinstance(verify, str):
-        return verify
-    try:
-        if Path(verify).is_dir():
-            return ssl.create_default_context(capath=verify)
-        return ssl.create_default_context(cafile=verify)
-    except OSError as error:
-        raise InvalidInputError(f"verify={verify!r} is no readable CA file: {error}") from error
-
-
-@lru_cache(maxsize=1)
-def _default_context() -> ssl.SSLContext:
-    """httpx's own; reading the CA certificates for each client anew takes 50 ms."""
-    return httpx.create_ssl_context()
+def _read(client: httpx.Client, request: Request, arguments: dict[str, Any]) -> Reply:
+    with client.stream(request.method, request.url, **arguments) as reply:
+        body = _Body(request, reply)
+        for piece in reply.iter_bytes():
+            body.add(piece)
+    return body.whole()

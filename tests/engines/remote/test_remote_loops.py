@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import warnings
 from typing import Any
@@ -174,24 +173,6 @@ def test_an_engine_that_nobody_closes_leaves_nothing(serve: Any) -> None:
         del engine
         gc.collect()
         eventually(lambda: portals() == 0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_has_its_own_connections(serve: Any, connect: Any) -> None:
-    reranker = Reranker(connect(serve().url))
-    check_ranking(reranker.rank(QUERY, DOCUMENTS))
-    with warnings.catch_warnings():
-        # Python 3.12 warns of any fork beside threads, which is what is tried here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            check_ranking(reranker.rank(QUERY, DOCUMENTS))
-            os._exit(0)
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
-    check_ranking(reranker.rank(QUERY, DOCUMENTS))
 
 
 async def test_the_callers_own_clients_are_used_and_left_open(serve: Any, connect: Any) -> None:
