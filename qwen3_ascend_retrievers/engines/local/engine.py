@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from ...core.ranking import Score
 from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreError
+from ...locks import Lock
 from ...settings import check_choice, whole_number
 from ..base import Call, Configured, EngineFacts
 from .batches import plan_batches
@@ -66,7 +66,7 @@ class LocalEngine(Configured):
         self._max_length = whole_number("max_length", max_length, minimum=1)
         self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
         self._revision = None if revision is None else _name("revision", revision)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._worker: ThreadPoolExecutor | None = None
         self._process: int | None = None
         self._model: LocalModel | None = None

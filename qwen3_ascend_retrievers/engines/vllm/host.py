@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from ...errors import EngineError
+from ...locks import Lock
 from ..waiting import closed_error, wait, wait_async
 
 Loaded = TypeVar("Loaded")
@@ -40,7 +41,7 @@ class Host(Generic[Loaded]):
         interrupt: Callable[[], None],
     ) -> None:
         self._load, self._unload, self._interrupt = load, unload, interrupt
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import EngineError
+from ...locks import Lock
 from .main_guard import guard_hint
 from .options import Options
 from .quiet import Noted
@@ -30,12 +30,12 @@ class _Start:
         known: process ids from before.
     """
 
-    lock: threading.Lock
+    lock: Lock
     options: Options | None = None
     known: frozenset[int] = frozenset()
 
 
-_start: Final = _Start(threading.Lock())
+_start: Final = _Start(Lock())
 
 
 @contextmanager
