@@ -51,7 +51,7 @@ _REMEDY: Final = re.compile(r"\. |: (?=pip install)")
 _SELF_CHECKS: Final[dict[str, tuple[str, str | None]]] = {
     "passed": ("and the engine's self-check passed with cached tokens in use", None),
     "not exercised": (
-        "the engine's self-check never hit its cache",
+        "the engine's self-check could not exercise its caches or its steps (the log says which)",
         "Load it with --max-length 1024 or more; where prefix caching is off, nothing is cached "
         "that could be wrong.",
     ),

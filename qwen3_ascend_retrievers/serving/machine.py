@@ -31,10 +31,11 @@ def choose_hardware(wish: Hardware | None) -> tuple[Hardware, Version | None]:
         wish: what the caller says it is; None finds out. A2 and A3 need the same settings.
 
     Raises:
-        MissingDependencyError: there is an NPU and vllm-ascend is not installed.
+        MissingDependencyError: there is an NPU or GPU that the installed vLLM cannot use, and
+            `wish` is not the CPU.
         InvalidInputError: what the caller says is not what vLLM will run on.
     """
-    found = detect_platform()
+    found = detect_platform(cpu_is_meant=wish == "cpu")
     if found.device == "npu":
         chip: Hardware = "310p" if found.chip else "a2"
         hardware = wish or chip

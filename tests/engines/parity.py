@@ -160,13 +160,18 @@ def check_parity(
         absolute: largest difference of a logit.
         relative: the same as a share of the range of `expected`.
     """
-    spread = statistics.pstdev([sigmoid(logit) for logit in expected])
-    assert spread >= SMALLEST_SPREAD, f"scores spread by {spread:.3f}: a wrong one would pass"
+    check_spread(expected)
     allowed = absolute + relative * (max(expected) - min(expected))
     got = logits(PAIRS)
     assert len(got) == len(expected)
     worst = max(abs(one - other) for one, other in zip(got, expected, strict=True))
     assert worst <= allowed, f"a logit differs by {worst:.6f}, allowed are {allowed:.6f}"
+
+
+def check_spread(expected: Sequence[float]) -> None:
+    """Assert that these logits' scores are far enough apart for a wrong one to be noticed."""
+    spread = statistics.pstdev([sigmoid(logit) for logit in expected])
+    assert spread >= SMALLEST_SPREAD, f"scores spread by {spread:.3f}: a wrong one would pass"
 
 
 Mutant = Callable[[LogitsOf], AbstractContextManager[LogitsOf]]
@@ -220,10 +225,15 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 
+# Names of mutants that bf16's tolerance hides, by model. A final newline moves no logit of the tiny
+# model by more than 0.08 in float32; bf16 itself moves one by 0.11, and 0.37 is allowed.
+UNSEEN_IN_BFLOAT16: dict[str, list[str]] = {"tiny": ["one final newline fewer"], "random": []}
+
+
 def check_mutants(
-    logits: LogitsOf, expected: Sequence[float], *, absolute: float = 0, relative: float = 0
+    logits: LogitsOf, expected: Sequence[float], unseen: Sequence[str] = (), **tolerance: float
 ) -> None:
-    """Assert that `check_parity` fails for each of the five mutants of an engine.
+    """Assert that `check_parity` fails for each of the five mutants of an engine but `unseen`.
 
     The first three change the prompt in this process; they do not reach a prompt that a server
     builds, whose test has to change the server's template instead.
@@ -231,7 +241,9 @@ def check_mutants(
     for name, mutant in MUTANTS.items():
         with mutant(logits) as changed:
             try:
-                check_parity(changed, expected, absolute=absolute, relative=relative)
+                check_parity(changed, expected, **tolerance)
+                seen = False
             except AssertionError:
-                continue
-        pytest.fail(f"the parity body does not see: {name}")
+                seen = True
+        if seen is (name in unseen):
+            pytest.fail(f"the parity body {'sees' if seen else 'does not see'}: {name}")

@@ -14,6 +14,7 @@ from engines.parity import (
     CARD_PROMPT,
     MAX_LENGTH,
     PAIRS,
+    UNSEEN_IN_BFLOAT16,
     LogitsOf,
     Pair,
     card_logits,
@@ -65,9 +66,12 @@ def test_bfloat16_stays_within_two_percent(folder: Path, expected: Sequence[floa
         check_parity(logits_of(reranker), expected, **BFLOAT16)
 
 
-def test_the_bfloat16_body_sees_every_mutant(random_folder: Path) -> None:
-    with Reranker(LocalEngine(str(random_folder), "cpu", "bfloat16", MAX_LENGTH)) as reranker:
-        check_mutants(logits_of(reranker), expected_logits(random_folder), **BFLOAT16)
+@pytest.mark.parametrize("model", UNSEEN_IN_BFLOAT16)
+def test_the_bfloat16_body_sees_the_mutants(model: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(f"{model}_folder")
+    with Reranker(LocalEngine(str(folder), "cpu", "bfloat16", MAX_LENGTH)) as reranker:
+        logits = logits_of(reranker)
+        check_mutants(logits, expected_logits(folder), UNSEEN_IN_BFLOAT16[model], **BFLOAT16)
 
 
 def test_many_queries_in_one_call(

@@ -119,15 +119,40 @@ def vllm_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.update(kept)
 
 
-def test_a_vllm_that_is_too_old_is_refused(vllm_of: Any) -> None:
-    vllm_of("__version__ = '0.8.5'")
-    with pytest.raises(MissingDependencyError, match=r"0\.9\.2 or later, not 0\.8\.5"):
+@pytest.mark.parametrize("version", ["0.8.5", "0.9.1", "0.33.0", "0.33.0rc1", "1.0.0"])
+def test_a_vllm_that_is_not_supported_is_refused(vllm_of: Any, version: str) -> None:
+    vllm_of(f"__version__ = {version!r}")
+    with pytest.raises(MissingDependencyError) as caught:
         VLLMEngine("tiny").facts()
+    said = str(caught.value)
+    assert f"needs vLLM 0.9.2 to 0.32, not {version}: pip install 'qwen3-ascend-retriev" in said
+    assert "pip install --upgrade qwen3-ascend-retrievers" in said
 
 
-def test_a_vllm_without_the_engine_is_named(vllm_of: Any) -> None:
-    vllm_of("__version__ = '0.99.0'")
-    with pytest.raises(EngineError, match=r"made for vLLM 0\.9\.2 to 0\.32"):
+@pytest.mark.parametrize(("version", "lines"), [("0.32.9", 0), ("dev", 1)])
+def test_a_vllm_without_the_engine_is_named(
+    vllm_of: Any, version: str, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    vllm_of(f"__version__ = {version!r}")
+    with pytest.raises(EngineError, match=r"made for vLLM 0\.9\.2 to 0\.32: pip install"):
+        VLLMEngine("tiny").facts()
+    warned = [one for one in caplog.messages if "calls itself" in one]
+    assert len(warned) == lines
+
+
+def test_forked_workers_are_refused_before_vllm_is_loaded(
+    vllm_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "vllm_ascend-0.23.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm-ascend\nVersion: 0.23.0\n")
+    (info / "entry_points.txt").write_text(
+        "[vllm.platform_plugins]\nascend = vllm_ascend:register\n"
+    )
+    vllm_of("raise SystemExit('imported')")
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    with pytest.raises(EngineError, match="MULTIPROC_METHOD=fork breaks"):
         VLLMEngine("tiny").facts()
 
 

@@ -1,4 +1,4 @@
-"""VLLMEngine's parts by themselves: self-check, host of the loop, quiet start. No vLLM."""
+"""VLLMEngine's parts by themselves: host of the loop, quiet start. No vLLM."""
 
 from __future__ import annotations
 
@@ -7,101 +7,13 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.check import Answer, Prompt, Sizes, self_check
 from qwen3_ascend_retrievers.engines.vllm.host import Host
 from qwen3_ascend_retrievers.engines.vllm.quiet import starting
 from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
-from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
-
-SIZES = Sizes(block=16, step=256, length=1024, half=False)
-
-
-class Model:
-    """Answers from a cache of whole blocks, like vLLM, and can be made wrong.
-
-    Args:
-        sizes: block and step.
-        cached: added to a logit for which something was cached.
-        split: added to a logit of a prompt that took two steps.
-        noise: the largest random-looking difference between any two answers.
-    """
-
-    def __init__(
-        self, sizes: Sizes = SIZES, cached: float = 0, split: float = 0, noise: float = 0
-    ) -> None:
-        self.sizes, self.cached, self.split, self.noise = sizes, cached, split, noise
-        self.seen: set[tuple[str, tuple[int, ...]]] = set()
-        self.asked: list[Prompt] = []
-
-    async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        return [self._answer(one) for one in prompts]
-
-    def _answer(self, prompt: Prompt) -> Answer:
-        self.asked.append(prompt)
-        block = self.sizes.block or len(prompt.ids)
-        ends = range(block, len(prompt.ids), block)
-        blocks = [(prompt.salt, prompt.ids[:end]) for end in ends]
-        hits = block * sum(one in self.seen for one in blocks)
-        self.seen |= set(blocks)
-        logit = (hash(prompt.ids) % 1000) / 100
-        logit += self.cached * (hits > 0) + self.noise * (len(self.asked) % 2)
-        if self.sizes.step is not None and len(prompt.ids) - hits > self.sizes.step:
-            logit += self.split
-        return Answer(logit, hits)
-
-
-async def check(model: Model, folder: Path) -> str:
-    return await self_check(model, load_tokenizer(str(folder)), model.sizes)
-
-
-async def test_the_self_check_spans_blocks_and_steps(tiny_folder: Path) -> None:
-    model = Model()
-    assert await check(model, tiny_folder) == "passed"
-    lengths = [len(one.ids) for one in model.asked]
-    assert min(lengths) > 3 * 16
-    assert max(lengths) > 256
-    assert max(lengths) <= SIZES.length
-
-
-@pytest.mark.parametrize("wrong", [0.5, -3, 100])
-async def test_wrong_cached_logits_are_refused(tiny_folder: Path, wrong: float) -> None:
-    with pytest.raises(EngineError, match=r"refuses to serve.*prefix_caching=False"):
-        await check(Model(cached=wrong), tiny_folder)
-
-
-async def test_wrong_split_logits_are_refused(tiny_folder: Path) -> None:
-    with pytest.raises(EngineError, match=r"enable_chunked_prefill.*max_num_batched_tokens.*1024"):
-        await check(Model(split=4), tiny_folder)
-
-
-async def test_noise_of_16_bits_is_no_disagreement(tiny_folder: Path) -> None:
-    half = Sizes(block=16, step=256, length=1024, half=True)
-    assert await check(Model(half, noise=0.02), tiny_folder) == "passed"
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        Sizes(block=None, step=256, length=1024, half=False),
-        Sizes(block=128, step=256, length=300, half=False),
-    ],
-)
-async def test_what_was_not_compared_is_not_passed(tiny_folder: Path, sizes: Sizes) -> None:
-    assert await check(Model(sizes, cached=5), tiny_folder) == "not exercised"
-
-
-async def test_a_cache_that_is_never_hit_is_not_passed(tiny_folder: Path) -> None:
-    class Forgetful(Model):
-        async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
-            self.seen.clear()
-            return await super().__call__(prompts)
-
-    assert await check(Forgetful(), tiny_folder) == "not exercised"
 
 
 class Thing:

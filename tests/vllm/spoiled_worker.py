@@ -1,4 +1,4 @@
-"""A real CPU worker whose prefix cache holds nothing by the time it is used. For the self-check."""
+"""Real CPU workers whose cache holds nothing by the time it is read. For the self-check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ class SpoiledWorker(CPUWorker):
 
     def execute_model(self, scheduler_output: Any) -> Any:
         """The step itself is vLLM's."""
-        if any(one.num_computed_tokens for one in scheduler_output.scheduled_new_reqs):
+        if self.reads_what_was(scheduler_output):
             for blocks in self.model_runner.kv_caches:
                 blocks.zero_()
         return super().execute_model(scheduler_output)
+
+    def reads_what_was(self, scheduler_output: Any) -> bool:
+        """Whether a new request starts from the prefix cache."""
+        return any(one.num_computed_tokens for one in scheduler_output.scheduled_new_reqs)
+
+
+class SplitSpoiledWorker(SpoiledWorker):
+    """The same where a prompt goes on that an earlier step began; the prefix cache works."""
+
+    def reads_what_was(self, scheduler_output: Any) -> bool:
+        """Whether a step computes a prompt's second piece."""
+        return any(scheduler_output.scheduled_cached_reqs.num_computed_tokens)

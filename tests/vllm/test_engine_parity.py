@@ -12,11 +12,13 @@ import torch
 from engines.parity import (
     MAX_LENGTH,
     PAIRS,
+    UNSEEN_IN_BFLOAT16,
     LogitsOf,
     Pair,
     card_prompts,
     check_mutants,
     check_parity,
+    check_spread,
     expected_logits,
     logits_of,
     plan_of,
@@ -92,9 +94,13 @@ def test_bfloat16_stays_within_two_percent(
     assert engine.self_check == "passed"
 
 
-def test_the_bfloat16_body_sees_every_mutant(start: Start, random_folder: Path) -> None:
-    logits = logits_of(Reranker(start(random_folder, "bfloat16")))
-    check_mutants(logits, expected_logits(random_folder), **BFLOAT16)
+@pytest.mark.parametrize("model", UNSEEN_IN_BFLOAT16)
+def test_the_bfloat16_body_sees_the_mutants(
+    start: Start, model: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(f"{model}_folder")
+    logits = logits_of(Reranker(start(folder, "bfloat16")))
+    check_mutants(logits, expected_logits(folder), UNSEEN_IN_BFLOAT16[model], **BFLOAT16)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", FLOAT32), ("bfloat16", BFLOAT16)])
@@ -106,6 +112,7 @@ def test_a_thousand_fuzzed_pairs(
     dtype: str,
     bound: dict[str, float],
 ) -> None:
+    check_spread(wanted)
     got = _in_one_call(start(folder, dtype), folder)(fuzzed)
     allowed = bound.get("absolute", 0) + bound.get("relative", 0) * (max(wanted) - min(wanted))
     assert max(abs(one - other) for one, other in zip(got, wanted, strict=True)) <= allowed

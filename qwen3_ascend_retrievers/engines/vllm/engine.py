@@ -102,7 +102,8 @@ class VLLMEngine(Configured):
         """The model's facts; loads it at first use.
 
         Raises:
-            MissingDependencyError: vllm, or vllm-ascend on an NPU, is not installed or too old.
+            MissingDependencyError: vllm, or vllm-ascend on an NPU, is not installed, or vllm is of
+                a version that is not supported.
             ModelError: the checkpoint is missing, incomplete, or no Qwen3 reranker.
             EngineError: vLLM does not start, or the self-check failed.
             EngineClosedError: the engine was closed.

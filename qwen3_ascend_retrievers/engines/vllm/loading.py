@@ -12,14 +12,15 @@ from typing import Any, Literal
 
 from ...checkpoints import Checkpoint
 from ...core.tokens import Tokenizer
-from ...errors import EngineError, ModelError
+from ...errors import ModelError
 from ...model_files import warn_if_tiny
+from ...settings import environment
 from ...tokenizer_files import answer_ids, load_tokenizer
-from .check import Answer, Prompt, Sizes, self_check
+from .check import Answer, Ask, Prompt, Sizes, self_check
 from .launch import PATIENCE, launch, starting_for
 from .main_guard import check_start
 from .options import Options
-from .platform import Platform, detect_platform
+from .platform import Platform, check_device, detect_platform
 from .quiet import starting
 from .release import parse_version
 from .scoring import Requests
@@ -61,7 +62,7 @@ async def load_model(options: Options) -> LoadedModel:
     """Find, check and load a checkpoint, and test the engine's arithmetic.
 
     Raises:
-        MissingDependencyError: vllm or vllm-ascend is not installed, or too old.
+        MissingDependencyError: vllm or vllm-ascend is not installed, or of an unsupported version.
         ModelError: the checkpoint cannot be used.
         EngineError: vLLM does not start, or computes wrongly.
         InvalidInputError: vLLM does not know an argument.
@@ -74,7 +75,9 @@ async def load_model(options: Options) -> LoadedModel:
         await _check_task(loaded)
         if not options.self_check:
             return loaded
-        outcome = await self_check(_asking(loaded), loaded.tokenizer, _sizes(loaded))
+        outcome = await self_check(
+            asking(loaded.vllm, loaded.requests), loaded.tokenizer, _sizes(loaded)
+        )
     except BaseException:
         unload(loaded)
         raise
@@ -103,11 +106,7 @@ def _started(options: Options) -> LoadedModel:
         tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
         check_shards(checkpoint, answer_ids(tokenizer), options.tensor_parallel_size)
         device = vllm.device()
-        if platform.device == "npu" and device != "npu":
-            raise EngineError(
-                f"{platform.why}, and yet vLLM would run on {device!r}. Check that vllm-ascend "
-                "is the version for this vLLM, and that CANN's set_env.sh was sourced."
-            )
+        check_device(platform, device)
         logger.info("vLLM %s runs on %s: %s.", vllm.version, device, platform.why)
         arguments, _ = decide(replace(situation, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
@@ -129,6 +128,7 @@ def _situation(options: Options, platform: Platform) -> Situation:
         device_memory=options.device_memory,
         enforce_eager=options.enforce_eager,
         dtype=options.dtype,
+        start_method=environment("VLLM_WORKER_MULTIPROC_METHOD"),
     )
 
 
@@ -165,15 +165,18 @@ def _sizes(loaded: LoadedModel) -> Sizes:
     return Sizes(
         block=cache.block_size if cache.enable_prefix_caching else None,
         step=scheduler.max_num_batched_tokens if scheduler.enable_chunked_prefill else None,
+        prompts=scheduler.max_num_seqs,
         length=loaded.max_length,
         half="32" not in str(config.model_config.dtype),
     )
 
 
-def _asking(loaded: LoadedModel) -> Any:
+def asking(vllm: Vllm, requests: Requests) -> Ask:
+    """What the self-check asks with: logits, also from a vLLM that gives probabilities."""
+
     async def ask(prompts: Sequence[Prompt]) -> list[Answer]:
-        replies = await asyncio.gather(*(loaded.requests.one(one.ids, one.salt) for one in prompts))
-        value = _itself if loaded.vllm.gives_logits else _logit
+        replies = await asyncio.gather(*(requests.one(one.ids, one.salt) for one in prompts))
+        value = _itself if vllm.gives_logits else _logit
         return [Answer(value(one.value), one.cached or 0) for one in replies]
 
     return ask

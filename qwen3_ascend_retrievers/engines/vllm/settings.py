@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ...errors import EngineError
-from .situation import Situation, has_wrong_cache, length_of, on_310p, on_cpu
+from .situation import Situation, has_wrong_cache, length_of, on_310p, on_cpu, on_npu
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +128,8 @@ def _refuse(situation: Situation) -> None:
         )
     if on_310p(situation) and situation.dtype == "bfloat16":
         raise EngineError('The Atlas 300I DUO (310P) has no bfloat16. Use dtype="float16".')
+    if on_npu(situation) and situation.start_method == "fork":
+        raise EngineError(
+            "VLLM_WORKER_MULTIPROC_METHOD=fork breaks vLLM's workers on an NPU (vllm-ascend "
+            "#4502). Unset it, or set it to spawn."
+        )

@@ -24,6 +24,7 @@ class Situation:
         device_memory: the caller's wish, a share of the device's memory, or None.
         enforce_eager: the caller's wish, or None.
         dtype: the caller's wish.
+        start_method: VLLM_WORKER_MULTIPROC_METHOD as the caller has set it, or None.
     """
 
     device: str
@@ -34,6 +35,7 @@ class Situation:
     device_memory: float | None = None
     enforce_eager: bool | None = None
     dtype: str = "auto"
+    start_method: str | None = None
 
 
 def on_cpu(one: Situation) -> bool:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from ...errors import EngineError, InvalidInputError, MissingDependencyError
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 OLDEST: Final = (0, 9, 2)
 NEWEST: Final = (0, 32)
+_SUPPORTED: Final = " to ".join(".".join(map(str, one)) for one in (OLDEST, NEWEST))
 INSTALL: Final = (
     "pip install 'qwen3-ascend-retrievers[vllm]', or on an Ascend NPU "
     "VLLM_TARGET_DEVICE=empty pip install --no-binary vllm 'qwen3-ascend-retrievers[ascend]'"
@@ -67,7 +69,7 @@ class Vllm:
         except (ImportError, AttributeError) as error:
             raise EngineError(
                 f"vLLM {version} lacks what this package uses of it ({error}). It was made for "
-                f"vLLM {_text(OLDEST)} to {_text(NEWEST)}."
+                f"vLLM {_SUPPORTED}: {INSTALL}"
             ) from error
 
     @property
@@ -133,7 +135,8 @@ class Vllm:
 
     def lora(self, folder: str) -> Any:
         """An adapter, to be named in each request."""
-        return import_module("vllm.lora.request").LoRARequest("adapter", 1, folder)
+        path = str(Path(folder).expanduser())
+        return import_module("vllm.lora.request").LoRARequest("adapter", 1, path)
 
     async def ask(
         self,
@@ -195,7 +198,7 @@ def installed_vllm() -> Vllm:
     """The installed vLLM, imported.
 
     Raises:
-        MissingDependencyError: it is not installed, or too old.
+        MissingDependencyError: it is not installed, too old, or too new.
         EngineError: it cannot be imported.
     """
     try:
@@ -208,16 +211,12 @@ def installed_vllm() -> Vllm:
     except Exception as error:
         raise _broken(error) from error
     version = parse_version(text)
-    if version is not None and version.release < OLDEST:
+    if version is None:
+        logger.warning("vLLM calls itself %r; VLLMEngine needs %s.", text, _SUPPORTED)
+    elif version.release < OLDEST or version.release[:2] > NEWEST:
         raise MissingDependencyError(
-            f"VLLMEngine needs vLLM {_text(OLDEST)} or later, not {text}: {INSTALL}"
-        )
-    if version is None or version.release[:2] > NEWEST:
-        logger.warning(
-            "vLLM %s is not among the versions this package was made for (%s to %s).",
-            text,
-            _text(OLDEST),
-            _text(NEWEST),
+            f"VLLMEngine needs vLLM {_SUPPORTED}, not {text}: {INSTALL}. For a newer one, upgrade "
+            "this package: pip install --upgrade qwen3-ascend-retrievers"
         )
     return Vllm(version)
 
@@ -227,7 +226,3 @@ def _broken(error: Exception) -> EngineError:
         f"vLLM is installed and cannot be used: {error}. Its torch may be another one than "
         "it was built for; on an NPU, source CANN's set_env.sh."
     )
-
-
-def _text(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))
