@@ -3,6 +3,7 @@
 import asyncio
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers.engines.base import Engine
 
 documents = [
     "Paris is the capital of France.",
@@ -12,13 +13,16 @@ documents = [
 queries = ["What is the capital of China?", "capital of France", "What attracts two bodies?"]
 
 
-async def main() -> None:
-    async with Reranker(LocalEngine("tiny"), top_n=1) as reranker:
-        rankings = await asyncio.gather(*(reranker.arank(one, documents) for one in queries))
-        scores = await reranker.ascore(list(zip(queries, documents, strict=True)))
+async def main(engine: Engine) -> None:
+    reranker = Reranker(engine, top_n=1)
+    rankings = await asyncio.gather(*(reranker.arank(one, documents) for one in queries))
+    scores = await reranker.ascore(list(zip(queries, documents, strict=True)))
     for query, ranking in zip(queries, rankings, strict=True):
         print(f"{query} -> {ranking.results[0].document}")
     print("scores of three (query, document) pairs:", [round(score, 4) for score in scores])
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    # VLLMEngine("tiny") or RemoteEngine("http://npu-host:8000") will do as well.
+    with LocalEngine("tiny") as local:
+        asyncio.run(main(local))

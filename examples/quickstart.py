@@ -3,6 +3,7 @@
 BM25 finds 20 passages for each question; a Qwen3 reranker puts them in order, once inside a
 LangChain ContextualCompressionRetriever and once inside a LlamaIndex query engine. The model is
 the tiny one that the package carries, so that no download and no accelerator is needed.
+`main(engine=...)` is the same with tiny on another engine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qwen3_ascend_retrievers.engines.base import Engine
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank as LangChainRerank
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as LlamaIndexRerank
 
@@ -103,12 +105,10 @@ def _node(topic: str, text: str) -> TextNode:
     return TextNode(text=text, metadata={"topic": topic}, excluded_embed_metadata_keys=hidden)
 
 
-def with_langchain(index: Bm25) -> list[Outcome]:
+def with_langchain(index: Bm25, compressor: LangChainRerank) -> list[Outcome]:
     """The five questions through a ContextualCompressionRetriever."""
     first = LangChainBm25(index=index)
-    both = ContextualCompressionRetriever(
-        base_compressor=LangChainRerank(model="tiny", top_n=None), base_retriever=first
-    )
+    both = ContextualCompressionRetriever(base_compressor=compressor, base_retriever=first)
     both.invoke("Load the model before the clock starts.")
 
     def lines(documents: Iterable[Document], score: str) -> list[Line]:
@@ -122,7 +122,7 @@ def with_langchain(index: Bm25) -> list[Outcome]:
     )
 
 
-def with_llama_index(index: Bm25) -> tuple[list[Outcome], str]:
+def with_llama_index(index: Bm25, postprocessor: LlamaIndexRerank) -> tuple[list[Outcome], str]:
     """The five questions through a query engine, and the last answer's sources as it prints them.
 
     It gives no LLM's answer, only the sources that an LLM would be given.
@@ -131,7 +131,7 @@ def with_llama_index(index: Bm25) -> tuple[list[Outcome], str]:
     engine = RetrieverQueryEngine(
         first,
         response_synthesizer=NoText(llm=MockLLM()),
-        node_postprocessors=[LlamaIndexRerank(model="tiny", top_n=None)],
+        node_postprocessors=[postprocessor],
     )
     response: Any = engine.query("Load the model before the clock starts.")
 
@@ -212,7 +212,7 @@ def verdict(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(model: str | None = None, engine: Engine | None = None) -> int:
     """Print both tables; 1 if no question's answer moved up."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     corpus = passages()
@@ -224,9 +224,11 @@ def main() -> int:
         'model="Qwen/Qwen3-Reranker-0.6B".\nThe questions were chosen to show something; '
         "docs/tiny-model.md has measurements.\n✔ marks a passage that holds the answer.\n"
     )
-    outcomes = with_langchain(index)
+    outcomes = with_langchain(index, LangChainRerank(model=model, engine=engine, top_n=None))
     console.print(table("LangChain: ContextualCompressionRetriever", outcomes))
-    other, sources = with_llama_index(index)
+    other, sources = with_llama_index(
+        index, LlamaIndexRerank(model=model, engine=engine, top_n=None)
+    )
     console.print(table("LlamaIndex: RetrieverQueryEngine", other))
     console.print("The query engine's sources for the last question, as LlamaIndex prints them:\n")
     console.print(sources, markup=False, highlight=False)
@@ -237,4 +239,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tiny"))

@@ -7,15 +7,24 @@ budget; with "window" the whole of it is, and its best window counts (MaxP).
 from pydoc_data.topics import topics
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers.engines.base import Engine
 
 query = "When is the else clause of a loop executed?"
 documents = [topics["for"], topics["with"], topics["debugger"]]
 
-with Reranker(LocalEngine("tiny"), overflow="window", max_length=256) as reranker:
-    ranking = reranker.rank(query, documents)
 
-for one in ranking.results:
-    assert one.span is not None
-    start, end = one.span
-    print(f"{one.score:.4f}  document {one.index}, best of {one.windows} windows: {start}-{end}")
-    print(f"        {' '.join(one.document[start:end].split())[:80]}...")
+def main(engine: Engine) -> None:
+    reranker = Reranker(engine, overflow="window", max_length=256)
+    for one in reranker.rank(query, documents).results:
+        assert one.span is not None
+        start, end = one.span
+        print(
+            f"{one.score:.4f}  document {one.index}, best of {one.windows} windows: {start}-{end}"
+        )
+        print(f"        {' '.join(one.document[start:end].split())[:80]}...")
+
+
+if __name__ == "__main__":
+    # VLLMEngine("tiny") or RemoteEngine("http://npu-host:8000") will do as well.
+    with LocalEngine("tiny") as local:
+        main(local)

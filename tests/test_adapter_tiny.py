@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from langchain_core.documents import Document
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from adapters_tiny import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
 
-from qwen3_ascend_retrievers import LocalEngine, Reranker, langchain, llama_index
-
-QUERY = "Which function opens a file?"
-TEXTS = [f"Function number {at} {'opens a file' if at % 3 else 'sorts'}." for at in range(24)]
+from qwen3_ascend_retrievers import LocalEngine, langchain, llama_index
 
 
 @pytest.fixture(scope="module")
@@ -22,48 +16,18 @@ def engine() -> LocalEngine:
 
 
 @pytest.fixture(scope="module")
-def scores(engine: LocalEngine) -> dict[str, float]:
-    found = Reranker(engine).score([(QUERY, text) for text in TEXTS])
-    return dict(zip(TEXTS, found, strict=True))
+def scores(engine: LocalEngine) -> Scores:
+    return scores_by(engine)
 
 
-def compressed(rerank: Any, is_async: bool) -> dict[str, float]:
-    given = [Document(text) for text in TEXTS]
-    if is_async:
-        found = asyncio.run(rerank.acompress_documents(given, QUERY))
-    else:
-        found = rerank.compress_documents(given, QUERY)
-    return {one.page_content: one.metadata["relevance_score"] for one in found}
-
-
-def postprocessed(rerank: Any, is_async: bool) -> dict[str, float]:
-    given = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
-    if is_async:
-        found = asyncio.run(rerank.apostprocess_nodes(given, QueryBundle(QUERY)))
-    else:
-        found = rerank.postprocess_nodes(given, QueryBundle(QUERY))
-    return {one.node.get_content(): one.score for one in found}
-
-
-@pytest.mark.parametrize(
-    ("kind", "call"),
-    [(langchain.Qwen3Rerank, compressed), (llama_index.Qwen3Rerank, postprocessed)],
-    ids=["langchain", "llama_index"],
-)
-def test_eight_threads(kind: Any, call: Any, engine: LocalEngine, scores: dict[str, float]) -> None:
-    rerank = kind(engine=engine, top_n=None)
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(call, [rerank] * 8, [False, True] * 4))
-    for found in results:
-        assert found == pytest.approx(scores, abs=1e-4)
-        assert list(found.values()) == sorted(found.values(), reverse=True)
+@KINDS
+def test_eight_threads(kind: Any, call: Any, engine: LocalEngine, scores: Scores) -> None:
+    check_eight_threads(kind(engine=engine, top_n=None), call, scores, absolute=1e-4)
 
 
 @pytest.mark.parametrize("kind", [langchain.Qwen3Rerank, llama_index.Qwen3Rerank])
-def test_tiny_by_its_name(kind: Any, scores: dict[str, float]) -> None:
+def test_tiny_by_its_name(kind: Any, scores: Scores) -> None:
     rerank = kind(model="tiny", max_length=512)
-    rows = rerank.rerank(TEXTS, QUERY, top_n=5)
     # The engine that was chosen decides its own precision, of 8 bits in bf16.
-    found = {TEXTS[row["index"]]: row["relevance_score"] for row in rows}
-    assert found == pytest.approx({text: scores[text] for text in found}, abs=0.05)
+    check_direct_use(rerank, scores, absolute=0.05)
     rerank.close()

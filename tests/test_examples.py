@@ -11,36 +11,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from example_output import ANY_ENGINE, EXAMPLES, FIRST, MIGRATE, OWN_ENGINE, PAIRS, in_order
 from word_server import WordServer
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
-MIGRATE = EXAMPLES / "migrate"
 
 # Generous, for a loaded machine; each takes a few seconds.
 SECONDS = 300
 
-# Example -> what its output must contain, in this order.
-SAYS = {
-    "async_many": ["capital of China? -> The capital of China is Beijing.", "three"],
-    "langchain_remote": ["beijing  The capital of China is Beijing."],
-    "langchain_local": ["beijing  The capital of China is Beijing."],
-    "llama_index_local": ["(retriever 0.5)  beijing  The capital of China is Beijing."],
-    "on_error": ["raise: ConnectionFailedError", "dogs (kept_order)", "cats (kept_order)"],
-    "quickstart": [
-        "LangChain: ContextualCompressionRetriever",
-        "✔",
-        "LlamaIndex: RetrieverQueryEngine",
-        "> Source (Doc id: ",
-        "(better)",
-    ],
-    "windows": ["document 0, best of"],
-}
+SAYS = {**ANY_ENGINE, **OWN_ENGINE}
 # Modules that an example imports.
 PARTS = {"language_reference", "questions"}
-# Run where vLLM is, by tests/vllm/test_engine_adapters.py.
+# Run where vLLM is, by tests/vllm/test_examples_vllm.py.
 ELSEWHERE = {"vllm_both_frameworks"}
-PAIRS = ("cohere", "cross_encoder", "nvidia", "sentence_transformer")
 
 
 def run(script: Path, *arguments: str) -> str:
@@ -56,17 +39,6 @@ def run(script: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def in_order(text: str, parts: list[str]) -> bool:
-    """Whether `text` contains all `parts`, one after the other."""
-    at = 0
-    for part in parts:
-        at = text.find(part, at)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
 
 
 def test_every_example_is_run_here() -> None:
@@ -127,7 +99,7 @@ def test_the_script_after_a_swap_puts_the_answer_first(
 ) -> None:
     runpy.run_path(str(MIGRATE / f"{pair}_after.py"), run_name="__main__")
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.endswith("The capital of China is Beijing.")
+    assert first.endswith(FIRST)
 
 
 def _lines(name: str) -> list[str]:

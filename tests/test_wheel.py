@@ -1,10 +1,11 @@
-"""The built wheel in an empty environment, as a user with a remote model has it.
+"""The built wheel where users install it: an empty environment, and vllm-ascend's container.
 
-Needs the package index: the only test that leaves this machine.
+Needs the package index: the only tests that leave this machine.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from engines.ascend_pins import CONTAINER_EXTRAS, PINS
+from packaging.utils import canonicalize_name
 from word_server import WordServer
 
 import qwen3_ascend_retrievers
@@ -109,3 +112,53 @@ def test_without_extras_and_then_with_langchain_core_only(python: Path) -> None:
         printed = _run(str(python), "-I", "-c", REMOTE, server.url)
     assert printed.strip() == "[('c', 0.982)]"
     assert _run(str(python), "-I", "-c", ABSENT).strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment in which pip finds vllm-ascend's pins installed, by their metadata alone."""
+    folder = tmp_path_factory.mktemp("container")
+    venv.create(folder)
+    (site,) = folder.rglob("site-packages")
+    for name, version in PINS.items():
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        written = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (info / "METADATA").write_text(written, encoding="utf-8")
+    return folder
+
+
+def _would_install(container: Path, *arguments: str) -> dict[str, str]:
+    """Names and versions of what `pip install` would put into the container."""
+    pip = (sys.executable, "-m", "pip", "--python", str(container))
+    said = _run(*pip, "install", "--dry-run", "--quiet", "--report", "-", *arguments)
+    found = [one["metadata"] for one in json.loads(said)["install"]]
+    return {canonicalize_name(one["name"]): one["version"] for one in found}
+
+
+@pytest.mark.parametrize("extras", CONTAINER_EXTRAS)
+def test_in_the_container_pip_moves_none_of_vllm_ascends_pins(
+    container: Path, wheel: Path, extras: str
+) -> None:
+    """What pip decides beside them, torch-npu included, of which no index here has a copy."""
+    installs = _would_install(container, f"{wheel}[{extras}]")
+    assert {"qwen3-ascend-retrievers", "langchain-core"} <= set(installs)
+    assert {name: installs[name] for name in PINS if name in installs} == {}
+
+
+def test_the_extras_resolve_under_vllm_ascends_pins(
+    container: Path, wheel: Path, tmp_path: Path
+) -> None:
+    """With the real metadata of each pin that the extras need, and nothing as large as torch."""
+    pins = tmp_path / "pins.txt"
+    pins.write_text("".join(f"{one}=={PINS[one]}\n" for one in PINS), encoding="utf-8")
+    extras = ",".join(CONTAINER_EXTRAS)
+    installs = _would_install(
+        container, "--ignore-installed", "--constraint", str(pins), f"{wheel}[{extras}]"
+    )
+    needed = {name: installs[name] for name in PINS if name in installs}
+    assert needed == {name: PINS[name] for name in ("pydantic", "tokenizers")}
+
+
+def test_a_pin_that_would_be_moved_is_seen(container: Path) -> None:
+    assert "pydantic" in _would_install(container, f"pydantic>{PINS['pydantic']}")

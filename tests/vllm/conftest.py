@@ -15,6 +15,7 @@ import pytest
 from engines.conftest import random_folder, tiny_folder
 
 from qwen3_ascend_retrievers import VLLMEngine
+from qwen3_ascend_retrievers.model_files import TINY, TINY_FOLDER
 
 __all__ = ["random_folder", "tiny_folder"]
 
@@ -36,6 +37,7 @@ def start() -> Iterator[Start]:
     made: dict[str, VLLMEngine] = {}
 
     def engine(model: Path | str, dtype: str, **options: Any) -> VLLMEngine:
+        model = TINY if model == TINY_FOLDER else model
         key = f"{model} {dtype} {sorted(options.items())}"
         if key not in made:
             made[key] = VLLMEngine(

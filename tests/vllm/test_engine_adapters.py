@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
+from adapters_tiny import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -22,7 +20,6 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank as Compressor
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as Postprocessor
 
-ROOT = Path(__file__).parents[2]
 QUERY = "What is the capital of China?"
 TEXTS = [
     "Gravity is a force that attracts two bodies towards each other.",
@@ -37,14 +34,14 @@ Expected = list[tuple[int, float]]
 
 
 @pytest.fixture(scope="module")
-def engine(start: Start, tiny_folder: Path) -> VLLMEngine:
-    return start(tiny_folder, "float32")
+def engine(start: Start) -> VLLMEngine:
+    return start("tiny", "float32")
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_folder: Path) -> Expected:
+def expected() -> Expected:
     """Position and score of each text, by LocalEngine in float32."""
-    with Reranker(LocalEngine(str(tiny_folder), dtype="float32")) as reranker:
+    with Reranker(LocalEngine("tiny", dtype="float32")) as reranker:
         ranking = reranker.rank(QUERY, TEXTS)
     return [(one.index, one.score or 0.0) for one in ranking.results]
 
@@ -86,15 +83,17 @@ async def test_llama_index(engine: VLLMEngine, expected: Expected) -> None:
         assert {one.metadata["retrieval_score"] for one in nodes} == {0.5}
 
 
-def test_the_example_of_both_frameworks() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "vllm_both_frameworks.py"],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "QWEN3_RERANK_ALLOW_TINY": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["LangChain", "LlamaIndex"], done.stdout
-    assert all(line.endswith("The capital of China is Beijing.") for line in lines)
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    with LocalEngine("tiny", device="cpu", dtype="float32") as local:
+        return scores_by(local)
+
+
+@KINDS
+def test_eight_threads(kind: Any, call: Any, engine: VLLMEngine, scores: Scores) -> None:
+    check_eight_threads(kind(engine=engine, top_n=None), call, scores, absolute=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Compressor, Postprocessor])
+def test_direct_use(kind: Any, engine: VLLMEngine, scores: Scores) -> None:
+    check_direct_use(kind(engine=engine), scores, absolute=1e-3)
