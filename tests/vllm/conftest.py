@@ -23,6 +23,8 @@ __all__ = ["random_folder", "tiny_folder"]
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 Start = Callable[..., VLLMEngine]
+# An engine takes more than 2 GB with its worker; the largest example needs as much again.
+KEPT = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,17 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def start() -> Iterator[Start]:
-    """Makes engines without compiling, one for each set of arguments, closed at the end."""
+    """Makes engines without compiling, one for each set of arguments; the latest few are kept."""
     made: dict[str, VLLMEngine] = {}
 
     def engine(model: Path | str, dtype: str, **options: Any) -> VLLMEngine:
         model = TINY if model == TINY_FOLDER else model
         key = f"{model} {dtype} {sorted(options.items())}"
-        if key not in made:
-            made[key] = VLLMEngine(
-                str(model), dtype=dtype, **{"max_length": 512, "enforce_eager": True, **options}
-            )
-        return made[key]
+        found = made.pop(key, None) or VLLMEngine(
+            str(model), dtype=dtype, **{"max_length": 512, "enforce_eager": True, **options}
+        )
+        made[key] = found
+        if len(made) > KEPT:
+            made.pop(next(iter(made))).close()
+        return found
 
     yield engine
     for one in made.values():

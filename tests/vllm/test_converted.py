@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.model_files import TINY_FOLDER
 
+Result = TypeVar("Result")
 TOLERANCE = 1e-3
 # Short and long, three queries, mixed scripts: all of them would take minutes.
 SOME = PAIRS[:9:2] + PAIRS[11:18:2]
@@ -36,8 +40,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("converted")
     source, copy = TINY_FOLDER, folder / "copy"
     if request.param != "tiny":
-        source = folder / "source"
-        make_random_model(source, qwen_tokenizer(), shape=SHAPE_06B, shard_size="400MB")
+        source = _apart(_make, folder / "source")
         assert len(list(source.glob("*.safetensors"))) >= 3
     done = run("convert", str(source), str(copy), "--json")
     assert done.returncode == 0, done.stderr
@@ -47,19 +50,13 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def wanted(made: Conversion) -> list[float]:
     """The source's scores by the model card's computation."""
-    logits = card_logits(made.source, card_prompts(made.source, SOME))
+    logits = _apart(card_logits, made.source, card_prompts(made.source, SOME))
     return [sigmoid(logit) for logit in logits]
 
 
 def test_transformers_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
     assert torch.tensor(wanted).std(correction=0) >= SMALLEST_SPREAD
-    tokenizer = AutoTokenizer.from_pretrained(made.copy)
-    model: Any = AutoModelForSequenceClassification.from_pretrained(made.copy, dtype=torch.float32)
-    got = []
-    with torch.inference_mode():
-        for text in card_prompts(made.copy, SOME):
-            ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            got.append(float(model(input_ids=ids).logits[0, 0].sigmoid()))
+    got = _apart(_by_transformers, made.copy)
     assert got == pytest.approx(wanted, abs=TOLERANCE)
 
 
@@ -77,3 +74,24 @@ def _scores(folder: Path) -> list[float]:
     )
     with Reranker(engine) as reranker:
         return reranker.score(SOME)
+
+
+def _apart(work: Callable[..., Result], *arguments: Any) -> Result:
+    """What `work` returns, in a process that takes a large model's memory with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _make(folder: Path) -> Path:
+    return make_random_model(folder, qwen_tokenizer(), shape=SHAPE_06B, shard_size="400MB")
+
+
+def _by_transformers(folder: Path) -> list[float]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    scores = []
+    with torch.inference_mode():
+        for text in card_prompts(folder, SOME):
+            ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            scores.append(float(model(input_ids=ids).logits[0, 0].sigmoid()))
+    return scores
