@@ -22,11 +22,12 @@ def last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[I
     """
     try:
         return _last_states(folder, tensors, prompts)
-    except RerankError:
+    except (RerankError, OSError, MemoryError):
         raise
     except Exception as error:
         raise ModelError(
-            f"{folder}: its config.json and its weights do not fit: {error}. Fetch the model again."
+            f"{folder}: no score can be computed: {error}. If that is not a lack of memory, its "
+            "config.json and its weights do not fit: fetch the model again."
         ) from error
 
 

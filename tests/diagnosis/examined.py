@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+
+from served import served
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
@@ -63,12 +64,5 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - theirs
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(HTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from served import served
 
 from qwen3_ascend_retrievers.diagnosis import metrics
 
@@ -33,15 +34,11 @@ def sending(parts: list[bytes], pause: float) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield url
         finally:
             ended.set()
-            server.shutdown()
-            thread.join()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
