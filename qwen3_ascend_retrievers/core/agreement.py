@@ -45,6 +45,24 @@ def look_like_probabilities(values: Sequence[float]) -> bool:
     return all(0 <= one <= 1 for one in values)
 
 
+def readable_logit(probability: float) -> float:
+    """The logit of a probability, as far as float32 tells it: from -8 to 8."""
+    bound = sigmoid(_READABLE)
+    clamped = min(max(probability, 1 - bound), bound)
+    return math.log(clamped / (1 - clamped))
+
+
+def same_logits(first: Sequence[float], again: Sequence[float], *, runs: int = 1) -> bool:
+    """Whether two runs of the same prompts differ by no more than noise.
+
+    Args:
+        first: logits.
+        again: the other run's.
+        runs: 2 if the runs may differ in dtype too, so that each has its own noise.
+    """
+    return _apart(first, again) <= max(_FLOOR, runs * _SHARE * max(map(abs, first)))
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Scores of exact prompts, to compare another route's with.

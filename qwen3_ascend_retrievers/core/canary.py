@@ -32,8 +32,8 @@ from .template import (
 )
 
 # Texts of several scripts, so that two different tokenizers hardly agree on all counts.
-_ASKED: Final = "What is the capital of China?"
-_DOCUMENTS: Final = (
+ASKED: Final = "What is the capital of China?"
+DOCUMENTS: Final = (
     "The capital of China is Beijing.",
     "Gravity is a force that attracts two bodies towards each other. 重力 притягивает.",
     "  def f(x):\n\treturn x ** 2  # 🐼\n\n",
@@ -150,12 +150,12 @@ def _choose(wishes: Wishes, known: _Known, mode: Mode, agrees: bool) -> Mode:
 
 def _known() -> Steps[Question, Any, _Known | None]:
     """The canaries' tokens and their scores by `/classify`, as far as they can be had."""
-    parts = [document_part(one) for one in _DOCUMENTS]
+    parts = [document_part(one) for one in DOCUMENTS]
     texts = (
         QUERY + DOCUMENT,
         query_part(DEFAULT_INSTRUCTION, QUERY),
         document_part(DOCUMENT),
-        query_part(DEFAULT_INSTRUCTION, _ASKED),
+        query_part(DEFAULT_INSTRUCTION, ASKED),
         *parts,
         *(part[:-1] for part in parts),
     )
@@ -212,11 +212,11 @@ def _refuse_cosine() -> Steps[Question, Any, None]:
 
 def _rerank_mode(who: Who) -> Steps[Question, Any, tuple[Mode, Answer]]:
     """How the rerank route answers, and its scores to compare with those of `/classify`."""
-    query: str = _ASKED
-    documents: tuple[str, ...] = _DOCUMENTS
+    query: str = ASKED
+    documents: tuple[str, ...] = DOCUMENTS
     if who == "client":
-        query = query_part(DEFAULT_INSTRUCTION, _ASKED)
-        documents = tuple(document_part(one) for one in _DOCUMENTS)
+        query = query_part(DEFAULT_INSTRUCTION, ASKED)
+        documents = tuple(document_part(one) for one in DOCUMENTS)
     told: Answer = yield AskRerank(query, documents, logits=True)
     probabilities: Answer = yield AskRerank(query, documents)
     for value in probabilities.values:

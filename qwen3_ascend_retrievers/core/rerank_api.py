@@ -163,12 +163,6 @@ def read_models(reply: Any) -> list[ServedModel]:
     return models
 
 
-def same_model(asked: str, told: str) -> bool:
-    """Whether a reply's model is the one that was asked; gateways add or drop a path."""
-    one, other = asked.rstrip("/").lower(), told.rstrip("/").lower()
-    return one.rpartition("/")[2] == other.rpartition("/")[2]
-
-
 def _told(reply: Any) -> str:
     message = error_message(reply)
     return f"; the server says: {message}" if message else ""

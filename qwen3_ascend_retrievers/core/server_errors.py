@@ -19,6 +19,13 @@ _TOO_LONG: Final = re.compile(
 # The two admission errors of vLLM's exceptions.py, and what gateways say in their place.
 _BUSY: Final = re.compile(r"\bbusy\b|\bqueue|backlog|overloaded|capacity", re.IGNORECASE)
 
+# vLLM's NotFoundError, OpenAI's model_not_found, and what LiteLLM and Ollama say in their place.
+_UNKNOWN_MODEL: Final = re.compile(
+    r"\bmodel\b.{0,300}(does not exist|not (be )?found|is not (available|served|supported))"
+    r"|(unknown|invalid|no such) model\b|model_not_found|no \w+ (for|with) .{0,40}\bmodel\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
 
 def error_message(reply: Any) -> str | None:
     """What an error body says: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
@@ -41,3 +48,8 @@ def is_too_long(message: str) -> bool:
 def is_busy(message: str) -> bool:
     """Whether an error of status 503 comes from admission control, which counts documents."""
     return _BUSY.search(message[:_SEARCHED]) is not None
+
+
+def is_unknown_model(message: str) -> bool:
+    """Whether an error of status 400, 404 or 422 complains of the model's name."""
+    return _UNKNOWN_MODEL.search(message[:_SEARCHED]) is not None

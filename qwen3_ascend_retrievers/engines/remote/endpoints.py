@@ -10,10 +10,14 @@ from typing import Literal
 
 from cachetools import LRUCache
 
+from ...core.recheck import Reference
 from ...core.template import Mode
 from ...core.tokens import CACHE_TOKENS, Tokens
 from ...errors import ReplyError
 from ...locks import Lock
+from .handshakes import SingleFlight
+from .refusal import Refused
+from .trust import Trust
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +27,12 @@ class Contact:
     """What the first contact with a server found out.
 
     Attributes:
-        model: what its requests and replies call the model; None if it does not say.
-        shown: the same as it may be shown.
+        model: what requests call the model; None leaves it out.
+        shown: what the model is called where people read it; None if the server does not say.
         max_length: most tokens of a prompt; None if it does not say.
         mode: how it is talked to.
         tokens: where token ids come from: a tokenizer on this side, its /tokenize, or nowhere.
+        reference: its scores of the canaries, to know it by.
     """
 
     model: str | None = field(repr=False)
@@ -35,32 +40,70 @@ class Contact:
     max_length: int | None
     mode: Mode
     tokens: Literal["local", "server", "none"]
+    reference: Reference = field(repr=False)
+
+    def is_alike(self, other: Contact) -> bool:
+        """Whether a plan made for one can be scored as for the other."""
+        mine = (self.model, self.max_length, self.mode, self.tokens)
+        theirs = (other.model, other.max_length, other.mode, other.tokens)
+        return mine == theirs and self.reference.is_alike(other.reference)
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server, by its address without `/v1`."""
+    """One server, by its address without `/v1`.
+
+    Attributes:
+        root: the address.
+        contact: what is known of it, None before first contact and after a lost connection.
+        earlier: what was known of it last.
+        trust: which of its connections and names the canaries have proven.
+        handshake: the first contact or its repetition, of which there is one at a time.
+        rests_until: when it may be asked again, by `time.monotonic()`.
+        failure: the last one that made it rest.
+        known: token ids that its /tokenize told.
+    """
 
     root: str
     contact: Contact | None = None
+    earlier: Contact | None = None
+    trust: Trust = field(default_factory=Trust)
+    handshake: SingleFlight[Contact] = field(default_factory=SingleFlight)
     rests_until: float = 0.0
+    failure: Refused | None = None
     warned: bool = False
     known: LRUCache[str, Tokens] = field(
         default_factory=lambda: LRUCache(CACHE_TOKENS, getsizeof=_size)
     )
 
-    def introduce(self, contact: Contact) -> None:
-        """Keep what was found out; say it, and warn the first time."""
-        self.contact = contact
+    def introduce(self, contact: Contact) -> Contact:
+        """Keep what was found out; say it, and warn the first time.
+
+        Returns:
+            what was known earlier, if it was found again, so that calls under way can go on.
+        """
+        earlier = self.earlier
+        if earlier is not None and earlier.is_alike(contact):
+            self.contact = earlier
+            return earlier
+        self.contact = self.earlier = contact
+        self.known.clear()
         logger.info("%s is talked to like this: %s", self.root, contact)
+        if earlier is not None and not earlier.reference.is_replica(contact.reference):
+            logger.warning(
+                "%s scores the canaries otherwise than before: it has another model or another "
+                "precision by now. Its template was checked anew.",
+                self.root,
+            )
         if contact.mode.warning and not self.warned:
             self.warned = True
             logger.warning("%s: %s", self.root, contact.mode.warning)
+        return contact
 
     def forget(self) -> None:
-        """Ask the server anew at the next call: it may have been started otherwise."""
+        """Make first contact anew at the next call: it may have been started otherwise."""
         self.contact = None
-        self.known.clear()
+        self.trust.forget()
 
     def remember(self, text: str, tokens: Tokens) -> None:
         """Keep a text's tokens, unless it is too big to keep."""
@@ -85,30 +128,44 @@ class Endpoints:
         """The next to ask, and whether there is another to ask after it.
 
         It is the first that neither rests nor is in `failed`, the roots that failed in this call;
-        else the one whose rest ends first.
+        else the one whose rest ends first. One that failed before and is being asked whether it
+        works again comes last: nobody but the asker has to wait for it.
         """
         now = time.monotonic()
         with self._lock:
-            awake = [one for one in self._all if one.rests_until <= now and one.root not in failed]
+            awake = [
+                server
+                for server in self._all
+                if server.rests_until <= now and server.root not in failed
+            ]
+            awake.sort(key=lambda server: server.failure is not None and _is_tried(server))
             if awake:
                 return awake[0], len(awake) > 1
-            return min(self._all, key=lambda one: one.rests_until), False
+            return min(self._all, key=lambda server: server.rests_until), False
 
     def check_replica(self, endpoint: Endpoint, contact: Contact) -> None:
-        """Raise ReplyError if another server is known to serve another model."""
+        """Raise ReplyError if another server is known to score otherwise, whatever the names."""
         for other in self._all:
             known = other.contact
-            if other is endpoint or known is None or known.model == contact.model:
+            if other is endpoint or known is None:
+                continue
+            if known.reference.is_replica(contact.reference):
                 continue
             raise ReplyError(
-                f"{endpoint.root} serves {contact.shown!r} and {other.root} {known.shown!r}. All "
-                "addresses in base_url must be replicas of one model."
+                f"{endpoint.root} serves {contact.shown!r} and {other.root} {known.shown!r}, which "
+                "score the canaries differently. All addresses in base_url must be replicas of "
+                "one model."
             )
 
-    def rest(self, endpoint: Endpoint) -> None:
+    def rest(self, endpoint: Endpoint, failure: Refused) -> None:
         """Leave a failed server alone for the cool-down."""
         with self._lock:
+            endpoint.failure = failure
             endpoint.rests_until = time.monotonic() + self._cooldown
+
+
+def _is_tried(endpoint: Endpoint) -> bool:
+    return endpoint.handshake.is_under_way()
 
 
 def _size(tokens: Tokens) -> int:

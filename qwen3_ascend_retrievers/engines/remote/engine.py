@@ -57,7 +57,9 @@ class RemoteEngine(Configured):
         timeout: seconds for one request, above 0.
         deadline: seconds for a whole ranking with its retries, above 0; the first contact with a
             server has as many for itself.
-        max_retries: how often a request is sent again after an overload or a lost connection.
+        max_retries: how often a request is sent again, whatever the failure; 0 never does. None:
+            three times after a lost connection, a timeout or a failing server, and as long as the
+            deadline allows if the server asks to come back later (429, 503, Retry-After).
         max_concurrency: requests under way at once, of all calls together.
         batch_size: documents in one request, at most.
         headers: sent with every request.
@@ -85,7 +87,7 @@ class RemoteEngine(Configured):
         protocol: Protocol = "auto",
         timeout: float = 30.0,
         deadline: float = 120.0,
-        max_retries: int = 3,
+        max_retries: int | None = None,
         max_concurrency: int = 8,
         batch_size: int = 32,
         headers: Mapping[str, str] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,15 +27,19 @@ from ...errors import (
 )
 from ...tracing import Span, span
 from .budget import Budget
+from .endpoints import Endpoint
 from .options import Options, shown
-from .refusal import Refused, parsed, quote
+from .refusal import GATEWAY, Refused, own_error, parsed, quote
 from .wire import Reply, Request, Wire
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# No single pause is longer, however many failures there were, unless the server asks for it.
+# No pause grows beyond this unless the server asks for it, so that a limit per minute is met soon
+# after the minute is over.
 _LONGEST_PAUSE: Final = 8.0
+# How often a request is sent again by default after what no waiting mends.
+_RETRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +70,31 @@ class Exchange:
     Args:
         wire: the way there from this loop.
         options: the engine's settings.
-        root: the server's address.
+        endpoint: the server.
         budget: the time for all that is asked.
-        retries: how often one request is tried again.
+        others: whether another server can be asked if this one fails, which beats waiting.
+
+    Attributes:
+        others: as above.
+        root: the server's address.
+        replies: where the replies came from.
     """
 
     def __init__(
-        self, wire: Wire, options: Options, root: str, budget: Budget, retries: int
+        self, wire: Wire, options: Options, endpoint: Endpoint, budget: Budget, *, others: bool
     ) -> None:
         self._wire = wire
         self._options = options
         self._secrets = options.secrets()
-        self.root = root
+        self._endpoint = endpoint
+        self._failure = endpoint.failure
         self._budget = budget
-        self._retries = retries
+        self.others = others
         self._backoff = wait_exponential(options.backoff, max=_LONGEST_PAUSE) + wait_random(
-            0, options.backoff
+            0, min(options.backoff, _LONGEST_PAUSE)
         )
+        self.root = endpoint.root
+        self.replies = endpoint.trust.sources()
 
     async def ask(self, question: Question) -> Any:
         """What `question.read` makes of the reply.
@@ -90,28 +103,46 @@ class Exchange:
             Refused: it failed for good, or may be split.
             DeadlineExceededError: the time is over.
         """
+        content = None if question.body is None else json.dumps(question.body).encode()
+        attempt = failures = 0
+
+        async def once() -> Any:
+            nonlocal attempt, failures
+            attempt += 1
+            try:
+                return await self._once(question, content, attempt)
+            except Refused as refused:
+                # Waiting mends the others.
+                failures += refused.kind == "retry"
+                raise
+
+        def is_enough(state: RetryCallState) -> bool:
+            refused = _refused(state)
+            sent = failures if refused.kind == "retry" else attempt
+            return sent > self._most(refused) or self._pause(state) >= self._budget.left()
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: _may_retry(error, question)),
-            stop=self._is_enough,
+            stop=is_enough,
             wait=self._pause,
             sleep=anyio.sleep,
             before_sleep=self._log,
             reraise=True,
         )
-        content = None if question.body is None else json.dumps(question.body).encode()
-        attempt = 0
-
-        async def once() -> Any:
-            nonlocal attempt
-            attempt += 1
-            return await self._once(question, content, attempt)
-
         try:
             return await retrying(once)
         except Refused as refused:
             if _may_retry(refused, question) and self._too_late(refused):
                 raise self._budget.exceeded(refused.error) from refused
             raise
+
+    def _most(self, refused: Refused) -> float:
+        """How often a request is sent again after this."""
+        if self.others:
+            return 0
+        if self._options.max_retries is not None:
+            return self._options.max_retries
+        return _RETRIES if refused.kind == "retry" else math.inf
 
     async def _once(self, question: Question, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
@@ -122,11 +153,16 @@ class Exchange:
             try:
                 reply = await self._reply(request)
             except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
+                self._endpoint.trust.doubt(self.replies)
                 error.request_id = request_id
                 final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
                 raise Refused(error, "final" if final else "retry") from error
             made.set_attribute("http.response.status_code", reply.status)
+            if reply.status in GATEWAY:
+                self._endpoint.trust.doubt(self.replies)
             found = parsed(request, reply, self._secrets, request_id)
+            if reply.connection is not None:
+                self.replies.connections.add(reply.connection)
             return self._read(question, request, reply, found, request_id, made)
 
     async def _reply(self, request: Request) -> Reply:
@@ -134,9 +170,16 @@ class Exchange:
         try:
             # The gate's queue is inside the deadline too.
             with anyio.fail_after(left):
-                return await self._wire.send(request, min(self._options.timeout, left))
+                seconds = min(self._options.timeout, left)
+                return await self._wire.send(request, seconds, self._check)
         except TimeoutError as error:
             raise self._budget.exceeded() from error
+
+    def _check(self) -> None:
+        """Raise Refused if others found out meanwhile that the server fails, to move on at once."""
+        failure = self._endpoint.failure
+        if self.others and failure is not None and failure is not self._failure:
+            raise own_error(failure)
 
     def _read(
         self, question: Question, request: Request, reply: Reply, found: Any, request_id: str,
@@ -149,6 +192,8 @@ class Exchange:
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
                 made.set_attribute("rerank.tokens", tokens)
+            if (model := getattr(result, "model", None)) is not None:
+                self.replies.names.add(model)
             return result
         # Not from within the handler: tracebacks would show the text that was not redacted.
         text = f"{request.url}: {told}{quote(reply, self._secrets)}"
@@ -171,12 +216,6 @@ class Exchange:
             refused.wait = self._backoff(state)
         return refused.wait
 
-    def _is_enough(self, state: RetryCallState) -> bool:
-        if state.attempt_number > self._retries:
-            return True
-        self._pause(state)
-        return self._too_late(_refused(state))
-
     def _too_late(self, refused: Refused) -> bool:
         return (refused.wait or 0.0) >= self._budget.left()
 
@@ -188,7 +227,7 @@ class Exchange:
 def _may_retry(error: BaseException, question: Question) -> bool:
     if not isinstance(error, Refused):
         return False
-    return error.kind == "retry" or (error.kind == "busy" and not question.splittable)
+    return error.kind in ("retry", "later") or (error.kind == "busy" and not question.splittable)
 
 
 def _refused(state: RetryCallState) -> Refused:

@@ -35,12 +35,16 @@ from .budget import Budget
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact, Endpoint, Endpoints
 from .exchange import Exchange
-from .options import Options
+from .options import Options, shown
 from .portal import PORTAL_THREAD
-from .probe import make_contact
-from .refusal import RETRIED, Refused
+from .probe import is_recognised, make_contact, named_models
+from .refusal import RETRIED, Refused, own_error
 from .scoring import Drift, Encode, Scoring
+from .together import together
 from .wire import Wire
+
+# How many handshakes a call waits for: one may have begun before its last reply.
+_PROOFS: Final = 4
 
 Result = TypeVar("Result")
 Work = Callable[[Endpoint, Exchange, Contact], Awaitable[Result]]
@@ -126,7 +130,14 @@ class Fleet:
             encode = self._encoder(endpoint, exchange, contact)
             return await Scoring(exchange, contact, self._options, encode).run(plan, call)
 
-        return await self._somewhere(Budget.starting(self._options.deadline, call.started), work)
+        scores: list[Score] = []
+
+        async def job() -> None:
+            budget = Budget.starting(self._options.deadline, call.started)
+            scores.extend(await self._somewhere(budget, work))
+
+        await together([job], call.check if call.wish is not None else None)
+        return scores
 
     async def leave(self) -> None:
         """Close the connections that live in this loop."""
@@ -153,45 +164,112 @@ class Fleet:
         drifted = False
         while True:
             endpoint, others = self._endpoints.pick(failed)
-            # With another server at hand, moving on beats waiting.
-            retries = 0 if others else self._options.max_retries
-            exchange = Exchange(self._wire(), self._options, endpoint.root, budget, retries)
+            failure, contact = endpoint.failure, None
+            exchange = Exchange(self._wire(), self._options, endpoint, budget, others=others)
             try:
-                contact = await self._contact(endpoint, exchange, budget)
-                return await work(endpoint, exchange, contact)
+                contact = await self._contact(endpoint, budget, others=others)
+                result = await work(endpoint, exchange, contact)
+                await self._confirm(endpoint, exchange, contact, budget)
             except Drift as drift:
-                endpoint.forget()
+                if endpoint.contact is contact:
+                    endpoint.forget()
                 if drifted:
                     raise drift.error from drift
                 drifted = True
             except Refused as refused:
                 if _may_have_changed(refused.error):
                     endpoint.forget()
+                if refused.kind == "unknown_model":
+                    refused = await named_models(exchange, self._options, refused)
+                    if self._options.model is None and contact is not None and not drifted:
+                        drifted = True
+                        continue
                 if not others or not _is_failure(refused.error):
                     raise refused.error from refused.__cause__
                 failed.add(endpoint.root)
-                self._endpoints.rest(endpoint)
+                self._endpoints.rest(endpoint, refused)
+            else:
+                if endpoint.failure is failure:
+                    endpoint.failure = None
+                return result
 
-    async def _contact(self, endpoint: Endpoint, exchange: Exchange, budget: Budget) -> Contact:
-        """What is known of the server; the first call of many asks, the others wait for it."""
+    async def _contact(self, endpoint: Endpoint, budget: Budget, *, others: bool) -> Contact:
+        """What is known of the server; asked first where nothing is, or where that is in doubt."""
         known = endpoint.contact
-        if known is not None:
+        if known is not None and not endpoint.trust.is_doubted():
             return known
-        gate = self._wire().first_contact
+        return await self._shaken(endpoint, budget, others=others)
+
+    async def _confirm(
+        self, endpoint: Endpoint, exchange: Exchange, contact: Contact, budget: Budget
+    ) -> None:
+        """Make sure that the replies are of the server that first contact was made with.
+
+        Raises:
+            Drift: they may be of another.
+        """
+        trust, replies = endpoint.trust, exchange.replies
+        for _ in range(_PROOFS):
+            if endpoint.contact is contact and trust.covers(replies):
+                return
+            trust.note(replies)
+            if await self._shaken(endpoint, budget, others=exchange.others) is not contact:
+                break
+        names = shown(", ".join(sorted(replies.names)), self._options.secrets())
+        raise Drift(
+            ReplyError(
+                f"{endpoint.root} leads to more than one server, or to another than before: the "
+                f"replies are from {names!r}, and the canaries that were asked after them are not "
+                "answered like those of the first contact. Check what base_url leads to."
+            )
+        )
+
+    async def _shaken(self, endpoint: Endpoint, budget: Budget, *, others: bool) -> Contact:
+        """What a handshake finds out, be it another caller's."""
+        effort = 0 if others else 1
+
+        async def handshake() -> Contact:
+            return await self._handshake(endpoint, others=others)
+
         try:
             with anyio.fail_after(budget.left()):
-                await gate.acquire()
+                outcome = await endpoint.handshake.join(handshake, effort)
         except TimeoutError as error:
             raise budget.exceeded() from error
-        try:
-            if endpoint.contact is not None:
-                return endpoint.contact
-            contact = await make_contact(exchange, self._options, self._local)
-            self._endpoints.check_replica(endpoint, contact)
-            endpoint.introduce(contact)
-            return contact
-        finally:
-            gate.release()
+        if outcome.error is not None:
+            raise own_error(outcome.error)
+        assert outcome.result is not None, "nothing else ends a handshake"
+        return outcome.result
+
+    async def _handshake(self, endpoint: Endpoint, *, others: bool) -> Contact:
+        """Ask whether the server is the known one; make first contact if not."""
+        budget = Budget.starting(self._options.deadline)
+        while True:
+            exchange = Exchange(self._wire(), self._options, endpoint, budget, others=others)
+            covered = endpoint.trust.begin()
+            try:
+                contact = await self._known_or_new(endpoint, exchange, covered.names)
+            except Refused as refused:
+                # Before those who wait learn of it, so that nobody picks it again in between.
+                if others and _is_failure(refused.error):
+                    self._endpoints.rest(endpoint, refused)
+                raise
+            endpoint.trust.end(covered, exchange.replies)
+            # After a loss on the way, the answers may be of two servers.
+            if exchange.replies.proof <= covered.proof:
+                return contact
+
+    async def _known_or_new(
+        self, endpoint: Endpoint, exchange: Exchange, names: set[str]
+    ) -> Contact:
+        known = endpoint.contact
+        if known is not None and await is_recognised(
+            exchange, known, self._options, self._local, names
+        ):
+            return known
+        contact = await make_contact(exchange, self._options, self._local)
+        self._endpoints.check_replica(endpoint, contact)
+        return endpoint.introduce(contact)
 
     def _wire(self) -> Wire:
         """The way out of this loop.

@@ -46,7 +46,7 @@ class Options:
     wishes: Wishes
     timeout: float
     deadline: float
-    max_retries: int
+    max_retries: int | None
     max_concurrency: int
     batch_size: int
     headers: Mapping[str, SecretStr] = field(repr=False)
@@ -63,7 +63,8 @@ class Options:
             _seconds(name, getattr(self, name), above_zero=True)
         for name in ("backoff", "cooldown"):
             _seconds(name, getattr(self, name), above_zero=False)
-        whole_number("max_retries", self.max_retries, minimum=0)
+        if self.max_retries is not None:
+            whole_number("max_retries", self.max_retries, minimum=0)
         whole_number("max_concurrency", self.max_concurrency, minimum=1)
         whole_number("batch_size", self.batch_size, minimum=1)
         if not isinstance(self.verify, bool | str | ssl.SSLContext):

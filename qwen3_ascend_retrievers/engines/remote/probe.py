@@ -5,11 +5,12 @@ What is asked and what the answers mean is decided in core/canary.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from ...core.canary import AskClassify, AskRerank, AskTokens, KnownTokens, first_contact
 from ...core.canary import Question as Canary
+from ...core.recheck import take_reference
 from ...core.rerank_api import (
     Answer,
     ServedModel,
@@ -21,7 +22,13 @@ from ...core.rerank_api import (
 )
 from ...core.steps import adrive
 from ...core.tokens import Tokens
-from ...errors import AuthenticationError, InvalidInputError, ReplyError, TemplateMismatchError
+from ...errors import (
+    AuthenticationError,
+    InvalidInputError,
+    ReplyError,
+    StatusError,
+    TemplateMismatchError,
+)
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact
 from .exchange import Exchange, Question
@@ -30,6 +37,8 @@ from .refusal import Refused
 
 # Statuses of servers that lack a route, or do not take what it was sent.
 _ABSENT: Final = frozenset({400, 404, 405, 422, 501})
+# How often the canary is asked in the hope of a reply by each new name, behind a balancer.
+_ATTEMPTS: Final = 8
 
 
 async def make_contact(exchange: Exchange, options: Options, local: LocalTokens | None) -> Contact:
@@ -40,21 +49,87 @@ async def make_contact(exchange: Exchange, options: Options, local: LocalTokens 
         TemplateMismatchError: its scores could not be right.
         InvalidInputError: it serves several models and none was named.
     """
-    served = await _served(exchange, options)
+    listed = await _listed(exchange)
+    served = _chosen(exchange, options, listed)
     probe = _Probe(exchange, served.name if served else options.model, local)
-    mode = await adrive(first_contact(options.wishes), probe.answer)
-    model = probe.model or probe.told
+    try:
+        mode = await adrive(first_contact(options.wishes), probe.answer)
+        reference = await adrive(take_reference(mode), probe.insist)
+    except Refused as refused:
+        unknown = options.model is not None and served is None and listed
+        if unknown and getattr(refused.error, "status", None) in _ABSENT:
+            raise _unknown(exchange, options, listed, refused) from refused
+        raise
+    name = probe.model or probe.told
     return Contact(
-        model=model,
-        shown=model and shown(model, options.secrets()),
+        model=probe.model,
+        shown=name and shown(name, options.secrets()),
         max_length=served.max_length if served else None,
         mode=mode,
         tokens="local" if local else "server" if probe.has_tokenize else "none",
+        reference=reference,
     )
 
 
-async def _served(exchange: Exchange, options: Options) -> ServedModel | None:
-    """The model to use, as `/v1/models` lists it; None if the server lists none or another."""
+async def is_recognised(
+    exchange: Exchange,
+    contact: Contact,
+    options: Options,
+    local: LocalTokens | None,
+    names: Set[str],
+) -> bool:
+    """Whether the server scores the canary as it did at first contact.
+
+    Args:
+        names: what replies called the model that was called otherwise before; a server behind
+            each of them must say the same.
+
+    Raises:
+        Refused: a request failed, or a new name comes with other scores.
+    """
+    probe = _Probe(exchange, contact.model, local)
+    for _ in range(_ATTEMPTS if names else 1):
+        steps = take_reference(contact.mode, contact.reference.prompts)
+        found = await adrive(steps, probe.insist)
+        if not contact.reference.is_alike(found):
+            if names:
+                raise _renamed(exchange, contact, names, options)
+            return False
+        if names <= exchange.replies.names:
+            return True
+    return False
+
+
+def _renamed(exchange: Exchange, contact: Contact, names: Set[str], options: Options) -> Refused:
+    told = shown(", ".join(sorted(names)), options.secrets())
+    return Refused(
+        ReplyError(
+            f"{exchange.root}: the reply is from the model {told!r}, not {contact.shown!r}, and it "
+            "scores the canaries otherwise. Check what base_url leads to."
+        )
+    )
+
+
+async def named_models(exchange: Exchange, options: Options, refused: Refused) -> Refused:
+    """The refusal of an unknown model, with the names that the server knows."""
+    return _unknown(exchange, options, await _listed(exchange), refused)
+
+
+def _unknown(
+    exchange: Exchange, options: Options, listed: Sequence[ServedModel], refused: Refused
+) -> Refused:
+    if not listed:
+        return refused
+    secrets = options.secrets()
+    asked = "the model" if options.model is None else f"model={shown(options.model, secrets)!r}"
+    names = shown(", ".join(model.name for model in listed), secrets)
+    text = f"{exchange.root} does not know {asked}. Its /v1/models has: {names!r}."
+    status, request_id = refused.error.status, refused.error.request_id  # type: ignore[attr-defined]
+    return Refused(StatusError(text, status=status, request_id=request_id))
+
+
+async def _listed(exchange: Exchange) -> list[ServedModel]:
+    """The models of `/v1/models`; none if the server does not say."""
     try:
         models: list[ServedModel] = await exchange.ask(
             Question(path="/v1/models", body=None, read=read_models)
@@ -62,13 +137,20 @@ async def _served(exchange: Exchange, options: Options) -> ServedModel | None:
     except Refused as refused:
         if not _absent(refused) and not isinstance(refused.error, ReplyError):
             raise
-        return None
+        return []
+    return models
+
+
+def _chosen(
+    exchange: Exchange, options: Options, listed: Sequence[ServedModel]
+) -> ServedModel | None:
+    """The model to use; None if the server lists none or others."""
     if options.model is not None:
-        return next((one for one in models if one.name == options.model), None)
-    if len({one.root for one in models}) > 1:
-        names = shown(", ".join(one.name for one in models), options.secrets())
+        return next((model for model in listed if model.name == options.model), None)
+    if len({model.root for model in listed}) > 1:
+        names = shown(", ".join(model.name for model in listed), options.secrets())
         raise InvalidInputError(f"{exchange.root} serves several models: {names!r}. Set model=...")
-    return models[0] if models else None
+    return listed[0] if listed else None
 
 
 def _absent(refused: Refused) -> bool:
@@ -91,6 +173,21 @@ class _Probe:
         if isinstance(question, AskClassify):
             return await self._classify(question)
         return await self._rerank(question)
+
+    async def insist(self, question: Canary) -> Any:
+        """The same where the answer was had before: its failure is a failure."""
+        if isinstance(question, AskTokens):
+            tokens = await self._encoded(question.texts)
+            ids = tuple(tuple(text.ids) for text in tokens)
+            return KnownTokens(ids, proven=True, local=self._local is not None)
+        if isinstance(question, AskClassify):
+            return await self._asked(self._classify_question(question))
+        return await self._rerank(question)
+
+    async def _encoded(self, texts: Sequence[str]) -> list[Tokens]:
+        if self._local is not None:
+            return await self._local.encode(texts)
+        return await server_tokens(self._exchange, self.model, texts)
 
     async def _tokens(self, texts: Sequence[str]) -> KnownTokens | None:
         theirs = await self._server_tokens(texts)
@@ -117,20 +214,21 @@ class _Probe:
         return made
 
     async def _classify(self, question: AskClassify) -> Answer | None:
-        body = classify_body(self.model, question.prompts, logits=question.logits)
-        count = len(question.prompts)
-        ask = Question(
-            path="/classify",
-            body=body,
-            read=lambda reply: read_classify(reply, count, logits=True),
-            documents=count,
-        )
         try:
-            return await self._asked(ask)
+            return await self._asked(self._classify_question(question))
         except Refused as refused:
             if _unusable(refused):
                 return None
             raise
+
+    def _classify_question(self, question: AskClassify) -> Question:
+        count = len(question.prompts)
+        return Question(
+            path="/classify",
+            body=classify_body(self.model, question.prompts, logits=question.logits),
+            read=lambda reply: read_classify(reply, count, logits=True),
+            documents=count,
+        )
 
     async def _rerank(self, question: AskRerank) -> Answer:
         try:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
 
-from ...core.server_errors import QUOTED, error_message, is_busy, is_too_long
+from ...core.server_errors import (
+    QUOTED,
+    error_message,
+    is_busy,
+    is_too_long,
+    is_unknown_model,
+)
 from ...errors import AuthenticationError, EngineError, ReplyError, StatusError
 from .options import shown
 from .wire import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-Kind = Literal["final", "retry", "too_long", "busy"]
+# Behind a gateway, the server may be another one after these.
+GATEWAY: Final = frozenset({502, 503, 504})
+_UNKNOWN_MODEL: Final = "The server does not know this model: set model=... to a name that it has."
+# These ask to come back later, and do so for a minute or more.
+_LATER: Final = frozenset({429, 503})
+Kind = Literal["final", "retry", "later", "too_long", "busy", "unknown_model"]
 
 
 class Refused(Exception):  # noqa: N818 - internal: carries the error that will be raised
@@ -22,8 +34,10 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
 
     Attributes:
         error: what the caller gets if nothing helps.
-        kind: "retry" it as it is; cut or split it if it is "too_long"; split it, else retry it,
-            if the server is too "busy" for so many documents; or "final".
+        kind: "retry" it as it is a few times; "later" the same, as long as there is time; cut or
+            split it if it is "too_long"; split it, else retry it later, if the server is too
+            "busy" for so many documents; name the models that it has for "unknown_model"; or
+            "final".
         wait: seconds that the server asks to wait, or None.
     """
 
@@ -32,6 +46,16 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
         self.error = error
         self.kind = kind
         self.wait = wait
+
+
+def own_error(error: Exception) -> Exception:
+    """The same error, to be raised by one of several who wait for the same thing."""
+    made = copy.copy(error)
+    if isinstance(error, Refused) and isinstance(made, Refused):
+        made.error = copy.copy(error.error)
+        made.error.__cause__ = error.error.__cause__
+    made.__cause__ = error.__cause__
+    return made
 
 
 def parsed(request: Request, reply: Reply, secrets: Sequence[str], request_id: str) -> Any:
@@ -59,15 +83,19 @@ def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: 
     """What a status outside 200-299 means."""
     status, told = reply.status, _message(reply)
     kind: Kind = "retry" if status in RETRIED else "final"
+    wait = retry_after(reply, time.time())
     if status == 413 or (status in (400, 422) and is_too_long(told)):
         kind = "too_long"
     elif status == 503 and is_busy(told):
         kind = "busy"
+    elif status in _LATER or (kind == "retry" and wait is not None):
+        kind = "later"
+    elif status in (400, 404, 422) and is_unknown_model(told):
+        kind = "unknown_model"
     error = AuthenticationError if status in (401, 403) else StatusError
-    text = f"{request.url} answered {status}{quote(reply, secrets)}. {_advice(status)}"
-    return Refused(
-        error(text, status=status, request_id=request_id), kind, retry_after(reply, time.time())
-    )
+    advice = _UNKNOWN_MODEL if kind == "unknown_model" else _advice(status)
+    text = f"{request.url} answered {status}{quote(reply, secrets)}. {advice}"
+    return Refused(error(text, status=status, request_id=request_id), kind, wait)
 
 
 def quote(reply: Reply, secrets: Sequence[str]) -> str:
@@ -100,8 +128,8 @@ def _advice(status: int) -> str:
         return "Pass the server's key as api_key=... or in QWEN3_RERANK_API_KEY."
     if status == 404:
         return (
-            "Either model=... is not what the server serves (see /v1/models), or base_url does "
-            "not lead to a server with /v1/rerank (vLLM needs --runner pooling and a reranker)."
+            "base_url does not lead to a server with this path: check the address and what is in "
+            "front of the server (vLLM has /v1/rerank with --runner pooling and a reranker)."
         )
     if 300 <= status < 400:
         return "Redirects are not followed; use the final address as base_url."

@@ -11,14 +11,14 @@ from ...core.batching import portions
 from ...core.plan import Plan
 from ...core.prompt import DEFAULT_INSTRUCTION
 from ...core.ranking import Score
-from ...core.rerank_api import Answer, same_model
+from ...core.rerank_api import Answer
 from ...core.template import IGNORED_INSTRUCTION, counts_differ
 from ...core.tokens import Tokens, estimate
 from ...errors import ReplyError, TemplateMismatchError, TooLongError
 from ..base import Call
 from .endpoints import Contact
 from .exchange import Exchange
-from .options import MAX_TOKENS, Options, shown
+from .options import MAX_TOKENS, Options
 from .questions import Make, Part, classify_question, rerank_question
 from .refusal import Refused
 from .together import together
@@ -70,7 +70,7 @@ class Scoring:
                 scores[part.at] = score
 
         jobs = [_bound(job, positions) for positions in self._portions(plan)]
-        await together(jobs, call.check if call.wish is not None else None)
+        await together(jobs)
         return [scores[at] for at in range(len(plan.passages))]
 
     def _portions(self, plan: Plan) -> list[list[int]]:
@@ -171,15 +171,6 @@ class Scoring:
 
     def _check(self, plan: Plan, parts: Sequence[Part], answer: Answer) -> None:
         """Raise Drift if the reply contradicts the first contact."""
-        asked = self._contact.model
-        if asked and answer.model and not same_model(asked, answer.model):
-            told = shown(answer.model, self._options.secrets())
-            raise Drift(
-                ReplyError(
-                    f"The reply is from the model {told!r}, not {self._contact.shown!r}. Check "
-                    "what base_url leads to."
-                )
-            )
         exact = self._contact.mode.template != "none"
         expected = [plan.tokens(one.at) if one.kept is None else None for one in parts]
         if exact and counts_differ(expected, answer.tokens):

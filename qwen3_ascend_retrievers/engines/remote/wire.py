@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -55,11 +55,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """What came back.
+
+    Attributes:
+        connection: what it came over, to be told apart by identity; None if that is not known.
+    """
 
     status: int
     content: bytes
     headers: httpx.Headers
+    connection: Any
 
 
 class Wire:
@@ -78,15 +83,15 @@ class Wire:
         self._client = client or self._own
         self._options = options
         self._gate = anyio.Semaphore(options.max_concurrency)
-        self.first_contact = anyio.Lock()
 
-    async def send(self, request: Request, seconds: float) -> Reply:
+    async def send(self, request: Request, seconds: float, check: Callable[[], None]) -> Reply:
         """The reply, whatever its status.
 
         Args:
             request: what to send.
             seconds: how long it may take from connecting to the last byte; waiting at the gate
                 is the caller's time.
+            check: called when its turn comes; what it raises ends the request before it is sent.
 
         Raises:
             ConnectionFailedError: no reply.
@@ -94,6 +99,7 @@ class Wire:
             ReplyError: its encoding is broken, or it is far too big.
         """
         async with self._gate:
+            check()
             try:
                 with anyio.fail_after(seconds):
                     return await self._send(request, seconds)
@@ -162,7 +168,9 @@ class _Body:
             self._refuse(f"has more than {self._request.most:,} bytes")
 
     def whole(self) -> Reply:
-        return Reply(self._reply.status_code, bytes(self._content), self._reply.headers)
+        reply = self._reply
+        connection = reply.extensions.get("network_stream")
+        return Reply(reply.status_code, bytes(self._content), reply.headers, connection)
 
     def _refuse(self, why: str) -> NoReturn:
         raise ReplyError(
