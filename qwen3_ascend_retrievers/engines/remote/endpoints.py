@@ -146,7 +146,7 @@ class Endpoints:
     def check_replica(self, endpoint: Endpoint, contact: Contact) -> None:
         """Raise ReplyError if another server is known to score otherwise, whatever the names."""
         for other in self._all:
-            known = other.contact
+            known = other.contact or other.earlier
             if other is endpoint or known is None:
                 continue
             if known.reference.is_replica(contact.reference):

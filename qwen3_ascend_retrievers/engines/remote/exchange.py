@@ -161,7 +161,8 @@ class Exchange:
             if reply.status in GATEWAY:
                 self._endpoint.trust.doubt(self.replies)
             found = parsed(request, reply, self._secrets, request_id)
-            if reply.connection is not None:
+            # A transport of the caller's own may have no connections, or none to tell apart.
+            if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
             return self._read(question, request, reply, found, request_id, made)
 

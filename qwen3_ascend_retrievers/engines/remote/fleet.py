@@ -1,7 +1,8 @@
-"""A call's way to its server: picks one, makes the first contact, moves on when it fails.
+"""A call's way to its server: picks one, moves on when it fails.
 
-The whole of a call runs on one server, so that no ranking mixes two of them. How a plan is scored
-there is scoring.py's part, how one request is sent and retried exchange.py's.
+The whole of a call runs on one server, so that no ranking mixes two of them. Who that server is,
+is contacts.py's part; how a plan is scored there scoring.py's; how one request is sent and retried
+exchange.py's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import anyio
 import httpx
 from typing_extensions import Self
 
@@ -22,29 +22,23 @@ from ...core.ranking import Score
 from ...core.tokens import Tokens
 from ...errors import (
     ConnectionFailedError,
-    DeadlineExceededError,
-    EngineClosedError,
-    EngineError,
     InvalidInputError,
-    ReplyError,
     StatusError,
 )
 from ...locks import Lock
 from ..base import Call, EngineFacts
 from .budget import Budget
+from .contacts import Contacts, is_failure
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact, Endpoint, Endpoints
 from .exchange import Exchange
-from .options import Options, shown
+from .options import Options
 from .portal import PORTAL_THREAD
-from .probe import is_recognised, make_contact, named_models
-from .refusal import RETRIED, Refused, own_error
+from .refusal import GATEWAY, Refused
 from .scoring import Drift, Encode, Scoring
+from .served import named_models
 from .together import together
 from .wire import Wire
-
-# How many handshakes a call waits for: one may have begun before its last reply.
-_PROOFS: Final = 4
 
 Result = TypeVar("Result")
 Work = Callable[[Endpoint, Exchange, Contact], Awaitable[Result]]
@@ -95,6 +89,7 @@ class Fleet:
         self._endpoints = Endpoints(options.roots, options.cooldown)
         name, revision = options.tokenizer, options.tokenizer_revision
         self._local = LocalTokens(name, revision) if name else None
+        self._contacts = Contacts(options, self._endpoints, self._local, self._wire)
         self._lock = Lock()
         self._wires: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wire] = (
             weakref.WeakKeyDictionary()
@@ -167,9 +162,9 @@ class Fleet:
             failure, contact = endpoint.failure, None
             exchange = Exchange(self._wire(), self._options, endpoint, budget, others=others)
             try:
-                contact = await self._contact(endpoint, budget, others=others)
+                contact = await self._contacts.known(endpoint, budget, others=others)
                 result = await work(endpoint, exchange, contact)
-                await self._confirm(endpoint, exchange, contact, budget)
+                await self._contacts.confirm(endpoint, exchange, contact, budget)
             except Drift as drift:
                 if endpoint.contact is contact:
                     endpoint.forget()
@@ -177,99 +172,22 @@ class Fleet:
                     raise drift.error from drift
                 drifted = True
             except Refused as refused:
-                if _may_have_changed(refused.error):
+                if _may_have_changed(refused):
                     endpoint.forget()
-                if refused.kind == "unknown_model":
+                # The name that it had before is not the caller's wish.
+                renamed = refused.kind == "unknown_model" and self._options.model is None
+                if renamed and contact is not None and not drifted:
+                    drifted = True
+                elif others and is_failure(refused.error):
+                    failed.add(endpoint.root)
+                    self._endpoints.rest(endpoint, refused)
+                else:
                     refused = await named_models(exchange, self._options, refused)
-                    if self._options.model is None and contact is not None and not drifted:
-                        drifted = True
-                        continue
-                if not others or not _is_failure(refused.error):
                     raise refused.error from refused.__cause__
-                failed.add(endpoint.root)
-                self._endpoints.rest(endpoint, refused)
             else:
                 if endpoint.failure is failure:
                     endpoint.failure = None
                 return result
-
-    async def _contact(self, endpoint: Endpoint, budget: Budget, *, others: bool) -> Contact:
-        """What is known of the server; asked first where nothing is, or where that is in doubt."""
-        known = endpoint.contact
-        if known is not None and not endpoint.trust.is_doubted():
-            return known
-        return await self._shaken(endpoint, budget, others=others)
-
-    async def _confirm(
-        self, endpoint: Endpoint, exchange: Exchange, contact: Contact, budget: Budget
-    ) -> None:
-        """Make sure that the replies are of the server that first contact was made with.
-
-        Raises:
-            Drift: they may be of another.
-        """
-        trust, replies = endpoint.trust, exchange.replies
-        for _ in range(_PROOFS):
-            if endpoint.contact is contact and trust.covers(replies):
-                return
-            trust.note(replies)
-            if await self._shaken(endpoint, budget, others=exchange.others) is not contact:
-                break
-        names = shown(", ".join(sorted(replies.names)), self._options.secrets())
-        raise Drift(
-            ReplyError(
-                f"{endpoint.root} leads to more than one server, or to another than before: the "
-                f"replies are from {names!r}, and the canaries that were asked after them are not "
-                "answered like those of the first contact. Check what base_url leads to."
-            )
-        )
-
-    async def _shaken(self, endpoint: Endpoint, budget: Budget, *, others: bool) -> Contact:
-        """What a handshake finds out, be it another caller's."""
-        effort = 0 if others else 1
-
-        async def handshake() -> Contact:
-            return await self._handshake(endpoint, others=others)
-
-        try:
-            with anyio.fail_after(budget.left()):
-                outcome = await endpoint.handshake.join(handshake, effort)
-        except TimeoutError as error:
-            raise budget.exceeded() from error
-        if outcome.error is not None:
-            raise own_error(outcome.error)
-        assert outcome.result is not None, "nothing else ends a handshake"
-        return outcome.result
-
-    async def _handshake(self, endpoint: Endpoint, *, others: bool) -> Contact:
-        """Ask whether the server is the known one; make first contact if not."""
-        budget = Budget.starting(self._options.deadline)
-        while True:
-            exchange = Exchange(self._wire(), self._options, endpoint, budget, others=others)
-            covered = endpoint.trust.begin()
-            try:
-                contact = await self._known_or_new(endpoint, exchange, covered.names)
-            except Refused as refused:
-                # Before those who wait learn of it, so that nobody picks it again in between.
-                if others and _is_failure(refused.error):
-                    self._endpoints.rest(endpoint, refused)
-                raise
-            endpoint.trust.end(covered, exchange.replies)
-            # After a loss on the way, the answers may be of two servers.
-            if exchange.replies.proof <= covered.proof:
-                return contact
-
-    async def _known_or_new(
-        self, endpoint: Endpoint, exchange: Exchange, names: set[str]
-    ) -> Contact:
-        known = endpoint.contact
-        if known is not None and await is_recognised(
-            exchange, known, self._options, self._local, names
-        ):
-            return known
-        contact = await make_contact(exchange, self._options, self._local)
-        self._endpoints.check_replica(endpoint, contact)
-        return endpoint.introduce(contact)
 
     def _wire(self) -> Wire:
         """The way out of this loop.
@@ -311,14 +229,8 @@ def _facts(contact: Contact) -> EngineFacts:
     )
 
 
-def _is_failure(error: EngineError) -> bool:
-    """Whether another replica might do better."""
-    status = getattr(error, "status", None)
-    lost = ConnectionFailedError | DeadlineExceededError | ReplyError | EngineClosedError
-    return isinstance(error, lost) or status in RETRIED
-
-
-def _may_have_changed(error: EngineError) -> bool:
-    """Whether the server may be another one by now, so that the canaries must be asked again."""
-    lost = isinstance(error, ConnectionFailedError)
-    return lost or (isinstance(error, StatusError) and error.status == 404)
+def _may_have_changed(refused: Refused) -> bool:
+    """Whether the server may be another one by now, so that first contact must be made anew."""
+    error = refused.error
+    gone = isinstance(error, StatusError) and (error.status == 404 or error.status in GATEWAY)
+    return isinstance(error, ConnectionFailedError) or gone or refused.kind == "unknown_model"

@@ -13,10 +13,8 @@ from ...core.canary import Question as Canary
 from ...core.recheck import take_reference
 from ...core.rerank_api import (
     Answer,
-    ServedModel,
     classify_body,
     read_classify,
-    read_models,
     read_rerank,
     rerank_body,
 )
@@ -24,9 +22,7 @@ from ...core.steps import adrive
 from ...core.tokens import Tokens
 from ...errors import (
     AuthenticationError,
-    InvalidInputError,
     ReplyError,
-    StatusError,
     TemplateMismatchError,
 )
 from .counting import LocalTokens, server_tokens
@@ -34,9 +30,8 @@ from .endpoints import Contact
 from .exchange import Exchange, Question
 from .options import Options, shown
 from .refusal import Refused
+from .served import chosen_model, is_absent, listed_models, with_names
 
-# Statuses of servers that lack a route, or do not take what it was sent.
-_ABSENT: Final = frozenset({400, 404, 405, 422, 501})
 # How often the canary is asked in the hope of a reply by each new name, behind a balancer.
 _ATTEMPTS: Final = 8
 
@@ -49,17 +44,14 @@ async def make_contact(exchange: Exchange, options: Options, local: LocalTokens 
         TemplateMismatchError: its scores could not be right.
         InvalidInputError: it serves several models and none was named.
     """
-    listed = await _listed(exchange)
-    served = _chosen(exchange, options, listed)
+    listed = await listed_models(exchange)
+    served = chosen_model(exchange, options, listed)
     probe = _Probe(exchange, served.name if served else options.model, local)
     try:
         mode = await adrive(first_contact(options.wishes), probe.answer)
         reference = await adrive(take_reference(mode), probe.insist)
     except Refused as refused:
-        unknown = options.model is not None and served is None and listed
-        if unknown and getattr(refused.error, "status", None) in _ABSENT:
-            raise _unknown(exchange, options, listed, refused) from refused
-        raise
+        raise with_names(options, listed, refused) from refused.__cause__
     name = probe.model or probe.told
     return Contact(
         model=probe.model,
@@ -108,53 +100,6 @@ def _renamed(exchange: Exchange, contact: Contact, names: Set[str], options: Opt
             "scores the canaries otherwise. Check what base_url leads to."
         )
     )
-
-
-async def named_models(exchange: Exchange, options: Options, refused: Refused) -> Refused:
-    """The refusal of an unknown model, with the names that the server knows."""
-    return _unknown(exchange, options, await _listed(exchange), refused)
-
-
-def _unknown(
-    exchange: Exchange, options: Options, listed: Sequence[ServedModel], refused: Refused
-) -> Refused:
-    if not listed:
-        return refused
-    secrets = options.secrets()
-    asked = "the model" if options.model is None else f"model={shown(options.model, secrets)!r}"
-    names = shown(", ".join(model.name for model in listed), secrets)
-    text = f"{exchange.root} does not know {asked}. Its /v1/models has: {names!r}."
-    status, request_id = refused.error.status, refused.error.request_id  # type: ignore[attr-defined]
-    return Refused(StatusError(text, status=status, request_id=request_id))
-
-
-async def _listed(exchange: Exchange) -> list[ServedModel]:
-    """The models of `/v1/models`; none if the server does not say."""
-    try:
-        models: list[ServedModel] = await exchange.ask(
-            Question(path="/v1/models", body=None, read=read_models)
-        )
-    except Refused as refused:
-        if not _absent(refused) and not isinstance(refused.error, ReplyError):
-            raise
-        return []
-    return models
-
-
-def _chosen(
-    exchange: Exchange, options: Options, listed: Sequence[ServedModel]
-) -> ServedModel | None:
-    """The model to use; None if the server lists none or others."""
-    if options.model is not None:
-        return next((model for model in listed if model.name == options.model), None)
-    if len({model.root for model in listed}) > 1:
-        names = shown(", ".join(model.name for model in listed), options.secrets())
-        raise InvalidInputError(f"{exchange.root} serves several models: {names!r}. Set model=...")
-    return listed[0] if listed else None
-
-
-def _absent(refused: Refused) -> bool:
-    return getattr(refused.error, "status", None) in _ABSENT and refused.kind != "too_long"
 
 
 class _Probe:
@@ -274,5 +219,5 @@ def _unusable(refused: Refused) -> bool:
     # Old servers fail with 500 at token ids where they expect text.
     crashed = getattr(refused.error, "status", None) == 500
     return (
-        crashed or _absent(refused) or isinstance(refused.error, AuthenticationError | ReplyError)
+        crashed or is_absent(refused) or isinstance(refused.error, AuthenticationError | ReplyError)
     )

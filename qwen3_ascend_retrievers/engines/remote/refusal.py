@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from ...core.server_errors import (
     QUOTED,
@@ -16,7 +16,7 @@ from ...core.server_errors import (
     is_too_long,
     is_unknown_model,
 )
-from ...errors import AuthenticationError, EngineError, ReplyError, StatusError
+from ...errors import AuthenticationError, EngineError, ReplyError, RerankError, StatusError
 from .options import shown
 from .wire import Reply, Request
 
@@ -50,11 +50,12 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
 
 def own_error(error: Exception) -> Exception:
     """The same error, to be raised by one of several who wait for the same thing."""
+    if not isinstance(error, Refused | RerankError):
+        return error
     made = copy.copy(error)
-    if isinstance(error, Refused) and isinstance(made, Refused):
-        made.error = copy.copy(error.error)
-        made.error.__cause__ = error.error.__cause__
     made.__cause__ = error.__cause__
+    if isinstance(made, Refused):
+        made.error = cast(EngineError, own_error(made.error))
     return made
 
 
