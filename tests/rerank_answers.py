@@ -57,6 +57,8 @@ class Setup:
         knows_activation: False ignores `use_activation`, as vLLM before 0.11.2.
         counts: False leaves out `usage`.
         max_documents: more in one request are refused with 503, as by --max-num-queued-reqs.
+        aliases: further names, as after --served-model-name; replies call it by the first.
+        echo: what a gateway calls the model in replies, which takes whatever name it is asked for.
         shape: "vllm", "sglang", "jina" or "tei".
         folder: of the model whose tokenizer the server has.
         scorer: from token ids to a logit.
@@ -69,6 +71,8 @@ class Setup:
     counts: bool = True
     api_key: str | None = None
     model: str = "tiny"
+    aliases: tuple[str, ...] = ()
+    echo: Callable[[], str] | None = None
     lists_models: bool = True
     max_model_len: int = 8192
     has_tokenize: bool = True
@@ -121,14 +125,16 @@ class RerankAnswers:
         if not there:
             raise RefusalError(404, {"detail": "Not Found"})
         named = body and body.get("model")
-        if named not in (None, setup.model):
+        if setup.echo is None and named not in (None, setup.model, *setup.aliases):
             raise vllm_error(404, f"The model `{named}` does not exist.")
         return route(body)
 
     def models(self, body: Json) -> Json:
         """A reply of that route."""
-        card = {"id": self.setup.model, "root": "/models/tiny", "parent": None}
-        return {"object": "list", "data": [card | {"max_model_len": self.setup.max_model_len}]}
+        setup = self.setup
+        rest = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
+        names = (setup.model, *setup.aliases)
+        return {"object": "list", "data": [{"id": name} | rest for name in names]}
 
     def tokenize(self, body: Json) -> Json:
         """A reply of that route."""
@@ -142,7 +148,7 @@ class RerankAnswers:
         """A reply of that route."""
         values = [self._value(ids, body) for ids in body["input"]]
         data = [{"index": at, "probs": [v], "num_classes": 1} for at, v in enumerate(values)]
-        return {"data": data, "model": self.setup.model} | self._usage(body["input"])
+        return {"data": data, "model": self._named()} | self._usage(body["input"])
 
     def rerank(self, body: Json) -> Json:
         """A reply of that route."""
@@ -167,8 +173,10 @@ class RerankAnswers:
             {"index": at, "document": {"text": text}, "relevance_score": v} for at, text, v in found
         ]
         if setup.shape == "jina":
-            return {"object": "list", "model": setup.model, "data": results} | self._usage(prompts)
-        return {"id": "rerank-1", "model": setup.model, "results": results} | self._usage(prompts)
+            return {"object": "list", "model": self._named(), "data": results} | self._usage(
+                prompts
+            )
+        return {"id": "rerank-1", "model": self._named(), "results": results} | self._usage(prompts)
 
     def _prompt(self, body: Json, document: str) -> str:
         setup = self.setup
@@ -200,7 +208,10 @@ class RerankAnswers:
         values = [cosine(tokens_of(query), tokens_of(one)) for one in documents]
         results = [{"index": at, "relevance_score": v} for at, v in enumerate(values)]
         prompts = [tokens_of(query), *map(tokens_of, documents)]
-        return {"model": self.setup.model, "results": results} | self._usage(prompts)
+        return {"model": self._named(), "results": results} | self._usage(prompts)
+
+    def _named(self) -> str:
+        return self.setup.echo() if self.setup.echo else self.setup.model
 
     def _usage(self, prompts: Sequence[Sequence[int]]) -> Json:
         total = sum(map(len, prompts))

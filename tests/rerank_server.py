@@ -44,6 +44,7 @@ class RerankServer:
     Attributes:
         setup: how it was started; may be changed on the way.
         decide: what goes wrong with a request, None for nothing.
+        port: 0 takes a free one.
         asked: all requests, in order.
         idle: open connections without a request under way.
         most_idle: the most of them so far.
@@ -51,6 +52,7 @@ class RerankServer:
 
     setup: Setup = field(default_factory=Setup)
     decide: Decide = field(default=lambda asked: None)
+    port: int = 0
     asked: list[Asked] = field(default_factory=list)
     idle: int = 0
     most_idle: int = 0
@@ -81,7 +83,7 @@ class RerankServer:
     def _serve(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._connection, "127.0.0.1", 0, limit=2**26)
+            asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**26)
         )
         self.port = server.sockets[0].getsockname()[1]
         started.set()

@@ -69,11 +69,11 @@ class Contacts:
         Raises:
             Drift: they may be of another.
         """
-        trust, replies = endpoint.trust, exchange.replies
+        replies = exchange.replies
         for _ in range(_PROOFS):
-            if endpoint.contact is contact and trust.covers(replies):
+            if endpoint.contact is contact and exchange.is_proven():
                 return
-            trust.note(replies)
+            endpoint.trust.note(replies)
             if await self._greeted(endpoint, budget, others=exchange.others) is not contact:
                 break
         names = shown(", ".join(sorted(replies.names)), self._options.secrets())

@@ -29,7 +29,7 @@ from ...tracing import Span, span
 from .budget import Budget
 from .endpoints import Endpoint
 from .options import Options, shown
-from .refusal import GATEWAY, Refused, own_error, parsed, quote
+from .refusal import Refused, own_error, parsed, quote
 from .wire import Reply, Request, Wire
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,10 @@ class Exchange:
         self.root = endpoint.root
         self.replies = endpoint.trust.sources()
 
+    def is_proven(self) -> bool:
+        """Whether the canaries were answered by whoever replied."""
+        return self._endpoint.trust.covers(self.replies)
+
     async def ask(self, question: Question) -> Any:
         """What `question.read` makes of the reply.
 
@@ -156,14 +160,21 @@ class Exchange:
                 self._endpoint.trust.doubt(self.replies)
                 error.request_id = request_id
                 final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
-                raise Refused(error, "final" if final else "retry") from error
+                refused = Refused(error, "final" if final else "retry")
+                if self.others:
+                    # At once: those who wait for this request's place must not ask it too.
+                    self._endpoint.failure = refused
+                raise refused from error
             made.set_attribute("http.response.status_code", reply.status)
-            if reply.status in GATEWAY:
-                self._endpoint.trust.doubt(self.replies)
-            found = parsed(request, reply, self._secrets, request_id)
             # A transport of the caller's own may have no connections, or none to tell apart.
             if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
+            try:
+                found = parsed(request, reply, self._secrets, request_id)
+            except Refused as refused:
+                if refused.is_gateway():
+                    self._endpoint.trust.doubt(self.replies)
+                raise
             return self._read(question, request, reply, found, request_id, made)
 
     async def _reply(self, request: Request) -> Reply:

@@ -34,7 +34,7 @@ from .endpoints import Contact, Endpoint, Endpoints
 from .exchange import Exchange
 from .options import Options
 from .portal import PORTAL_THREAD
-from .refusal import GATEWAY, Refused
+from .refusal import Refused
 from .scoring import Drift, Encode, Scoring
 from .served import named_models
 from .together import together
@@ -174,9 +174,8 @@ class Fleet:
             except Refused as refused:
                 if _may_have_changed(refused):
                     endpoint.forget()
-                # The name that it had before is not the caller's wish.
-                renamed = refused.kind == "unknown_model" and self._options.model is None
-                if renamed and contact is not None and not drifted:
+                if not drifted and contact is not None and self._is_stale(exchange, refused):
+                    endpoint.forget()
                     drifted = True
                 elif others and is_failure(refused.error):
                     failed.add(endpoint.root)
@@ -188,6 +187,14 @@ class Fleet:
                 if endpoint.failure is failure:
                     endpoint.failure = None
                 return result
+
+    def _is_stale(self, exchange: Exchange, refused: Refused) -> bool:
+        """Whether the server may only dislike how its predecessor was talked to."""
+        if refused.kind == "unknown_model":
+            # The name that it had before is not the caller's wish.
+            return self._options.model is None
+        is_new = not exchange.is_proven()
+        return is_new and refused.kind == "final" and isinstance(refused.error, StatusError)
 
     def _wire(self) -> Wire:
         """The way out of this loop.
@@ -231,6 +238,6 @@ def _facts(contact: Contact) -> EngineFacts:
 
 def _may_have_changed(refused: Refused) -> bool:
     """Whether the server may be another one by now, so that first contact must be made anew."""
-    error = refused.error
-    gone = isinstance(error, StatusError) and (error.status == 404 or error.status in GATEWAY)
-    return isinstance(error, ConnectionFailedError) or gone or refused.kind == "unknown_model"
+    lost = isinstance(refused.error, ConnectionFailedError) or refused.is_gateway()
+    missing = isinstance(refused.error, StatusError) and refused.error.status == 404
+    return lost or missing or refused.kind == "unknown_model"

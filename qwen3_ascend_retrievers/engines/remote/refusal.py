@@ -21,8 +21,8 @@ from .options import shown
 from .wire import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-# Behind a gateway, the server may be another one after these.
-GATEWAY: Final = frozenset({502, 503, 504})
+# A gateway says these of a server that it cannot reach.
+_GATEWAY: Final = frozenset({502, 503, 504})
 _UNKNOWN_MODEL: Final = "The server does not know this model: set model=... to a name that it has."
 # These ask to come back later, and do so for a minute or more.
 _LATER: Final = frozenset({429, 503})
@@ -46,6 +46,10 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
         self.error = error
         self.kind = kind
         self.wait = wait
+
+    def is_gateway(self) -> bool:
+        """Whether a gateway may say it of a server that ended, so that another answers next."""
+        return self.kind != "busy" and getattr(self.error, "status", None) in _GATEWAY
 
 
 def own_error(error: Exception) -> Exception:
