@@ -16,10 +16,14 @@ from qwen3_ascend_retrievers.core.rerank_api import (
     read_rerank,
     read_tokenize,
     rerank_body,
-    same_model,
     tokenize_body,
 )
-from qwen3_ascend_retrievers.core.server_errors import error_message, is_busy, is_too_long
+from qwen3_ascend_retrievers.core.server_errors import (
+    error_message,
+    is_busy,
+    is_too_long,
+    is_unknown_model,
+)
 from qwen3_ascend_retrievers.errors import ReplyError
 
 JSON = st.recursive(
@@ -160,12 +164,6 @@ def test_models() -> None:
         read_models([base])
 
 
-def test_a_gateway_may_add_or_drop_a_path() -> None:
-    assert same_model("Qwen/Qwen3-Reranker-8B", "qwen3-reranker-8b")
-    assert same_model("/models/tiny/", "tiny")
-    assert not same_model("Qwen/Qwen3-Reranker-8B", "Qwen/Qwen3-Reranker-4B")
-
-
 def test_error_bodies() -> None:
     assert error_message({"error": {"message": "m", "code": 400}}) == "m"
     assert error_message({"object": "error", "message": "flat", "code": 400}) == "flat"
@@ -187,6 +185,14 @@ def test_what_errors_complain_of() -> None:
     assert is_busy("The engine is currently busy and cannot accept new requests.")
     assert is_busy("The engine has reached its prefill token backlog limit.")
     assert not is_busy("Service Unavailable")
+    # vLLM, OpenAI, LiteLLM, Ollama, and a plain gateway.
+    assert is_unknown_model("The model `x` does not exist.")
+    assert is_unknown_model("The model `x` does not exist or you do not have access to it.")
+    assert is_unknown_model("Invalid model name passed in model=x")
+    assert is_unknown_model("model 'x' not found, try pulling it first")
+    assert is_unknown_model("Unknown model: x")
+    assert not is_unknown_model("Not Found")
+    assert not is_unknown_model("This model's maximum context length is 512 tokens.")
 
 
 def test_the_callers_own_texts_are_not_searched_for_a_complaint() -> None:

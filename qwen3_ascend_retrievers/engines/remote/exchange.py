@@ -19,6 +19,7 @@ from tenacity import (
     wait_exponential,
     wait_random,
 )
+from tenacity.wait import wait_base
 
 from ...errors import (
     ConnectionFailedError,
@@ -90,9 +91,7 @@ class Exchange:
         self._failure = endpoint.failure
         self._budget = budget
         self.others = others
-        self._backoff = wait_exponential(options.backoff, max=_LONGEST_PAUSE) + wait_random(
-            0, min(options.backoff, _LONGEST_PAUSE)
-        )
+        self._backoff = growing_pause(options.backoff)
         self.root = endpoint.root
         self.replies = endpoint.trust.sources()
 
@@ -234,6 +233,12 @@ class Exchange:
     def _log(self, state: RetryCallState) -> None:
         refused = _refused(state)
         logger.info("Asking again in %.3g s: %s", refused.wait, refused)
+
+
+def growing_pause(backoff: float) -> wait_base:
+    """The pause before a retry, doubled each time up to a bound, with jitter."""
+    jitter = wait_random(0, min(backoff, _LONGEST_PAUSE))
+    return wait_exponential(backoff, max=_LONGEST_PAUSE) + jitter
 
 
 def _may_retry(error: BaseException, question: Question) -> bool:

@@ -172,10 +172,10 @@ class Fleet:
                     raise drift.error from drift
                 drifted = True
             except Refused as refused:
-                if _may_have_changed(refused):
+                stale = contact is not None and self._is_stale(exchange, refused)
+                if stale or _may_have_changed(refused):
                     endpoint.forget()
-                if not drifted and contact is not None and self._is_stale(exchange, refused):
-                    endpoint.forget()
+                if stale and not drifted:
                     drifted = True
                 elif others and is_failure(refused.error):
                     failed.add(endpoint.root)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
-from rerank_answers import Setup
+from rerank_answers import Setup, hash_logit
 from rerank_faults import status
 
 from qwen3_ascend_retrievers import Reranker
@@ -63,8 +63,9 @@ async def test_a_model_that_is_called_like_the_key(
     server = serve()
     engine = connect(server.url, api_key=KEY)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
-    routed, listed = server.answers.rerank, server.answers.models
-    server.answers.rerank = lambda body: routed(body) | {"model": f"Bearer {KEY}"}
+    listed = server.answers.models
+    server.setup.echo = lambda: f"Bearer {KEY}"
+    server.setup.scorer = lambda ids: -hash_logit(ids)
     with pytest.raises(ReplyError, match=r"model 'Bearer \[key\]', not 'tiny'"):
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     two = [{"id": f"one {KEY}"}, {"id": f"other {KEY}"}]
@@ -76,7 +77,7 @@ async def test_a_model_that_is_called_like_the_key(
 
 async def test_a_model_with_an_endless_name(serve: Any, connect: Any) -> None:
     name = "z" * 100_000
-    first, second = serve(Setup(model=name)), serve()
+    first, second = serve(Setup(model=name)), serve(Setup(scorer=lambda ids: -hash_logit(ids)))
     engine = connect([first.url, second.url], max_retries=0, cooldown=0.01)
     assert len((await engine.afacts()).model) < 500
     first.decide = lambda asked: status(500)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
-from rerank_answers import Setup
+from rerank_answers import Setup, hash_logit
 from rerank_faults import FINAL, LOST, SLOW, WRONG, status
 from rerank_server import Asked, Fault
 from waiting import eventually
@@ -91,11 +91,13 @@ async def test_a_final_no_is_not_passed_on(serve: Any, connect: Any) -> None:
     assert not second.asked
 
 
-async def test_replicas_of_two_models_are_refused(serve: Any, connect: Any) -> None:
-    first, second = serve(Setup(model="one")), serve(Setup(model="other"))
+@pytest.mark.parametrize("fault", [status(500), LOST[0]], ids=["failing", "gone"])
+async def test_replicas_of_two_models_are_refused(serve: Any, connect: Any, fault: Fault) -> None:
+    first = serve(Setup(model="one"))
+    second = serve(Setup(model="other", scorer=lambda ids: -hash_logit(ids)))
     reranker = Reranker(connect([first.url, second.url], cooldown=0.01))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    first.decide = lambda asked: status(500)
+    first.decide = lambda asked: fault
     with pytest.raises(ReplyError, match=r"'other'.*'one'"):
         await reranker.arank(QUERY, DOCUMENTS)
 
