@@ -1,4 +1,4 @@
-"""2,000 rerank calls of 20 documents while every fifth reply is a fault."""
+"""Thousands of rerank calls of 20 documents while every fifth reply is a fault."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.errors import RemoteError
 
 CALLS = 2000
+# With replicas, of which one hangs.
+REPLICATED = 400
 RATE = 0.2
 TIMEOUT = 1.0
 DEADLINE = 8.0
@@ -123,27 +125,48 @@ async def all_async(reranker: Reranker, numbers: list[int], tally: Tally) -> Non
     await asyncio.gather(*(worker() for _ in range(TASKS)))
 
 
+def weather_all(reranker: Reranker, calls: int) -> Tally:
+    """All calls, half of them async and half in threads; each ends, and in time."""
+    tally = Tally()
+    with Lateness() as control:
+        asyncio.run(all_async(reranker, list(range(calls // 2)), tally))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda number: call(reranker, number, tally), range(calls // 2, calls)))
+    assert tally.right + sum(tally.errors.values()) == calls
+    assert tally.right > calls / 2, tally
+    # The engine's thread, the server's and the caller's may each be woken late in turn.
+    allowed = DEADLINE + EXCESS + 3 * control.worst
+    assert tally.longest <= allowed, (tally, control.worst)
+    return tally
+
+
 def test_two_thousand_calls_in_bad_weather(serve: Any, connect: Any) -> None:
     weather = Weather()
     server = serve(decide=weather)
-    tally = Tally()
     before = set(threading.enumerate())
     engine: RemoteEngine = connect(
         server.url, timeout=TIMEOUT, deadline=DEADLINE, max_retries=4, max_concurrency=32
     )
-    reranker = Reranker(engine)
-    with Lateness() as control:
-        asyncio.run(all_async(reranker, list(range(CALLS // 2)), tally))
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda number: call(reranker, number, tally), range(CALLS // 2, CALLS)))
-    assert tally.right + sum(tally.errors.values()) == CALLS
+    weather_all(Reranker(engine), CALLS)
     # The faults were many and varied, and most calls came through all the same.
     assert sum(weather.met.values()) > CALLS * RATE / 2
-    assert len(weather.met) == len({one.name for one in weather.faults})
-    assert tally.right > CALLS / 2, tally
-    # The engine's thread, the server's and the caller's may each be woken late in turn.
-    allowed = DEADLINE + EXCESS + 3 * control.worst
-    assert tally.longest <= allowed, (tally, control.worst)
+    assert len(weather.met) == len({fault.name for fault in weather.faults})
     engine.close()
     eventually(lambda: server.idle == 0)
     eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
+    hung = serve(decide=lambda asked: SLOW[0])
+    servers = [serve(decide=Weather()) for _ in range(2)]
+    engine: RemoteEngine = connect(
+        [hung.url, *(server.url for server in servers)],
+        timeout=TIMEOUT,
+        deadline=DEADLINE,
+        cooldown=1,
+        max_concurrency=32,
+    )
+    tally = weather_all(Reranker(engine), REPLICATED)
+    assert tally.errors["DeadlineExceededError"] < REPLICATED / 20, tally
+    # One caller at a time tries it again, and none of the others waits.
+    assert 1 <= len(hung.asked) < REPLICATED / 4
