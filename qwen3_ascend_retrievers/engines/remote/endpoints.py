@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from ...core.recheck import Reference
 from ...core.template import Mode
 from ...core.tokens import CACHE_TOKENS, Tokens
-from ...errors import ReplyError
+from ...errors import DeadlineExceededError, ReplyError
 from ...locks import Lock
 from .handshakes import SingleFlight
 from .refusal import Refused
@@ -128,8 +128,9 @@ class Endpoints:
         """The next to ask, and whether there is another to ask after it.
 
         It is the first that neither rests nor is in `failed`, the roots that failed in this call;
-        else the one whose rest ends first. One that failed before and is being asked whether it
-        works again comes last: nobody but the asker has to wait for it.
+        else the one whose rest ends first, of those that do not hang if there are any. One that
+        failed before and is being asked whether it works again comes last: nobody but the asker
+        has to wait for it.
         """
         now = time.monotonic()
         with self._lock:
@@ -140,8 +141,10 @@ class Endpoints:
             ]
             awake.sort(key=lambda server: server.failure is not None and _is_tried(server))
             if awake:
-                return awake[0], len(awake) > 1
-            return min(self._all, key=lambda server: server.rests_until), False
+                # Rather than insist on one that hangs, ask one again that failed at once.
+                others = len(awake) > 1 or (len(self._all) > 1 and _hangs(awake[0]))
+                return awake[0], others
+            return min(self._all, key=_cost), False
 
     def check_replica(self, endpoint: Endpoint, contact: Contact) -> None:
         """Raise ReplyError if another server is known to score otherwise, whatever the names."""
@@ -162,6 +165,15 @@ class Endpoints:
         with self._lock:
             endpoint.failure = failure
             endpoint.rests_until = time.monotonic() + self._cooldown
+
+
+def _cost(endpoint: Endpoint) -> tuple[bool, float]:
+    return _hangs(endpoint), endpoint.rests_until
+
+
+def _hangs(endpoint: Endpoint) -> bool:
+    failure = endpoint.failure
+    return failure is not None and isinstance(failure.error, DeadlineExceededError)
 
 
 def _is_tried(endpoint: Endpoint) -> bool:

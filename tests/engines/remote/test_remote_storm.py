@@ -1,4 +1,4 @@
-"""Thousands of rerank calls of 20 documents while every fifth reply is a fault."""
+"""2,000 rerank calls of 20 documents while every fifth reply is a fault."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from waiting import eventually
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.errors import RemoteError
 
-CALLS = 2000
+CALLS = 1800
 # With replicas, of which one hangs.
-REPLICATED = 400
+REPLICATED = 200
 RATE = 0.2
 TIMEOUT = 1.0
 DEADLINE = 8.0
@@ -140,7 +140,7 @@ def weather_all(reranker: Reranker, calls: int) -> Tally:
     return tally
 
 
-def test_two_thousand_calls_in_bad_weather(serve: Any, connect: Any) -> None:
+def test_one_server_in_bad_weather(serve: Any, connect: Any) -> None:
     weather = Weather()
     server = serve(decide=weather)
     before = set(threading.enumerate())
@@ -158,7 +158,9 @@ def test_two_thousand_calls_in_bad_weather(serve: Any, connect: Any) -> None:
 
 def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
     hung = serve(decide=lambda asked: SLOW[0])
-    servers = [serve(decide=Weather()) for _ in range(2)]
+    # Without the final refusals, of which one in a handshake is everybody's.
+    faults = (LOST + OVERLOADED + WRONG) * 4 + SLOW
+    servers = [serve(decide=Weather(faults=faults)) for _ in range(2)]
     engine: RemoteEngine = connect(
         [hung.url, *(server.url for server in servers)],
         timeout=TIMEOUT,
