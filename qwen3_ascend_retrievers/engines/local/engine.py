@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreEr
 from ...locks import Lock
 from ...settings import check_choice, whole_number
 from ..base import Call, Configured, EngineFacts
+from ..waiting import Callers, wait, wait_async
 from .batches import plan_batches
 from .device import DTYPES, check_device
 from .loading import LocalModel, load_model
@@ -67,6 +67,7 @@ class LocalEngine(Configured):
         self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
         self._revision = None if revision is None else _name("revision", revision)
         self._lock = Lock()
+        self._callers = Callers()
         self._worker: ThreadPoolExecutor | None = None
         self._process: int | None = None
         self._model: LocalModel | None = None
@@ -120,12 +121,16 @@ class LocalEngine(Configured):
         return await adrive(self._scoring(plan, call), self._arun)
 
     def close(self) -> None:
-        """Free the model once the batch that is running has ended. Safe to call twice."""
+        """Free the model once the batch that is running has ended. Safe to call twice.
+
+        Calls under way end in EngineClosedError at once.
+        """
         with self._lock:
             self._closed = True
             worker, self._worker = self._worker, None
         # After a fork the worker's thread is the parent's, and waiting for it would be for ever.
         if worker is not None and self._process == os.getpid():
+            self._callers.dismiss()
             worker.shutdown(wait=True)
         model, self._model = self._model, None
         if model is not None:
@@ -161,10 +166,10 @@ class LocalEngine(Configured):
         return [Score.of_logit(logit) for logit in logits]
 
     def _run(self, work: Callable[[LocalModel], T]) -> T:
-        return self._submitted(work).result()
+        return wait(self._submitted(work))
 
     async def _arun(self, work: Callable[[LocalModel], T]) -> T:
-        return await asyncio.wrap_future(self._submitted(work))
+        return await wait_async(self._submitted(work))
 
     def _submitted(self, work: Callable[[LocalModel], T]) -> Future[T]:
         if self._process not in (None, os.getpid()):
@@ -178,7 +183,7 @@ class LocalEngine(Configured):
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
                 self._process = os.getpid()
-            return self._worker.submit(self._work, work)
+            return self._callers.promise(self._worker.submit(self._work, work))
 
     def _work(self, work: Callable[[LocalModel], T]) -> T:
         """In the worker: load if need be, and do one piece of work."""

@@ -28,7 +28,7 @@ from .settings import decide
 from .situation import Situation
 from .source import check_shards, find_model, lora_rank
 from .versions import ORIGINAL, Vllm, installed_vllm
-from .workers import Processes, end
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class LoadedModel:
         requests: sends prompts to vLLM.
         vllm: the installed version.
         engine: its async engine.
-        processes: vLLM's processes.
+        workers: vLLM's processes.
         self_check: how the numeric self-check ended.
     """
 
@@ -54,7 +54,7 @@ class LoadedModel:
     requests: Requests
     vllm: Vllm
     engine: Any
-    processes: Processes
+    workers: Workers
     self_check: Literal["passed", "not exercised", "off"] = "off"
 
 
@@ -90,7 +90,7 @@ def unload(loaded: LoadedModel) -> None:
     try:
         loaded.vllm.stop(loaded.engine)
     finally:
-        end(loaded.processes, patience=PATIENCE)
+        loaded.workers.end(PATIENCE)
 
 
 def _started(options: Options) -> LoadedModel:
@@ -111,11 +111,11 @@ def _started(options: Options) -> LoadedModel:
         arguments, _ = decide(replace(situation, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
         made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
-        engine, processes = launch(vllm, made, noted, options.model)
+        engine, workers = launch(vllm, made, noted, options.model)
     lora = None if options.lora is None else vllm.lora(options.lora)
     requests = Requests(vllm, engine, lora)
     length = arguments["max_model_len"]
-    return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, processes)
+    return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, workers)
 
 
 def _situation(options: Options, platform: Platform) -> Situation:
