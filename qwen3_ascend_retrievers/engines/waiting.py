@@ -7,6 +7,7 @@ learn at once that the engine is being closed, however long the work takes to en
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ class Callers:
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: set[Future[Any]] = set()
+        self._pid = os.getpid()
 
     def promise(self, work: Future[Result]) -> Future[Result]:
         """A future that ends as `work` does, or when the callers are dismissed.
@@ -43,6 +45,8 @@ class Callers:
             work.cancel()
 
         with self._lock:
+            if self._pid != os.getpid():
+                self._waiting, self._pid = set(), os.getpid()
             self._waiting.add(promise)
         promise.add_done_callback(forget)
         work.add_done_callback(lambda done: _settle(promise, done))
@@ -50,6 +54,9 @@ class Callers:
 
     def dismiss(self) -> None:
         """End every wait in EngineClosedError."""
+        # After a fork they are the parent's.
+        if self._pid != os.getpid():
+            return
         with self._lock:
             waiting = self._waiting.copy()
         for promise in waiting:

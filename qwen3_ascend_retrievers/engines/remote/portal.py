@@ -61,14 +61,24 @@ class Portal:
         """`work`'s result, without blocking this loop; cancelling the task cancels the work."""
         return await wait_async(self.submit(work))
 
+    async def arun_here(self, work: Work[Result]) -> Result:
+        """The same in the caller's own loop, where the client lives that `work` uses."""
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise closed_error()
+            running = asyncio.run_coroutine_threadsafe(work, asyncio.get_running_loop())
+            promise = self._callers.promise(running)
+        return await wait_async(promise)
+
     def stop(self) -> None:
         """End what runs, say farewell, end the thread. Safe to call twice."""
         with self._lock:
             loop, thread, self._closed = self._loop, self._thread, True
             self._loop = self._thread = None
+        self._callers.dismiss()
         if loop is None or thread is None or self._pid != os.getpid():
             return
-        self._callers.dismiss()
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(loop.stop)
         # The garbage collector may call this from the loop's own thread.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ...errors import EngineError
 from ...locks import Lock
-from .main_guard import guard_hint
+from .main_guard import check_note, guard_hint
 from .options import Options
 from .quiet import Noted
 from .versions import Vllm
@@ -74,6 +74,7 @@ def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, W
         Workers(engine_processes(known), watchdog).end(PATIENCE if failed else 0)
         if not failed:
             raise
+        check_note(noted.guard)
         cause = noted.cause() or f"{type(error).__name__}: {error}"
         raise EngineError(
             f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
