@@ -127,19 +127,20 @@ def test_a_wish_to_stop_is_granted(engine: VLLMEngine) -> None:
 def test_a_small_call_takes_turns_with_a_large_one(
     engine: VLLMEngine, jobs: list[Job], expected: list[list[float]]
 ) -> None:
-    documents = many(random.Random(3))
+    passages = tuple(Passage(0, "d", (0, 1), tuple(range(at, at + 60))) for at in range(2000))
+    places = tuple((at,) for at in range(len(passages)))
+    plan = Plan((Query("q", "i", "p", tuple(range(100, 180))),), passages, places)
     scored: list[int] = []
     with ThreadPoolExecutor(1) as pool:
-        large = pool.submit(Reranker(engine).rank, "egg", documents, progress=scored.append)
-        wait_for_some(engine)
+        large = pool.submit(engine.score, plan, Call(progress=scored.append))
+        while not scored:
+            time.sleep(0.01)
         before = sum(scored)
         small = logits(Reranker(engine).rank(*jobs[0]))
         meanwhile = sum(scored) - before
-        assert not large.done()
-        ranked = large.result(timeout=300)
+        assert len(large.result(timeout=300)) == sum(scored) == len(passages)
     assert small == pytest.approx(expected[0], abs=1e-4)
-    assert meanwhile < len(documents) / 3
-    assert len(ranked.results) == sum(scored) == len(documents)
+    assert meanwhile < len(passages) / 3, "the small call waited for the large one"
 
 
 def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
@@ -148,11 +149,13 @@ def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
     reranker, told = Reranker(engine), threading.Semaphore(0)
 
     def call(number: int) -> None:
+        documents = many(random.Random(number))
+
+        async def rank_here() -> None:
+            await reranker.arank("egg", documents)
+
         with pytest.raises(EngineClosedError):
-            if number % 2:
-                reranker.rank("egg", many(random.Random(number)))
-            else:
-                asyncio.run(reranker.arank("egg", many(random.Random(number))))
+            reranker.rank("egg", documents) if number % 2 else asyncio.run(rank_here())
         told.release()
 
     with ThreadPoolExecutor(5) as pool:
