@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import are_gone
 
 # An engine that ends by no signal but SIGKILL, with a worker; beside it two of the caller's own.
 PROGRAM = """
@@ -107,6 +108,29 @@ def test_workers_end_with_their_parent(how: str, program: list[str]) -> None:
         for process in bystanders:
             if process.is_running():
                 process.kill()
+
+
+def test_a_killed_serve_takes_its_server_along() -> None:
+    server = "import subprocess as s; p = s.Popen(['sleep', '600']); print(p.pid); p.wait()"
+    program = (
+        "import time\n"
+        "from qwen3_ascend_retrievers.serving.command import ServerCommand\n"
+        "from qwen3_ascend_retrievers.serving.process import running\n"
+        f"with running(ServerCommand(('-uc', {server!r})), None) as process:\n"
+        "    print(process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    # The server writes on standard error.
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    assert parent.stderr is not None
+    with parent.stdout, parent.stderr:
+        pids = {int(parent.stdout.readline()), int(parent.stderr.readline())}
+        parent.kill()
+        parent.wait()
+    assert are_gone(pids)
 
 
 def test_a_watchdog_that_was_killed_is_told_of(

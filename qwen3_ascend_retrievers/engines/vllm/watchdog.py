@@ -32,16 +32,19 @@ def watch(parent: int) -> None:
     psutil = import_module("psutil")
     family: set[Any] = set()
     unread, scanned = b"", 0.0
-    # A parent that had ended before this line has been replaced by then.
-    while os.getppid() == parent:
-        if select.select([0], [], [], _LOOK)[0]:
+    while True:
+        # Looked at before the reading: all that an ended parent wrote can then be read.
+        ended = os.getppid() != parent
+        if select.select([0], [], [], 0 if ended else _LOOK)[0]:
             piece = os.read(0, 4096)
             *lines, unread = (unread + piece).split(b"\n")
             family |= _named(psutil, lines)
             scanned = 0.0
             if not piece or END.strip() in lines:
                 break
-        if family and time.monotonic() - scanned > _SCAN:
+        elif ended:
+            break
+        elif family and time.monotonic() - scanned > _SCAN:
             family |= _descendants(psutil, family)
             scanned = time.monotonic()
     _end(psutil, family)

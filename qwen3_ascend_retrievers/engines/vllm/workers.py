@@ -28,7 +28,7 @@ Processes = Sequence[Any]
 # What vLLM calls the processes that it starts from this one; the second coordinates replicas.
 _NAMES: Final = ("EngineCore", "VLLM")
 # Seconds between two looks for them while vLLM starts, and for the watchdog to end.
-_LOOK: Final = 0.05
+_LOOK: Final = 0.02
 _PATIENCE: Final = 5.0
 
 
