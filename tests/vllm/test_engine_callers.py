@@ -127,13 +127,13 @@ def test_a_wish_to_stop_is_granted(engine: VLLMEngine) -> None:
 def test_a_small_call_takes_turns_with_a_large_one(
     engine: VLLMEngine, jobs: list[Job], expected: list[list[float]]
 ) -> None:
-    passages = tuple(Passage(0, "d", (0, 1), tuple(range(at, at + 60))) for at in range(2000))
+    passages = tuple(Passage(0, "d", (0, 1), (at % 1000, at // 1000) * 30) for at in range(2000))
     places = tuple((at,) for at in range(len(passages)))
     plan = Plan((Query("q", "i", "p", tuple(range(100, 180))),), passages, places)
     scored: list[int] = []
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(engine.score, plan, Call(progress=scored.append))
-        while not scored:
+        while not scored and not large.done():
             time.sleep(0.01)
         before = sum(scored)
         small = logits(Reranker(engine).rank(*jobs[0]))
