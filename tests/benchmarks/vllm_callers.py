@@ -75,8 +75,8 @@ def main() -> None:
     print(f"{model}: 1 caller {one:.0f} passages/s, {CALLERS} callers {many:.0f} passages/s")
     print(f"ratio {many / one:.2f} (wanted: at least 2)")
     with_turns, without = medians(waits)
-    print(f"{SMALL} documents beside {LARGE} take {with_turns:.0%} of their time (wanted: at most")
-    print(f"33%), without turns {without:.0%}")
+    print(f"{SMALL} documents beside {LARGE}: {with_turns:.0%} of their time (wanted: at most 33%)")
+    print(f"without turns: {without:.0%}")
     with_turns, without = medians(times)
     print(f"whole throughput with turns: {without / with_turns:.2f} (wanted: at least 0.95)")
 
