@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -24,7 +24,7 @@ def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]
 
 
 def portions(
-    lengths: Sequence[int], *, max_count: int, max_tokens: int | None
+    lengths: Iterable[int], *, max_count: int, max_tokens: int | None
 ) -> Iterator[list[int]]:
     """Positions in their order, at most `max_count` at a time and `max_tokens` in sum.
 

@@ -1,13 +1,19 @@
-"""Waiting for work that runs in an engine's own event loop, from any thread and any other loop."""
+"""Waiting for work that an engine does elsewhere, in a loop or thread of its own.
+
+Callers in any thread and any event loop wait for a future of their own, not for the work's: so they
+learn at once that the engine is being closed, however long the work takes to end after that.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from typing import TypeVar
+import os
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from ..errors import EngineClosedError
+from ..locks import Lock
 
 Result = TypeVar("Result")
 
@@ -17,40 +23,75 @@ def closed_error() -> EngineClosedError:
     return EngineClosedError("The engine was closed. Make a new one.")
 
 
-def wait(future: Future[Result]) -> Result:
+class Callers:
+    """All who wait for one engine."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: set[Future[Any]] = set()
+        self._pid = os.getpid()
+
+    def promise(self, work: Future[Result]) -> Future[Result]:
+        """A future that ends as `work` does, or when the callers are dismissed.
+
+        It ends in EngineClosedError if `work` was cancelled by the engine. Cancelling it cancels
+        `work`.
+        """
+        promise: Future[Result] = Future()
+
+        def forget(_: Future[Result]) -> None:
+            with self._lock:
+                self._waiting.discard(promise)
+            work.cancel()
+
+        with self._lock:
+            if self._pid != os.getpid():
+                self._waiting, self._pid = set(), os.getpid()
+            self._waiting.add(promise)
+        promise.add_done_callback(forget)
+        work.add_done_callback(lambda done: _settle(promise, done))
+        return promise
+
+    def dismiss(self) -> None:
+        """End every wait in EngineClosedError."""
+        # After a fork they are the parent's.
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            waiting = self._waiting.copy()
+        for promise in waiting:
+            with suppress(InvalidStateError):
+                promise.set_exception(closed_error())
+
+
+def wait(promise: Future[Result]) -> Result:
     """The result, waiting in this thread; interrupting the wait cancels the work.
 
     Raises:
-        EngineClosedError: the engine's loop ended first.
+        EngineClosedError: the engine was closed first.
     """
     try:
-        return future.result()
-    except CancelledError as error:
-        raise closed_error() from error
+        return promise.result()
     except BaseException:
-        future.cancel()
+        promise.cancel()
         raise
 
 
-async def wait_async(future: Future[Result], is_closed: Callable[[], bool]) -> Result:
+async def wait_async(promise: Future[Result]) -> Result:
     """The result, without blocking the caller's loop; cancelling the task cancels the work.
 
-    Args:
-        is_closed: whether the engine was closed, asked when the future turns out cancelled.
-
     Raises:
-        EngineClosedError: the engine's loop ended first.
+        EngineClosedError: the engine was closed first.
     """
-    try:
-        return await asyncio.wrap_future(future)
-    except asyncio.CancelledError as error:
-        # A cancelled caller has a future that it cancelled itself.
-        if is_closed() and not _is_cancelling():
-            raise closed_error() from error
-        raise
+    return await asyncio.wrap_future(promise)
 
 
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    # Python 3.10 cannot tell; there a closed engine looks like a cancelled task.
-    return bool(getattr(task, "cancelling", lambda: 1)())
+def _settle(promise: Future[Result], work: Future[Result]) -> None:
+    # The caller may have stopped waiting, or been dismissed, at this very moment.
+    with suppress(InvalidStateError):
+        if work.cancelled():
+            promise.set_exception(closed_error())
+        elif error := work.exception():
+            promise.set_exception(error)
+        else:
+            promise.set_result(work.result())

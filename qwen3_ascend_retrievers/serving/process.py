@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Final
 
 import httpx
 
+from ..engines.vllm.workers import Watchdog
 from ..errors import EngineError, InvalidInputError
 from ..settings import completed
 from .command import KEY_VARIABLE, ServerCommand
@@ -26,20 +28,25 @@ _PAUSE: Final = 0.5
 
 @contextmanager
 def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process; its output goes to standard error. No process of it is left behind."""
+    """The server's process; its output goes to standard error. No process of it is left behind.
+
+    Not even by `kill -9` of this process, which has the watchdog end the server.
+    """
     secret = {} if key is None else {KEY_VARIABLE: key}
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-        [sys.executable, *command.arguments],
-        env=completed(command.environment) | secret,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        # Ctrl-C must not reach the workers before their parent.
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        _end(process)
+    with _watched() as watch:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
+            [sys.executable, *command.arguments],
+            env=completed(command.environment) | secret,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            # Ctrl-C must not reach the workers before their parent.
+            start_new_session=True,
+        )
+        try:
+            watch([process.pid])
+            yield process
+        finally:
+            _end(process)
 
 
 def check_port(host: str, port: int) -> None:
@@ -92,6 +99,20 @@ def wait_until_healthy(
         f"vLLM was not ready after {seconds:.0f} seconds. Large models load slowly: raise "
         "--start-timeout."
     )
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[Iterable[int]], None]]:
+    """The time in which the processes that the block names end with this one."""
+    # vLLM brings psutil; without vLLM no server outlives its start.
+    if find_spec("psutil") is None:
+        yield lambda _: None
+        return
+    watchdog = Watchdog()
+    try:
+        yield watchdog.name
+    finally:
+        watchdog.dismiss()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

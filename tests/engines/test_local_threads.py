@@ -89,8 +89,8 @@ async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan:
         with pytest.raises(asyncio.CancelledError):
             await task
         go_on.set()
-        await engine.afacts()
-    assert len(seen.passes) == 1
+        await Reranker(engine).ascore([("query", "document")])
+    assert len(seen.passes) == 2
     assert len(await engine.ascore(plan, Call())) == len(plan.passages)
 
 
@@ -108,7 +108,7 @@ def test_progress_counts_every_passage(engine: LocalEngine, plan: Plan) -> None:
     assert len(steps) > 3
 
 
-def test_closing_ends_calls_that_are_under_way(engine: LocalEngine) -> None:
+async def test_closing_tells_those_who_wait_at_once(engine: LocalEngine) -> None:
     engine.facts()
     entered, go_on = threading.Event(), threading.Event()
 
@@ -116,13 +116,41 @@ def test_closing_ends_calls_that_are_under_way(engine: LocalEngine) -> None:
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait), ThreadPoolExecutor(2) as pool:
-        ranking = pool.submit(Reranker(engine).rank, "query", DOCUMENTS)
-        assert entered.wait(timeout=60)
+    with watching(wait), ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(Reranker(engine).rank, "query", DOCUMENTS) for _ in range(2)]
+        task = asyncio.create_task(Reranker(engine).arank("query", DOCUMENTS))
+        assert await asyncio.to_thread(entered.wait, 60)
         closing = pool.submit(engine.close)
-        while not engine._closed:
-            time.sleep(0.01)
+        # The batch that is running waits for `go_on`, and closing for the batch.
+        with pytest.raises(EngineClosedError):
+            await asyncio.wait_for(task, 60)
+        for caller in callers:
+            with pytest.raises(EngineClosedError):
+                await asyncio.to_thread(caller.result, 60)
+        assert not closing.done()
         go_on.set()
         closing.result(timeout=60)
-        with pytest.raises(EngineClosedError):
-            ranking.result(timeout=60)
+
+
+def test_a_small_call_waits_for_one_batch_of_a_large_one(engine: LocalEngine) -> None:
+    engine.facts()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait(rows: int, tokens: int) -> None:
+        entered.set()
+        assert go_on.wait(timeout=60)
+
+    with watching(wait) as seen, ThreadPoolExecutor(2) as pool:
+        large = pool.submit(Reranker(engine).rank, "query", [f"{one} more" for one in DOCUMENTS])
+        assert entered.wait(timeout=60)
+        # Neither facts nor tokens wait for the batch that is running.
+        engine.encode(["text"])
+        small = pool.submit(Reranker(engine).rank, "other", ["a document"])
+        assert engine._worker is not None
+        while not engine._worker._work_queue.qsize():
+            time.sleep(0.01)
+        go_on.set()
+        small.result(timeout=60)
+        before = len(seen.passes)
+        large.result(timeout=60)
+    assert before < len(seen.passes)

@@ -17,7 +17,7 @@ import pytest
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.checkpoints import Checkpoint
 from qwen3_ascend_retrievers.engines.base import Engine, engine_from_config
-from qwen3_ascend_retrievers.engines.vllm.main_guard import check_start, guard_hint
+from qwen3_ascend_retrievers.engines.vllm.main_guard import check_main, check_start, guard_hint
 from qwen3_ascend_retrievers.engines.vllm.source import check_shards, find_model, lora_rank
 from qwen3_ascend_retrievers.errors import (
     EngineClosedError,
@@ -231,6 +231,44 @@ def test_a_worker_that_imports_the_script_is_told_of_the_guard() -> None:
     with pytest.raises(EngineError, match="daemonic"):
         check_start(SimpleNamespace(daemon=True))
     check_start(SimpleNamespace(daemon=False))
+
+
+def run_as_main(arguments: list[str], text: str = "", **options: Any) -> str:
+    """What Python says that is run like this."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=120, check=False, **options
+    ).stderr
+
+
+CHECK = "from qwen3_ascend_retrievers.engines.vllm.main_guard import check_main\ncheck_main(None)\n"
+
+
+def test_a_main_script_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CHECK)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(CHECK)
+    assert "EngineError: The main script is not in a file: there is no" in run_as_main([], CHECK)
+    gone = "__import__('os').remove(__file__)\n"
+    script.with_name("gone.py").write_text(gone + CHECK)
+    assert "gone.py" in run_as_main([str(tmp_path / "gone.py")])
+    shell = f'"{sys.executable}" <(cat "{script}")'
+    piped = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert "The main script is not in a file" in piped.stderr
+    # All of these work: nothing is imported again, or it can be.
+    for good in (["-c", CHECK], [str(script)], ["-m", "script"], ["-m", "package"], ["package"]):
+        assert run_as_main(good, cwd=tmp_path) == ""
+    assert "Error" not in run_as_main(["-i"], CHECK)
+
+
+def test_forked_workers_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>")
+    check_main("fork")
+    for method in (None, "spawn"):
+        with pytest.raises(EngineError, match="not in a file"):
+            check_main(method)
 
 
 def test_the_guard_is_looked_for(tmp_path: Path) -> None:

@@ -100,6 +100,38 @@ async def test_stopping_ends_async_callers_too() -> None:
         await task
 
 
+async def test_callers_learn_of_closing_before_the_unloading_ends() -> None:
+    told = threading.Event()
+
+    class Slow(Thing):
+        def unload(self, thing: Thing) -> None:
+            assert told.wait(60)
+            super().unload(thing)
+
+    started = threading.Semaphore(0)
+
+    async def noted(thing: Thing) -> int:
+        started.release()
+        return await forever(thing)
+
+    thing = Slow()
+    host = thing.host()
+    await host.arun(loads)
+    threads = [asyncio.create_task(asyncio.to_thread(host.run, noted)) for _ in range(3)]
+    loop = asyncio.create_task(asyncio.to_thread(asyncio.run, host.arun(noted)))
+    here = asyncio.create_task(host.arun(noted))
+    for _ in range(5):
+        assert await asyncio.to_thread(started.acquire, timeout=60)
+    closing = asyncio.create_task(asyncio.to_thread(host.stop))
+    for caller in (*threads, loop, here):
+        with pytest.raises(EngineClosedError):
+            await asyncio.wait_for(caller, 60)
+    assert not closing.done()
+    told.set()
+    await closing
+    assert thing.unloads == 1
+
+
 async def test_a_cancelled_caller_cancels_its_own_work_only() -> None:
     ended = threading.Event()
 

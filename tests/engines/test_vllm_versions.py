@@ -20,6 +20,7 @@ from qwen3_ascend_retrievers.engines.vllm.loading import asking
 from qwen3_ascend_retrievers.engines.vllm.scoring import Requests
 from qwen3_ascend_retrievers.engines.vllm.settings import decide
 from qwen3_ascend_retrievers.engines.vllm.situation import Situation
+from qwen3_ascend_retrievers.engines.vllm.turns import Turns
 from qwen3_ascend_retrievers.engines.vllm.versions import Vllm, installed_vllm
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 
@@ -125,7 +126,7 @@ async def test_only_newer_releases_tell_what_they_can_do(vllm: Vllm, version: st
 async def test_a_probability_is_a_score_and_a_logit_becomes_one(vllm: Vllm, version: str) -> None:
     query = Query("q", "i", "p", (1, 2))
     plan = Plan((query,), (Passage(0, "d", (0, 1), (3,)),), ((0,),))
-    (score,) = await Requests(vllm, engine(0.25), None).score(plan, Call())
+    (score,) = await Requests(vllm, engine(0.25), None, Turns(100, 10, None)).score(plan, Call())
     if version == OLD:
         assert (score.score, score.logit) == (0.25, None)
     else:
@@ -134,7 +135,8 @@ async def test_a_probability_is_a_score_and_a_logit_becomes_one(vllm: Vllm, vers
 
 async def test_the_self_check_compares_logits_of_any_release(vllm: Vllm, version: str) -> None:
     for value, logit in ((0.25, math.log(0.25 / 0.75)), (0.0, -16.1181), (1.0, 16.1181)):
-        ask = asking(vllm, Requests(vllm, engine(value, num_cached_tokens=16), None))
+        used = engine(value, num_cached_tokens=16)
+        ask = asking(vllm, Requests(vllm, used, None, Turns(100, 10, None)))
         (answer,) = await ask([Prompt((1, 2), "salt")])
         wanted = logit if version == OLD else value
         assert answer == Answer(pytest.approx(wanted, abs=1e-4), 16)

@@ -15,7 +15,12 @@ import pytest
 from qwen3_ascend_retrievers import Ranking, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.base import Call
-from qwen3_ascend_retrievers.errors import EngineError, RerankCancelled, TooLongError
+from qwen3_ascend_retrievers.errors import (
+    EngineClosedError,
+    EngineError,
+    RerankCancelled,
+    TooLongError,
+)
 
 Start = Callable[..., VLLMEngine]
 Job = tuple[str, list[str]]
@@ -117,6 +122,55 @@ def test_a_wish_to_stop_is_granted(engine: VLLMEngine) -> None:
     with pytest.raises(RerankCancelled):
         Reranker(engine).rank("egg", many(random.Random(2)), cancel=wish)
     wait_for_none(engine)
+
+
+def test_a_small_call_takes_turns_with_a_large_one(
+    engine: VLLMEngine, jobs: list[Job], expected: list[list[float]]
+) -> None:
+    passages = tuple(Passage(0, "d", (0, 1), (at % 1000, at // 1000) * 30) for at in range(2000))
+    places = tuple((at,) for at in range(len(passages)))
+    plan = Plan((Query("q", "i", "p", tuple(range(100, 180))),), passages, places)
+    scored: list[int] = []
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(engine.score, plan, Call(progress=scored.append))
+        while not scored and not large.done():
+            time.sleep(0.01)
+        before = sum(scored)
+        small = logits(Reranker(engine).rank(*jobs[0]))
+        meanwhile = sum(scored) - before
+        assert len(large.result(timeout=300)) == sum(scored) == len(passages)
+    assert small == pytest.approx(expected[0], abs=1e-4)
+    assert meanwhile < len(passages) / 3, "the small call waited for the large one"
+
+
+def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
+    engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, self_check=False)
+    engine.facts()
+    reranker, told = Reranker(engine), threading.Semaphore(0)
+
+    def call(number: int) -> None:
+        documents = many(random.Random(number))
+
+        async def rank_here() -> None:
+            await reranker.arank("egg", documents)
+
+        with pytest.raises(EngineClosedError):
+            reranker.rank("egg", documents) if number % 2 else asyncio.run(rank_here())
+        told.release()
+
+    with ThreadPoolExecutor(5) as pool:
+        callers = [pool.submit(call, number) for number in range(4)]
+        wait_for_some(engine)
+        loaded = engine._host.loaded
+        closing = pool.submit(engine.close)
+        for _ in callers:
+            assert told.acquire(timeout=60)
+        assert loaded is not None
+        before_the_end = not closing.done()
+        closing.result(timeout=120)
+        for caller in callers:
+            caller.result()
+    assert before_the_end, "the callers were told after vLLM had ended"
 
 
 def too_long() -> Plan:

@@ -227,9 +227,69 @@ def test_ctrl_c_while_loading(tmp_path: Path) -> None:
     assert are_gone(pids)
 
 
-def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
-    process = script(tmp_path, "reranker.rank('egg', ['boil'])", guard=False)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_ended_while_scoring(tmp_path: Path, number: signal.Signals) -> None:
+    process = script(
+        tmp_path,
+        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
+        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
+    )
+    first, allowed = first_line(process)
+    assert first == "ranked\n"
+    pids = family(process)
+    time.sleep(0.5)
+    process.send_signal(number)
+    ended(process, allowed)
+    assert process.returncode == -number, "a handler of the caller's was replaced"
+    assert are_gone(pids)
+
+
+def test_a_program_that_is_ended_while_loading(tmp_path: Path) -> None:
+    process = script(tmp_path, "reranker.rank('egg', ['boil'])")
+    deadline = time.monotonic() + PATIENCE
+    # The resource tracker, the watchdog and vLLM's engine; the worker may come too late for it.
+    while len(family(process)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    pids = family(process)
+    process.kill()
+    ended(process, PATIENCE)
+    assert len(pids) >= 3
+    assert are_gone(pids)
+
+
+def test_a_killed_engine_process_is_a_typed_error(tmp_path: Path) -> None:
+    process = script(
+        tmp_path,
+        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
+        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
+    )
+    first, allowed = first_line(process)
+    assert first == "ranked\n"
+    pids = family(process)
+    (engine,) = (pid for pid in pids if psutil.Process(pid).name() == "VLLM::EngineCore")
+    os.kill(engine, signal.SIGKILL)
+    _, err = ended(process, allowed)
+    assert "EngineError: vLLM's worker processes have died" in err
+    assert are_gone(pids)
+
+
+def test_a_script_without_a_guard_is_told_once(tmp_path: Path) -> None:
+    # With a guard that the engine is not under, too: the worker itself says what happened.
+    body = "reranker.rank('egg', ['boil'])\nif __name__ == '__main__': print('end')"
+    process = script(tmp_path, body, guard=False)
     _, err = ended(process, PATIENCE)
     assert process.returncode == 1
-    assert f"{tmp_path / 'script.py'} has no main guard" in err
     assert "made an engine while it was being imported" in err
+    assert err.count("under `if __name__") == 1
+    assert err.count("Traceback") == 1
+
+
+def test_a_script_from_standard_input_is_told(tmp_path: Path) -> None:
+    text = f"from qwen3_ascend_retrievers import VLLMEngine\nVLLMEngine({OPTIONS}).facts()\n"
+    told = subprocess.run(
+        [sys.executable], input=text, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert told.returncode == 1
+    assert "EngineError: The main script is not in a file" in told.stderr
+    assert told.stderr.count("Traceback") == 1

@@ -18,6 +18,7 @@ from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreEr
 from ...locks import Lock
 from ...settings import check_choice, whole_number
 from ..base import Call, Configured, EngineFacts
+from ..waiting import Callers, wait, wait_async
 from .batches import plan_batches
 from .device import DTYPES, check_device
 from .loading import LocalModel, load_model
@@ -67,6 +68,7 @@ class LocalEngine(Configured):
         self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
         self._revision = None if revision is None else _name("revision", revision)
         self._lock = Lock()
+        self._callers = Callers()
         self._worker: ThreadPoolExecutor | None = None
         self._process: int | None = None
         self._model: LocalModel | None = None
@@ -91,19 +93,20 @@ class LocalEngine(Configured):
             ModelError: the checkpoint is missing, incomplete, or no Qwen3 reranker.
             EngineClosedError: the engine was closed.
         """
-        return self._run(self._facts)
+        return self._facts(self._ready())
 
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
-        return await self._arun(self._facts)
+        return self._facts(await self._aready())
 
     def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Tokens of prompt parts."""
-        return self._run(lambda model: model.tokenizer.encode_batch(texts))
+        return self._ready().tokenizer.encode_batch(texts)
 
     async def aencode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """The same without blocking the event loop."""
-        return await self._arun(lambda model: model.tokenizer.encode_batch(texts))
+        tokenizer = (await self._aready()).tokenizer
+        return await asyncio.to_thread(tokenizer.encode_batch, texts)
 
     def score(self, plan: Plan, call: Call) -> list[Score]:
         """One score for each passage of a plan that has token ids; stops between batches.
@@ -120,12 +123,16 @@ class LocalEngine(Configured):
         return await adrive(self._scoring(plan, call), self._arun)
 
     def close(self) -> None:
-        """Free the model once the batch that is running has ended. Safe to call twice."""
+        """Free the model once the batch that is running has ended. Safe to call twice.
+
+        Calls under way end in EngineClosedError at once.
+        """
         with self._lock:
             self._closed = True
             worker, self._worker = self._worker, None
         # After a fork the worker's thread is the parent's, and waiting for it would be for ever.
         if worker is not None and self._process == os.getpid():
+            self._callers.dismiss()
             worker.shutdown(wait=True)
         model, self._model = self._model, None
         if model is not None:
@@ -161,24 +168,41 @@ class LocalEngine(Configured):
         return [Score.of_logit(logit) for logit in logits]
 
     def _run(self, work: Callable[[LocalModel], T]) -> T:
-        return self._submitted(work).result()
+        return wait(self._submitted(work))
 
     async def _arun(self, work: Callable[[LocalModel], T]) -> T:
-        return await asyncio.wrap_future(self._submitted(work))
+        return await wait_async(self._submitted(work))
+
+    def _loaded(self) -> LocalModel | None:
+        """The model if it is loaded: what needs no torch waits for no other caller's batch."""
+        with self._lock:
+            self._check_usable()
+            return self._model
+
+    def _ready(self) -> LocalModel:
+        model = self._loaded()
+        return self._run(_itself) if model is None else model
+
+    async def _aready(self) -> LocalModel:
+        model = self._loaded()
+        return await self._arun(_itself) if model is None else model
 
     def _submitted(self, work: Callable[[LocalModel], T]) -> Future[T]:
+        with self._lock:
+            self._check_usable()
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
+                self._process = os.getpid()
+            return self._callers.promise(self._worker.submit(self._work, work))
+
+    def _check_usable(self) -> None:
         if self._process not in (None, os.getpid()):
             raise EngineError(
                 "This engine was used before the process forked; torch's threads do not survive "
                 "that. Make the engine in the child, or start children with 'spawn'."
             )
-        with self._lock:
-            if self._closed:
-                raise self._closed_error()
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
-                self._process = os.getpid()
-            return self._worker.submit(self._work, work)
+        if self._closed:
+            raise self._closed_error()
 
     def _work(self, work: Callable[[LocalModel], T]) -> T:
         """In the worker: load if need be, and do one piece of work."""
@@ -190,6 +214,10 @@ class LocalEngine(Configured):
 
     def _closed_error(self) -> EngineClosedError:
         return EngineClosedError(f"{self!r} was closed. Make a new engine.")
+
+
+def _itself(model: LocalModel) -> LocalModel:
+    return model
 
 
 def _share(model: LocalModel, ids: Sequence[int]) -> Any:

@@ -196,7 +196,7 @@ class RemoteEngine(Configured):
 
     async def _arun(self, work: Work[Result]) -> Result:
         if self._clients.asynchronous is not None:
-            return await work
+            return await self._portal.arun_here(work)
         if self._clients.given:
             work.close()
             raise InvalidInputError("An async call needs async_http_client=... beside http_client.")

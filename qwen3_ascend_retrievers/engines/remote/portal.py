@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from ...locks import Lock
-from ..waiting import closed_error, wait, wait_async
+from ..waiting import Callers, closed_error, wait, wait_async
 
 Result = TypeVar("Result")
 Work = Coroutine[Any, Any, Result]
@@ -34,6 +34,7 @@ class Portal:
     def __init__(self, farewell: Callable[[], Awaitable[None]]) -> None:
         self._farewell = farewell
         self._lock = Lock()
+        self._callers = Callers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -49,7 +50,8 @@ class Portal:
             if self._closed:
                 work.close()
                 raise closed_error()
-            return asyncio.run_coroutine_threadsafe(work, self._running())
+            running = asyncio.run_coroutine_threadsafe(work, self._running())
+            return self._callers.promise(running)
 
     def run(self, work: Work[Result]) -> Result:
         """`work`'s result, waiting in this thread; interrupting the wait cancels the work."""
@@ -57,13 +59,24 @@ class Portal:
 
     async def arun(self, work: Work[Result]) -> Result:
         """`work`'s result, without blocking this loop; cancelling the task cancels the work."""
-        return await wait_async(self.submit(work), lambda: self._closed)
+        return await wait_async(self.submit(work))
+
+    async def arun_here(self, work: Work[Result]) -> Result:
+        """The same in the caller's own loop, where the client lives that `work` uses."""
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise closed_error()
+            running = asyncio.run_coroutine_threadsafe(work, asyncio.get_running_loop())
+            promise = self._callers.promise(running)
+        return await wait_async(promise)
 
     def stop(self) -> None:
         """End what runs, say farewell, end the thread. Safe to call twice."""
         with self._lock:
             loop, thread, self._closed = self._loop, self._thread, True
             self._loop = self._thread = None
+        self._callers.dismiss()
         if loop is None or thread is None or self._pid != os.getpid():
             return
         with contextlib.suppress(RuntimeError):

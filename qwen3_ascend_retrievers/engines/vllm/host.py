@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from ...errors import EngineError
 from ...locks import Lock
-from ..waiting import closed_error, wait, wait_async
+from ..waiting import Callers, closed_error, wait, wait_async
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -42,6 +42,7 @@ class Host(Generic[Loaded]):
     ) -> None:
         self._load, self._unload, self._interrupt = load, unload, interrupt
         self._lock = Lock()
+        self._callers = Callers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -61,10 +62,13 @@ class Host(Generic[Loaded]):
 
     async def arun(self, work: Callable[[Loaded], Coroutine[Any, Any, Result]]) -> Result:
         """The same without blocking the caller's loop; cancelling the task cancels the work."""
-        return await wait_async(self._submit(work), lambda: self._closed)
+        return await wait_async(self._submit(work))
 
     def stop(self) -> None:
-        """Cancel what runs, unload, end the thread. Safe to call twice, and at exit."""
+        """Cancel what runs, unload, end the thread. Safe to call twice, and at exit.
+
+        Whoever waits learns of it at once; unloading may take longer.
+        """
         with self._lock:
             thread, loop, self._closed = self._thread, self._loop, True
             self._thread = None
@@ -72,6 +76,7 @@ class Host(Generic[Loaded]):
         # After a fork all of it is the parent's.
         if thread is None or loop is None or self._pid != os.getpid():
             return
+        self._callers.dismiss()
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(loop.stop)
         if thread is threading.current_thread():
@@ -93,7 +98,8 @@ class Host(Generic[Loaded]):
                     "to the parent. Make the engine in the child, or start children with 'spawn'."
                 )
             assert self._loop is not None
-            return asyncio.run_coroutine_threadsafe(self._work(work), self._loop)
+            running = asyncio.run_coroutine_threadsafe(self._work(work), self._loop)
+            return self._callers.promise(running)
 
     def _start(self) -> None:
         self._loop, self._pid = asyncio.new_event_loop(), os.getpid()

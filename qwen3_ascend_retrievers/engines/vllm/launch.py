@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from ...errors import EngineError
 from ...locks import Lock
-from .main_guard import guard_hint
+from .main_guard import check_note, guard_hint
 from .options import Options
 from .quiet import Noted
 from .versions import Vllm
-from .workers import end, engine_processes
+from .workers import Watchdog, Workers, end, engine_processes
 
 # Seconds in which vLLM's processes may end by themselves.
 PATIENCE: Final = 5.0
@@ -55,27 +55,30 @@ def interrupt(options: Options) -> None:
         end(engine_processes(_start.known), patience=0)
 
 
-def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, list[Any]]:
+def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, Workers]:
     """vLLM's async engine and its processes; none of them is left if it fails.
 
     Raises:
         EngineError: vLLM does not start; the message has the reason that its processes logged.
     """
     children = multiprocessing.active_children()
-    known = _start.known = frozenset(one.pid for one in children if one.pid is not None)
+    known = _start.known = frozenset(child.pid for child in children if child.pid is not None)
+    watchdog = Watchdog()
     try:
-        engine = vllm.start(arguments)
-        return engine, engine_processes(known)
-    # vLLM, torch and the plugins raise whatever the layer that failed raised.
-    except Exception as error:
-        end(engine_processes(known), patience=PATIENCE)
+        with watchdog.following(known):
+            engine = vllm.start(arguments)
+        return engine, Workers(engine_processes(known), watchdog)
+    except BaseException as error:
+        # vLLM, torch and the plugins raise whatever the layer that failed raised.
+        failed = isinstance(error, Exception)
+        Workers(engine_processes(known), watchdog).end(PATIENCE if failed else 0)
+        if not failed:
+            raise
+        check_note(noted.guard)
         cause = noted.cause() or f"{type(error).__name__}: {error}"
         raise EngineError(
             f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
         ) from error
-    except BaseException:
-        end(engine_processes(known), patience=0)
-        raise
 
 
 def _advice(cause: str) -> str:

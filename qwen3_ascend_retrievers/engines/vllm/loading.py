@@ -18,7 +18,7 @@ from ...settings import environment
 from ...tokenizer_files import answer_ids, load_tokenizer
 from .check import Answer, Ask, Prompt, Sizes, self_check
 from .launch import PATIENCE, launch, starting_for
-from .main_guard import check_start
+from .main_guard import check_main, check_start
 from .options import Options
 from .platform import Platform, check_device, detect_platform
 from .quiet import starting
@@ -27,8 +27,9 @@ from .scoring import Requests
 from .settings import decide
 from .situation import Situation
 from .source import check_shards, find_model, lora_rank
+from .turns import Turns
 from .versions import ORIGINAL, Vllm, installed_vllm
-from .workers import Processes, end
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class LoadedModel:
         requests: sends prompts to vLLM.
         vllm: the installed version.
         engine: its async engine.
-        processes: vLLM's processes.
+        workers: vLLM's processes.
         self_check: how the numeric self-check ended.
     """
 
@@ -54,7 +55,7 @@ class LoadedModel:
     requests: Requests
     vllm: Vllm
     engine: Any
-    processes: Processes
+    workers: Workers
     self_check: Literal["passed", "not exercised", "off"] = "off"
 
 
@@ -68,6 +69,7 @@ async def load_model(options: Options) -> LoadedModel:
         InvalidInputError: vLLM does not know an argument.
     """
     check_start()
+    check_main(environment("VLLM_WORKER_MULTIPROC_METHOD"))
     warn_if_tiny(options.model)
     with starting_for(options):
         loaded = _started(options)
@@ -90,7 +92,7 @@ def unload(loaded: LoadedModel) -> None:
     try:
         loaded.vllm.stop(loaded.engine)
     finally:
-        end(loaded.processes, patience=PATIENCE)
+        loaded.workers.end(PATIENCE)
 
 
 def _started(options: Options) -> LoadedModel:
@@ -111,11 +113,11 @@ def _started(options: Options) -> LoadedModel:
         arguments, _ = decide(replace(situation, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
         made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
-        engine, processes = launch(vllm, made, noted, options.model)
+        engine, workers = launch(vllm, made, noted, options.model)
     lora = None if options.lora is None else vllm.lora(options.lora)
-    requests = Requests(vllm, engine, lora)
+    requests = Requests(vllm, engine, lora, _turns(engine))
     length = arguments["max_model_len"]
-    return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, processes)
+    return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, workers)
 
 
 def _situation(options: Options, platform: Platform) -> Situation:
@@ -159,11 +161,22 @@ async def _check_task(loaded: LoadedModel) -> None:
         )
 
 
+def _turns(engine: Any) -> Turns:
+    scheduler = engine.vllm_config.scheduler_config
+    return Turns(scheduler.max_num_batched_tokens, scheduler.max_num_seqs, _block(engine))
+
+
+def _block(engine: Any) -> int | None:
+    """Tokens of a block of the prefix cache; None if it is off."""
+    cache = engine.vllm_config.cache_config
+    return int(cache.block_size) if cache.enable_prefix_caching else None
+
+
 def _sizes(loaded: LoadedModel) -> Sizes:
     config = loaded.engine.vllm_config
-    cache, scheduler = config.cache_config, config.scheduler_config
+    scheduler = config.scheduler_config
     return Sizes(
-        block=cache.block_size if cache.enable_prefix_caching else None,
+        block=_block(loaded.engine),
         step=scheduler.max_num_batched_tokens if scheduler.enable_chunked_prefill else None,
         prompts=scheduler.max_num_seqs,
         length=loaded.max_length,

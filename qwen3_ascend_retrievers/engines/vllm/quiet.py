@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...settings import completing, environment
+from .main_guard import NOTE_VARIABLE
 
 _CHOSEN_BY_CALLER: Final = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
 # The last line of a traceback, with what stands before it in worker processes' logs cut off.
@@ -29,9 +30,11 @@ class Noted:
 
     Attributes:
         path: the file with it, or None where the caller chose vLLM's logging.
+        guard: the file in which a worker that makes an engine of its own says so.
     """
 
     path: Path | None
+    guard: Path
 
     def cause(self) -> str | None:
         """The first exception of the log, in one line."""
@@ -50,8 +53,8 @@ def starting(variables: Mapping[str, str]) -> Iterator[Noted]:
             before afterwards. Not for two threads at once.
     """
     with tempfile.TemporaryDirectory(prefix="qwen3-rerank-") as folder:
-        log = None
-        wanted = dict(variables)
+        log, guard = None, Path(folder, "guard.txt")
+        wanted = {**variables, NOTE_VARIABLE: str(guard)}
         if not any(environment(name) for name in _CHOSEN_BY_CALLER):
             log = Path(folder, "errors.log")
             config = Path(folder, "logging.json")
@@ -59,7 +62,7 @@ def starting(variables: Mapping[str, str]) -> Iterator[Noted]:
             wanted["VLLM_LOGGING_CONFIG_PATH"] = str(config)
         try:
             with completing(wanted):
-                yield Noted(log)
+                yield Noted(log, guard)
         finally:
             _drop_handlers(log)
 

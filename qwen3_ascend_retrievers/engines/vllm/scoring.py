@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
@@ -13,10 +14,9 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...errors import EngineError, RerankError, ScoreError
 from ..base import Call
+from .turns import Turns
 from .versions import Reply, Vllm
 
-# A bound on memory, not a tuned number: several of vLLM's largest steps (1,024 sequences).
-IN_FLIGHT: Final = 4096
 # How often a caller's wish to stop is looked at, in seconds.
 _LOOK: Final = 0.1
 
@@ -28,10 +28,12 @@ class Requests:
         vllm: the installed version.
         engine: its async engine.
         lora: the adapter that goes with each request, or None.
+        turns: of this engine's calls.
     """
 
-    def __init__(self, vllm: Vllm, engine: Any, lora: Any) -> None:
+    def __init__(self, vllm: Vllm, engine: Any, lora: Any, turns: Turns) -> None:
         self._vllm, self._engine, self._lora = vllm, engine, lora
+        self._turns = turns
         self._names = (f"qwen3-rerank-{uuid4().hex}-{number}" for number in count())
 
     async def one(self, ids: Sequence[int], salt: str | None = None) -> Reply:
@@ -51,40 +53,56 @@ class Requests:
             raise self._mapped(error, len(ids)) from error
 
     async def score(self, plan: Plan, call: Call) -> list[Score]:
-        """One score for each passage, sent all at once and batched by vLLM.
+        """One score for each passage, sent in turns with other calls' and batched by vLLM.
 
         Raises:
             RerankCancelled: the caller asked to stop; its requests were aborted.
             ScoreError: vLLM answered something that is no number.
             EngineError: vLLM failed.
         """
-        made: dict[int, Score] = {}
-        waiting = iter(range(len(plan.passages)))
+        scores: dict[int, Score] = {}
         running: set[asyncio.Task[tuple[int, Score]]] = set()
+        sender = asyncio.create_task(self._send(plan, running))
         try:
-            while True:
+            while running or not sender.done():
                 call.check()
-                running |= set(self._sent(plan, islice(waiting, IN_FLIGHT - len(running))))
-                if not running:
-                    return [made[at] for at in range(len(made))]
-                done, running = await asyncio.wait(
-                    running, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED
+                done, _ = await asyncio.wait(
+                    running if sender.done() else {sender, *running},
+                    timeout=_LOOK,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-                made.update(await asyncio.gather(*done))
-                call.done(len(done))
+                finished = running & done
+                running -= finished
+                scores.update(await asyncio.gather(*finished))
+                call.done(len(finished))
                 # Not left to vLLM alone: a request of a dead engine must never wait for ever.
                 if not done and self._vllm.is_dead(self._engine):
                     raise self._dead()
+            await sender
+            return [scores[at] for at in range(len(plan.passages))]
         finally:
-            for task in running:
+            for task in (sender, *running):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(sender, *running, return_exceptions=True)
 
-    def _sent(
-        self, plan: Plan, passages: Iterator[int]
-    ) -> Iterator[asyncio.Task[tuple[int, Score]]]:
-        for at in passages:
-            yield asyncio.create_task(self._scored(at, plan.prompt_ids(at) or ()))
+    async def _send(self, plan: Plan, running: set[asyncio.Task[tuple[int, Score]]]) -> None:
+        """Send all of a plan's passages, and add what is under way to `running`."""
+        weights = (self._weight(plan, at) for at in range(len(plan.passages)))
+        for portion in self._turns.portions(weights):
+            taken = {at: self._weight(plan, at) for at in portion}
+            await self._turns.enter(sum(taken.values()))
+            for at, weight in taken.items():
+                task = asyncio.create_task(self._scored(at, plan.prompt_ids(at) or ()))
+                task.add_done_callback(partial(self._left, weight))
+                running.add(task)
+
+    def _left(self, weight: int, _: object) -> None:
+        self._turns.leave(weight)
+
+    def _weight(self, plan: Plan, at: int) -> int:
+        passage = plan.passages[at]
+        query = plan.queries[passage.query]
+        return self._turns.weight(len(query.ids or ()), len(passage.ids or ()))
 
     async def _scored(self, at: int, ids: Sequence[int]) -> tuple[int, Score]:
         reply = await self.one(ids)

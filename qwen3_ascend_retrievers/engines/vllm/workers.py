@@ -1,44 +1,168 @@
 """vLLM's processes: which they are, and how they are ended for certain.
 
-vLLM's own shutdown waits a few seconds and may leave a worker of a killed engine behind.
+vLLM's own shutdown waits a few seconds and may leave a worker of a killed engine behind; and where
+this process is killed there is no shutdown at all, which is what watchdog.py is for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import multiprocessing
-from collections.abc import Iterable, Sequence
+import os
+import subprocess
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from multiprocessing.spawn import get_executable
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import EngineError
+from . import watchdog
+
+logger = logging.getLogger(__name__)
 
 # Process objects of psutil, which vLLM depends on.
 Processes = Sequence[Any]
+# What vLLM calls the processes that it starts from this one; the second coordinates replicas.
+_NAMES: Final = ("EngineCore", "VLLM")
+# Seconds between two looks for them while vLLM starts, and for the watchdog to end.
+_LOOK: Final = 0.02
+_PATIENCE: Final = 5.0
+
+
+def _roots(known: Collection[int]) -> list[int]:
+    """Ids of the processes that vLLM has started from this one, but those in `known`."""
+    return [
+        child.pid
+        for child in multiprocessing.active_children()
+        if child.pid is not None and child.pid not in known and child.name.startswith(_NAMES)
+    ]
 
 
 def engine_processes(known: Iterable[int] = ()) -> list[Any]:
     """This process's vLLM engines and all their descendants, but those of the ids `known`."""
     psutil = import_module("psutil")
-    others = set(known)
-    found: list[Any] = []
-    for child in multiprocessing.active_children():
-        if child.pid is None or child.pid in others or not child.name.startswith("EngineCore"):
-            continue
+    processes: list[Any] = []
+    for pid in _roots(set(known)):
         try:
-            root = psutil.Process(child.pid)
-            found += [root, *root.children(recursive=True)]
+            root = psutil.Process(pid)
+            processes += [root, *root.children(recursive=True)]
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 def end(processes: Processes, *, patience: float) -> None:
     """Kill those of `processes` that have not ended after `patience` seconds, and wait."""
     psutil = import_module("psutil")
     _, alive = psutil.wait_procs(processes, timeout=patience)
-    for one in alive:
+    for process in alive:
         try:
-            one.kill()
+            process.kill()
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=5)
     # Collects the exit states, so that no zombie stays.
     multiprocessing.active_children()
+
+
+class Watchdog:
+    """Kills vLLM's processes when this process has ended, in whatever way.
+
+    Raises:
+        EngineError: its process does not start.
+    """
+
+    def __init__(self) -> None:
+        psutil_home = Path(str(import_module("psutil").__file__)).parents[1]
+        program = [get_executable(), "-I", watchdog.__file__, str(os.getpid()), str(psutil_home)]
+        try:
+            # In a session of its own, so that a signal to this one's process group spares it.
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
+                program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EngineError(
+                f"The process that ends vLLM's workers with this program does not start: {error}. "
+                "Free memory, or raise the limit of processes (ulimit -u)."
+            ) from error
+
+    @contextlib.contextmanager
+    def following(self, known: Collection[int]) -> Iterator[None]:
+        """The time in which vLLM starts processes, each of which is watched from its start.
+
+        Args:
+            known: process ids from before.
+        """
+        started = threading.Event()
+
+        def follow() -> None:
+            named: set[int] = set()
+            while not started.wait(_LOOK):
+                fresh = set(_roots(known)) - named
+                self.name(fresh)
+                named |= fresh
+
+        follower = threading.Thread(target=follow, name="qwen3-rerank-vllm-start", daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            started.set()
+            follower.join()
+
+    def name(self, pids: Iterable[int]) -> None:
+        """Have these processes, and what they start, end with this one."""
+        lines = "".join(f"{pid}\n" for pid in pids).encode()
+        try:
+            self._write(lines)
+        except OSError:
+            logger.warning(
+                "The process that ends vLLM's workers with this program has ended with code %s: "
+                "end this program with engine.close().",
+                self._process.poll(),
+            )
+
+    def dismiss(self) -> None:
+        """End it, and whatever is left of the processes that it was told of."""
+        with contextlib.suppress(OSError):
+            # A forked child may hold the pipe open, so that closing it is not enough.
+            self._write(watchdog.END)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _write(self, lines: bytes) -> None:
+        if lines and self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.write(lines)
+
+
+class Workers:
+    """The processes of a loaded engine, with the watchdog that knows them.
+
+    Args:
+        processes: all of them.
+        watchdog: watches over this engine and no other.
+    """
+
+    def __init__(self, processes: Processes, watchdog: Watchdog) -> None:
+        self._processes, self._watchdog = processes, watchdog
+        watchdog.name(process.pid for process in processes)
+
+    def end(self, patience: float) -> None:
+        """Kill what has not ended after `patience` seconds, and let the watchdog go."""
+        try:
+            end(self._processes, patience=patience)
+        finally:
+            self._watchdog.dismiss()
