@@ -1,4 +1,4 @@
-"""Every error that this package raises on purpose. Nothing else lives here.
+"""Every error that this package raises on purpose, and what a log may say of one.
 
     RerankError
     ├── InvalidInputError (also ValueError)    what the caller passed is wrong; always raised
@@ -24,9 +24,19 @@ order for all of them but InvalidInputError, MissingDependencyError and RerankCa
 
 from __future__ import annotations
 
+from .printable import printable
+
 
 class RerankError(Exception):
-    """Root of the tree: `except RerankError` catches whatever this package raises on purpose."""
+    """Root of the tree: `except RerankError` catches whatever this package raises on purpose.
+
+    Its message steers no terminal, whatever was quoted in it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(
+            *(printable(one, keep="\n") if isinstance(one, str) else one for one in args)
+        )
 
 
 class InvalidInputError(RerankError, ValueError):
@@ -114,6 +124,20 @@ class ReplyError(RemoteError):
 
 class TemplateMismatchError(RemoteError):
     """The server changes the prompt or scores something else than a Qwen3 reranker's P(yes)."""
+
+
+def summary(error: BaseException) -> str:
+    """What a log or a span may say of an error: types and codes.
+
+    Never its message, which may quote a caller's document or what a server made of it.
+    """
+    told = [type(error).__name__]
+    if error.__cause__ is not None:
+        told.append(f"caused by {type(error.__cause__).__name__}")
+    for name in ("status", "request_id", "index"):
+        if (value := getattr(error, name, None)) is not None:
+            told.append(f"{name} {value}")
+    return ", ".join(told)
 
 
 def _rebuild(kind: type[RerankError], message: str, fields: dict[str, object]) -> RerankError:

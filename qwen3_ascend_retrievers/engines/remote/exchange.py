@@ -23,10 +23,13 @@ from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     ReplyError,
+    summary,
 )
 from ...tracing import Span, span
 from .budget import Budget
-from .options import Options, shown
+from .causes import stand_in
+from .options import Options
+from .redaction import shown
 from .refusal import Refused, parsed, quote
 from .wire import Reply, Request, Wire
 
@@ -110,24 +113,26 @@ class Exchange:
             return await retrying(once)
         except Refused as refused:
             if _may_retry(refused, question) and self._too_late(refused):
-                raise self._budget.exceeded(refused.error) from refused
+                last = refused.error
+                raise self._budget.exceeded(last) from last.__cause__ or last
             raise
 
     async def _once(self, question: Question, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
-        headers = {"X-Request-Id": request_id} | self._options.request_headers()
+        headers = self._options.request_headers(request_id)
         request = Request(self.root + question.path, content, headers)
-        with span(f"{request.method} {question.path}", self._attributes(question, attempt)) as made:
-            made.set_attribute("rerank.request_id", request_id)
+        name = f"{request.method} {question.path}"
+        with span(name, self._attributes(question, attempt), _error_type) as current:
+            current.set_attribute("rerank.request_id", request_id)
             try:
                 reply = await self._reply(request)
             except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
                 error.request_id = request_id
                 final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
-                raise Refused(error, "final" if final else "retry") from error
-            made.set_attribute("http.response.status_code", reply.status)
+                raise Refused(error, "final" if final else "retry") from error.__cause__
+            current.set_attribute("http.response.status_code", reply.status)
             found = parsed(request, reply, self._secrets, request_id)
-            return self._read(question, request, reply, found, request_id, made)
+            return self._read(question, request, reply, found, request_id, current)
 
     async def _reply(self, request: Request) -> Reply:
         left = self._budget.left()
@@ -136,11 +141,12 @@ class Exchange:
             with anyio.fail_after(left):
                 return await self._wire.send(request, min(self._options.timeout, left))
         except TimeoutError as error:
-            raise self._budget.exceeded() from error
+            late = stand_in(error, self._secrets)
+        raise self._budget.exceeded() from late
 
     def _read(
         self, question: Question, request: Request, reply: Reply, found: Any, request_id: str,
-        made: Span,
+        current: Span,
     ) -> Any:  # fmt: skip
         try:
             result = question.read(found)
@@ -148,7 +154,7 @@ class Exchange:
             told = shown(str(error), self._secrets)
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
-                made.set_attribute("rerank.tokens", tokens)
+                current.set_attribute("rerank.tokens", tokens)
             return result
         # Not from within the handler: tracebacks would show the text that was not redacted.
         text = f"{request.url}: {told}{quote(reply, self._secrets)}"
@@ -182,13 +188,17 @@ class Exchange:
 
     def _log(self, state: RetryCallState) -> None:
         refused = _refused(state)
-        logger.info("Asking again in %.3g s: %s", refused.wait, refused)
+        logger.info("Asking again in %.3g s: %s", refused.wait, summary(refused.error))
 
 
 def _may_retry(error: BaseException, question: Question) -> bool:
     if not isinstance(error, Refused):
         return False
     return error.kind == "retry" or (error.kind == "busy" and not question.splittable)
+
+
+def _error_type(error: Exception) -> str:
+    return type(error.error if isinstance(error, Refused) else error).__name__
 
 
 def _refused(state: RetryCallState) -> Refused:

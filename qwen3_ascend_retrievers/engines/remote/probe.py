@@ -25,7 +25,8 @@ from ...errors import AuthenticationError, InvalidInputError, ReplyError, Templa
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact
 from .exchange import Exchange, Question
-from .options import Options, shown
+from .options import Options
+from .redaction import shown
 from .refusal import Refused
 
 # Statuses of servers that lack a route, or do not take what it was sent.

@@ -18,8 +18,9 @@ from ...errors import ReplyError, TemplateMismatchError, TooLongError
 from ..base import Call
 from .endpoints import Contact
 from .exchange import Exchange
-from .options import MAX_TOKENS, Options, shown
+from .options import MAX_TOKENS, Options
 from .questions import Make, Part, classify_question, rerank_question
+from .redaction import shown
 from .refusal import Refused
 from .together import together
 
@@ -111,7 +112,7 @@ class Scoring:
                 f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
                 f"the server's --max-model-len, or shorten it. {refused}",
                 index=index,
-            ) from refused
+            ) from refused.error
         shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
         (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
         return score
