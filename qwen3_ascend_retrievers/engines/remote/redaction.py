@@ -26,7 +26,7 @@ _EXPANSION: Final = 20
 _ESCAPE: Final = re.compile(
     r"%([0-7][0-9a-f])"
     r"|(&(?:#[0-9]{1,16}|#x[0-9a-f]{1,16}|[a-z]{2,8});?)"
-    r"|\\{1,32}(?:u(?:\{0{0,6}|0{2,6})([0-7][0-9a-f])\}?|x([0-7][0-9a-f])|([01][0-7]{2})|([nrt])|)",
+    r"|\\{1,32}(?:u\{0{0,6}([0-7][0-9a-f])\}|u0{2,6}([0-7][0-9a-f])|x([0-7][0-9a-f])|([01][0-7]{2})|([nrt])|)",
     re.IGNORECASE,
 )
 _BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
@@ -180,14 +180,14 @@ class _Reading:
 
 
 def _meaning(escape: re.Match[str]) -> str:
-    percent, entity, unicode, byte, octal, blank = escape.groups()
+    percent, entity, braced, unicode, byte, octal, blank = escape.groups()
     if entity is not None:
         return html.unescape(entity)
     if octal is not None:
         return chr(int(octal, 8))
     if blank is not None:
         return " "
-    code = percent or unicode or byte
+    code = percent or braced or unicode or byte
     # Backslashes alone only protect what follows them.
     return "" if code is None else chr(int(code, 16))
 
