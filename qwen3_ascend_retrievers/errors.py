@@ -127,11 +127,14 @@ class TemplateMismatchError(RemoteError):
 
 
 def summary(error: BaseException) -> str:
-    """What a log or a span may say of an error: types and codes.
+    """What a log may say of an error: types and codes.
 
-    Never its message, which may quote a caller's document or what a server made of it.
+    The message is there only where it is this package's own: that of an error that a server or
+    another library caused may quote them, and they the caller's documents.
     """
     told = [type(error).__name__]
+    if error.__cause__ is None and not isinstance(error, RemoteError):
+        told[0] += f": {error}"
     if error.__cause__ is not None:
         told.append(f"caused by {type(error.__cause__).__name__}")
     for name in ("status", "request_id", "index"):

@@ -27,6 +27,8 @@ from .redaction import redact as redact
 from .redaction import shown as shown
 
 _ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+# What a cookie, or a scheme with parameters, says of a name; shorter values are words.
+_ASSIGNED: Final = re.compile(r"=\"?([^\s;,\"]{8,})")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
@@ -117,6 +119,7 @@ def _parts(values: Iterable[str]) -> Iterator[str]:
         scheme, _, credentials = value.rpartition(" ")
         yield value
         yield credentials
+        yield from _ASSIGNED.findall(value)
         if scheme.lower() == "basic":
             try:
                 plain = base64.b64decode(credentials).decode("latin-1")

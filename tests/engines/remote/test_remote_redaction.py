@@ -90,6 +90,8 @@ def test_header_values_and_what_they_are_made_of() -> None:
     for told in (f"Basic {login}", login, "user:p4ss-w0rd", "p4ss-w0rd", "TENANT+ONE+SECRET"):
         assert redact(f"bad <{told}>", secrets) == "bad <[key]>"
     assert redact("for <user>", secrets) == "for <user>"
+    cookies = _options({"Cookie": 'lang=en; session="s3ss10n-abc"'}).secrets()
+    assert redact("bad <s3ss10n-abc> in en", cookies) == "bad <[key]> in en"
     assert redact("Basic ***", _options({"Authorization": "Basic ***"}).secrets()) == "[key]"
 
 
