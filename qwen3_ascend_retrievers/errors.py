@@ -35,7 +35,7 @@ class RerankError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(
-            *(printable(one, keep="\n") if isinstance(one, str) else one for one in args)
+            *(printable(arg, keep="\n") if isinstance(arg, str) else arg for arg in args)
         )
 
 
@@ -132,15 +132,15 @@ def summary(error: BaseException) -> str:
     The message is there only where it is this package's own: that of an error that a server or
     another library caused may quote them, and they the caller's documents.
     """
-    told = [type(error).__name__]
+    parts = [type(error).__name__]
     if error.__cause__ is None and not isinstance(error, RemoteError):
-        told[0] += f": {error}"
+        parts[0] += f": {error}"
     if error.__cause__ is not None:
-        told.append(f"caused by {type(error.__cause__).__name__}")
+        parts.append(f"caused by {type(error.__cause__).__name__}")
     for name in ("status", "request_id", "index"):
         if (value := getattr(error, name, None)) is not None:
-            told.append(f"{name} {value}")
-    return ", ".join(told)
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 def _rebuild(kind: type[RerankError], message: str, fields: dict[str, object]) -> RerankError:

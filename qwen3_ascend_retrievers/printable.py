@@ -15,8 +15,8 @@ def printable(text: str, most: int | None = None, *, keep: str = "") -> str:
     """
     # Each character is one or more in the result, so that no more than these are needed.
     begin = text if most is None else text[: most + 1]
-    shown = "".join(one if one in keep else _escaped(one) for one in begin)
-    return shown if most is None or len(shown) <= most else shown[: most - 1] + "…"
+    line = "".join(letter if letter in keep else _escaped(letter) for letter in begin)
+    return line if most is None or len(line) <= most else line[: most - 1] + "…"
 
 
 def _escaped(character: str) -> str:

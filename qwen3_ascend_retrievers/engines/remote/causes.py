@@ -73,9 +73,9 @@ def _made_anew(error: BaseException, text: str) -> Exception:
     # Some classes cannot be made of a text; then they skip their __init__, or their base says it.
     for kind in type(error).__mro__:
         for arguments in choices:
-            for made in (_tried(kind, *arguments), _tried(kind.__new__, kind, *arguments)):
-                if isinstance(made, Exception) and str(made) == text:
-                    return made
+            for twin in (_tried(kind, *arguments), _tried(kind.__new__, kind, *arguments)):
+                if isinstance(twin, Exception) and str(twin) == text:
+                    return twin
     return Exception(text)
 
 

@@ -84,10 +84,12 @@ class Options:
             "Accept-Encoding": "gzip, deflate",
             "Content-Type": "application/json",
         }
-        sent = {k: SecretStr(v) for k, v in standard.items() if k.lower() not in own}
+        values = {
+            name: SecretStr(value) for name, value in standard.items() if name.lower() not in own
+        }
         if self.api_key is not None and "authorization" not in own:
-            sent["Authorization"] = SecretStr(f"Bearer {self.api_key.get_secret_value()}")
-        return RequestHeaders(sent | dict(self.headers))
+            values["Authorization"] = SecretStr(f"Bearer {self.api_key.get_secret_value()}")
+        return RequestHeaders(values | dict(self.headers))
 
     def secrets(self) -> Secrets:
         """What must never be shown: the key, and every value of the caller's own headers."""

@@ -42,25 +42,24 @@ class Secrets:
     __slots__ = ("_finders", "_values", "reach")
 
     def __init__(self, values: Iterable[str]) -> None:
-        known = sorted({value for value in values if len(value) > _SHORT})
-        self._values = known
+        self._values = sorted({value for value in values if len(value) > _SHORT})
         self._finders: list[_Finder] | None = None
-        self.reach = _EXPANSION * max(map(len, known), default=0)
+        self.reach = _EXPANSION * max(map(len, self._values), default=0)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where the secrets stand in `text`, in order and apart from each other."""
         if self._finders is None:
             self._finders = [finder for value in self._values for finder in _finders(value)]
-        found: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
         reading = _Reading.of(text)
         for _ in range(_DEPTH + 1):
             for finder in self._finders:
-                found += [reading.raw(span) for span in finder.spans(reading.text)]
+                spans += [reading.raw(span) for span in finder.spans(reading.text)]
             plainer = reading.unescaped()
             if plainer.text == reading.text:
                 break
             reading = plainer
-        return _merged(found)
+        return _merged(spans)
 
 
 def redact(text: str, secrets: Secrets | Iterable[str]) -> str:
