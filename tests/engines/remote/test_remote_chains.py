@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +27,7 @@ from qwen3_ascend_retrievers.choose import choose_engine
 from qwen3_ascend_retrievers.engines.remote.causes import leaving, stand_in
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.engines.remote.refusal import Refused
+from qwen3_ascend_retrievers.engines.remote.wire import Reply, Request
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
@@ -295,3 +296,16 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
     seen: Asked = server.asked[0]
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert (seen.headers["x-request-id"], seen.headers["x-tenant"]) == ("mine", OTHER)
+
+
+def test_what_goes_over_the_wire_is_in_no_repr() -> None:
+    options = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_options"]
+    headers = options.request_headers("r-1")
+    request = Request("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
+    reply = Reply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}))
+    for value in (headers, request, reply, options, options.secrets()):
+        told = repr(value) + pretty_repr(value)
+        assert not any(text in told for text in (KEY, OTHER, DOCUMENTS[0]))
+        # Collectors go through these.
+        assert not isinstance(value, Mapping | Sequence)
+    assert dict(headers)["Authorization"] == f"Bearer {KEY}"
