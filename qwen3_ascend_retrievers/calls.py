@@ -22,9 +22,11 @@ from .engines.base import Call, Engine, EngineFacts
 from .errors import (
     InvalidInputError,
     MissingDependencyError,
+    RemoteError,
     RerankCancelled,
     RerankError,
     TooLongError,
+    summary,
 )
 from .progress import progress_bar
 from .rankings import Ranking, Timings, Usage
@@ -76,7 +78,14 @@ def drive_call(engine: Engine, todo: RankCall) -> None:
                 return engine.score(question, todo.call)
         return engine.encode(question)
 
-    drive(_steps(todo), answer)
+    try:
+        drive(_steps(todo), answer)
+    except RemoteError as error:
+        failure = error.with_traceback(None)
+    else:
+        return
+    # The way through the steps says nothing of what happened on a server.
+    raise failure
 
 
 async def adrive_call(engine: Engine, todo: RankCall) -> None:
@@ -92,9 +101,15 @@ async def adrive_call(engine: Engine, todo: RankCall) -> None:
 
     try:
         await adrive(_steps(todo), answer)
+    except RemoteError as error:
+        todo.call.cancelled.set()
+        failure = error.with_traceback(None)
     except BaseException:
         todo.call.cancelled.set()
         raise
+    else:
+        return
+    raise failure
 
 
 def _steps(todo: RankCall) -> Steps[Any, Any, None]:
@@ -162,7 +177,7 @@ def kept_order(todo: RankCall, texts: Sequence[str], error: RerankError) -> Rank
     """The input order where the settings ask for it; else `error` is raised again."""
     if todo.settings.on_error != "keep_order" or isinstance(error, _ALWAYS_RAISED):
         raise error
-    logger.warning("Reranking failed, the input order is kept: %s", error)
+    logger.warning("Reranking failed, the input order is kept: %s", summary(error))
     return Ranking(
         tuple(keep_order(texts, todo.settings.top_n)),
         status="kept_order",

@@ -78,6 +78,11 @@ def choose_engine(
         MissingDependencyError: the model should run here and no engine for it is installed.
         InvalidInputError: the engine refuses an argument.
     """
+    if isinstance(api_key, str):
+        # A frame of an error's traceback must not hold it in plain.
+        from pydantic import SecretStr
+
+        api_key = SecretStr(api_key)
     if base_url is not None:
         return _made("remote", "base_url is set", base_url=base_url, model=model, api_key=api_key)
     name = model or DEFAULT_MODEL

@@ -1,4 +1,4 @@
-"""Every error that this package raises on purpose. Nothing else lives here.
+"""Every error that this package raises on purpose, and what a log may say of one.
 
     RerankError
     ├── InvalidInputError (also ValueError)    what the caller passed is wrong; always raised
@@ -24,9 +24,19 @@ order for all of them but InvalidInputError, MissingDependencyError and RerankCa
 
 from __future__ import annotations
 
+from .printable import printable
+
 
 class RerankError(Exception):
-    """Root of the tree: `except RerankError` catches whatever this package raises on purpose."""
+    """Root of the tree: `except RerankError` catches whatever this package raises on purpose.
+
+    Its message steers no terminal, whatever was quoted in it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(
+            *(printable(arg, keep="\n") if isinstance(arg, str) else arg for arg in args)
+        )
 
 
 class InvalidInputError(RerankError, ValueError):
@@ -114,6 +124,23 @@ class ReplyError(RemoteError):
 
 class TemplateMismatchError(RemoteError):
     """The server changes the prompt or scores something else than a Qwen3 reranker's P(yes)."""
+
+
+def summary(error: BaseException) -> str:
+    """What a log may say of an error: types and codes.
+
+    The message is there only where it is this package's own: that of an error that a server or
+    another library caused may quote them, and they the caller's documents.
+    """
+    parts = [type(error).__name__]
+    if error.__cause__ is None and not isinstance(error, RemoteError):
+        parts[0] += f": {error}"
+    if error.__cause__ is not None:
+        parts.append(f"caused by {type(error.__cause__).__name__}")
+    for name in ("status", "request_id", "index"):
+        if (value := getattr(error, name, None)) is not None:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 def _rebuild(kind: type[RerankError], message: str, fields: dict[str, object]) -> RerankError:

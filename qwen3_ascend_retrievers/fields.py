@@ -121,6 +121,9 @@ class RerankFields(BaseModel):
     if not TYPE_CHECKING:
 
         def __init__(self, **fields: Any) -> None:
+            # A frame of an error's traceback must not hold it in plain.
+            if isinstance(fields.get("api_key"), str):
+                fields["api_key"] = SecretStr(fields["api_key"])
             try:
                 super().__init__(**fields)
             except ValidationError as error:

@@ -128,3 +128,13 @@ WRONG = (
     _changed("score null", _score(None)),
     _changed("score a str", _score("0.9")),
 )
+
+
+def raw(name: str, content: bytes) -> Fault:
+    """These bytes in place of a reply."""
+
+    async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
+        writer.write(content)
+        await writer.drain()
+
+    return Fault(name, act)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from qwen3_ascend_retrievers import errors
+from qwen3_ascend_retrievers import RemoteEngine, errors
+from qwen3_ascend_retrievers.document_files import read_text
+from qwen3_ascend_retrievers.engines.base import engine_from_config
 from qwen3_ascend_retrievers.errors import (
     EngineError,
     InvalidInputError,
@@ -16,7 +22,10 @@ from qwen3_ascend_retrievers.errors import (
     RemoteError,
     RerankError,
     TooLongError,
+    summary,
 )
+from qwen3_ascend_retrievers.langchain import Qwen3Rerank
+from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 
@@ -50,3 +59,43 @@ def test_pickles_and_copies_are_whole(kind: type[RerankError], again: object) ->
     assert type(made) is kind
     assert str(made) == "what to do next"
     assert {name: getattr(made, name) for name in fields} == fields
+
+
+def test_a_summary_quotes_nobody_but_us() -> None:
+    assert summary(EngineError("broken")) == "EngineError: broken"
+    told = summary(RemoteError("it said: x", status=503, request_id="r-1"))
+    assert told == "RemoteError, status 503, request_id r-1"
+    error = TooLongError("torch said: x", index=3)
+    error.__cause__ = ValueError("x")
+    assert summary(error) == "TooLongError, caused by ValueError, index 3"
+
+
+def _broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+    load_tokenizer(str(folder))
+
+
+FAILING: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
+    "a file": (lambda folder: read_text(folder / "none"), OSError),
+    "a tokenizer": (_broken_tokenizer, Exception),
+    "an argument": (lambda _: engine_from_config({"engine": "local", "no": 1}), TypeError),
+    "a field": (lambda _: Qwen3Rerank(no_field=1), ValidationError),
+    "a CA file": (
+        lambda folder: RemoteEngine("http://h", verify=str(folder / "none")).facts(),
+        OSError,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_chain_ends_in_the_librarys_own_error(name: str, tmp_path: Path) -> None:
+    fail, expected = FAILING[name]
+    with pytest.raises(RerankError) as caught:
+        fail(tmp_path)
+    chain: list[BaseException] = [caught.value]
+    while (cause := chain[-1].__cause__) is not None:
+        assert cause not in chain
+        chain.append(cause)
+    assert len(chain) > 1
+    assert isinstance(chain[-1], expected)
+    assert not isinstance(chain[-1], RerankError)

@@ -54,5 +54,7 @@ def one_line(text: str, length: int) -> str:
 
 
 def _harmless(character: str) -> bool:
-    # Control, surrogate and format characters; joiners, which emoji and Arabic need, stay.
-    return unicodedata.category(character) not in {"Cc", "Cs", "Cf"} or character in "\u200c\u200d"
+    # Control, surrogate and format characters, and Unicode's own line ends; joiners, which emoji
+    # and Arabic need, stay.
+    steering = unicodedata.category(character) in {"Cc", "Cs", "Cf", "Zl", "Zp"}
+    return not steering or character in "\u200c\u200d"

@@ -14,6 +14,9 @@ from ..errors import ReplyError
 from ..settings import is_finite, printed
 from .server_errors import error_message
 
+# Digits of a number that an error shows.
+_LONGEST_NUMBER = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -177,14 +180,14 @@ def _field(item: Any, *names: str) -> Any:
 def _index(item: Any, count: int) -> int:
     index = _field(item, "index")
     if not _is_int(index) or not 0 <= index < count:
-        raise ReplyError(f"The reply has the index {printed(index)} for {count} inputs")
+        raise ReplyError(f"The reply has the index {_named(index)} for {count} inputs")
     return int(index)
 
 
 def _number(value: Any, logits: bool) -> float:
     if not is_finite(value) or not (logits or 0 <= value <= 1):
         what = "finite number" if logits else "probability"
-        raise ReplyError(f"The reply's score {printed(value)} is no {what}")
+        raise ReplyError(f"The reply's score {_named(value)} is no {what}")
     return float(value)
 
 
@@ -217,6 +220,14 @@ def _length(item: Mapping[str, Any]) -> int | None:
 def _model(reply: Any) -> str | None:
     name = reply.get("model") if isinstance(reply, Mapping) else None
     return name if isinstance(name, str) and name else None
+
+
+def _named(value: Any) -> str:
+    """A value of a reply as an error shows it: a text only by its type, it may echo anything."""
+    if value is None or isinstance(value, bool | int | float):
+        text = printed(value)
+        return text if len(text) <= _LONGEST_NUMBER else "a very long number"
+    return f"of type {type(value).__name__}"
 
 
 def _is_int(value: Any) -> bool:

@@ -36,8 +36,15 @@ def error_message(reply: Any) -> str | None:
         error = error.get("message")
     for found in (error, reply.get("message"), reply.get("detail")):
         if found:
-            return found if isinstance(found, str) else str(found)
+            return found if isinstance(found, str) else _written(found)
     return None
+
+
+def _written(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "a deeply nested message"
 
 
 def is_too_long(message: str) -> bool:

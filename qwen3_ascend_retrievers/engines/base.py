@@ -168,7 +168,12 @@ class Configured(Closing):
         return engine_from_config, (self.tagged_config(),)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        try:
+            config = self.config()
+        except AttributeError:
+            # Tracebacks show an engine that its arguments kept from being made.
+            return f"<{type(self).__name__}, not made>"
+        shown = ", ".join(f"{name}={value!r}" for name, value in config.items())
         return f"{type(self).__name__}({shown})"
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli.script import TINY, invoke, run
+from rerank_answers import Setup
+from rerank_faults import status
+from rerank_server import RerankServer
 
 CODES = {"green": 0, "amber": 1, "red": 2}
 
@@ -40,6 +43,20 @@ def test_an_unreachable_server_is_red_and_the_key_is_not_shown(tmp_path: Path) -
     assert "→ " in done.stdout
     assert "see docs/remote.md" in done.stdout
     assert "sk-very-secret" not in done.output + invoke("doctor", *server, "--json").output
+
+
+@pytest.mark.parametrize("command", ["doctor", "rank", "explain"])
+def test_a_server_s_words_steer_no_terminal(command: str) -> None:
+    evil = "\x1b]0;title\x07\r\n\x1b[2J\u202e\u2028"
+    texts = () if command == "doctor" else ("query", "-")
+    with RerankServer(Setup(model=f"m{evil}")) as server:
+        named = invoke(command, *texts, "--base-url", server.url, stdin="a\nb\n")
+        server.decide = lambda asked: status(400, evil)
+        failed = invoke(command, *texts, "--base-url", server.url, stdin="a\nb\n")
+    for done in (named, failed):
+        assert done.output.replace("\n", "").isprintable()
+    # What was sent can be seen all the same; the report breaks its lines.
+    assert "\\x1b[2J" in "".join(failed.output.split())
 
 
 def test_without_a_model_only_the_machine_is_checked() -> None:

@@ -174,6 +174,23 @@ def test_error_bodies() -> None:
     assert error_message("text") is None
 
 
+def test_a_detail_too_deep_to_print_is_no_crash() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert error_message({"detail": deep}) == "a deeply nested message"
+
+
+@pytest.mark.parametrize("field", ["index", "relevance_score"])
+def test_a_wrong_text_is_named_by_its_type_only(field: str) -> None:
+    right = {"index": 0, "relevance_score": 0.5}
+    for wrong, told in (("sk-key" * 40, "of type str"), ([], "of type list"), (-2, "-2")):
+        with pytest.raises(ReplyError, match=told):
+            read_rerank([right | {field: wrong}], 1)
+    with pytest.raises(ReplyError, match="a very long number"):
+        read_rerank([right | {field: 10**400}], 1)
+
+
 def test_what_errors_complain_of() -> None:
     # vLLM 0.32 (renderers/params.py), vLLM 0.9, TEI, SGLang.
     assert is_too_long("This model's maximum context length is 512 tokens. However, your prompt")

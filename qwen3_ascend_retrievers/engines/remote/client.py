@@ -11,6 +11,7 @@ from urllib.request import getproxies
 import httpx
 
 from ...errors import ConnectionFailedError, InvalidInputError, MissingDependencyError
+from .causes import wordless
 from .options import Options
 
 # vLLM's server (uvicorn) closes idle connections after 5 s; ours must go first.
@@ -48,14 +49,15 @@ def make_client(options: Options) -> httpx.AsyncClient:
         ) from error
     except OSError as error:
         raise ConnectionFailedError(f"No way to any server: {error}. {_CERTIFICATES}") from error
-    except (ValueError, httpx.InvalidURL):
+    except (ValueError, httpx.InvalidURL) as error:
         # httpx quotes a piece of the proxy's URL, where a password may be.
-        raise ConnectionFailedError(
-            "No way to any server: httpx cannot use the environment's proxies. Correct or unset "
-            "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, which are URLs like http://proxy:3128, and "
-            "NO_PROXY, which is a list of host names and IP addresses (::1 without brackets; "
-            "httpx knows no ranges of IPv6)."
-        ) from None
+        cause = wordless(error)
+    raise ConnectionFailedError(
+        "No way to any server: httpx cannot use the environment's proxies. Correct or unset "
+        "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, which are URLs like http://proxy:3128, and "
+        "NO_PROXY, which is a list of host names and IP addresses (::1 without brackets; httpx "
+        "knows no ranges of IPv6)."
+    ) from cause
 
 
 def _check_ports() -> None:

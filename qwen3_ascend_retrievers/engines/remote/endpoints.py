@@ -36,7 +36,7 @@ class Contact:
     """
 
     model: str | None = field(repr=False)
-    shown: str | None
+    shown: str | None = field(repr=False)
     max_length: int | None
     mode: Mode
     tokens: Literal["local", "server", "none"]

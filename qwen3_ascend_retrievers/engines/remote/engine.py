@@ -16,10 +16,11 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.template import Protocol, Template, Wishes
 from ...core.tokens import Tokens
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, RerankError
 from ..base import Call, Configured, EngineFacts
+from .causes import leaving
 from .fleet import Clients, Fleet
-from .options import Options, headers_of, key_of, roots_of
+from .options import Options, headers_of, key_of, masked, roots_of
 from .portal import Portal, Work
 
 Result = TypeVar("Result")
@@ -99,6 +100,7 @@ class RemoteEngine(Configured):
         backoff: float = 0.25,
         cooldown: float = 10.0,
     ) -> None:
+        api_key, headers = masked(api_key), masked(headers)
         self._options = Options(
             roots=roots_of(base_url),
             model=model,
@@ -192,12 +194,20 @@ class RemoteEngine(Configured):
         if self._clients.given and self._clients.sync is None:
             work.close()
             raise InvalidInputError("A sync call needs http_client=... beside async_http_client.")
-        return self._portal.run(work)
+        try:
+            return self._portal.run(work)
+        except RerankError as error:
+            failure = leaving(error)
+        raise failure
 
     async def _arun(self, work: Work[Result]) -> Result:
-        if self._clients.asynchronous is not None:
-            return await self._portal.arun_here(work)
-        if self._clients.given:
+        if self._clients.given and self._clients.asynchronous is None:
             work.close()
             raise InvalidInputError("An async call needs async_http_client=... beside http_client.")
-        return await self._portal.arun(work)
+        try:
+            if self._clients.given:
+                return await self._portal.arun_here(work)
+            return await self._portal.arun(work)
+        except RerankError as error:
+            failure = leaving(error)
+        raise failure

@@ -25,11 +25,14 @@ from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     ReplyError,
+    summary,
 )
 from ...tracing import Span, span
 from .budget import Budget
+from .causes import stand_in
 from .endpoints import Endpoint
-from .options import Options, shown
+from .options import Options
+from .redaction import shown
 from .refusal import Refused, own_error, parsed, quote
 from .wire import Reply, Request, Wire
 
@@ -136,7 +139,8 @@ class Exchange:
             return await retrying(once)
         except Refused as refused:
             if _may_retry(refused, question) and self._too_late(refused):
-                raise self._budget.exceeded(refused.error) from refused
+                last = refused.error
+                raise self._budget.exceeded(last) from last.__cause__ or last
             raise
 
     def _most(self, refused: Refused) -> float:
@@ -149,10 +153,11 @@ class Exchange:
 
     async def _once(self, question: Question, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
-        headers = {"X-Request-Id": request_id} | self._options.request_headers()
+        headers = self._options.request_headers(request_id)
         request = Request(self.root + question.path, content, headers)
-        with span(f"{request.method} {question.path}", self._attributes(question, attempt)) as made:
-            made.set_attribute("rerank.request_id", request_id)
+        name = f"{request.method} {question.path}"
+        with span(name, self._attributes(question, attempt), _error_type) as current:
+            current.set_attribute("rerank.request_id", request_id)
             try:
                 reply = await self._reply(request)
             except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
@@ -163,8 +168,8 @@ class Exchange:
                 if self.others:
                     # At once: those who wait for this request's place must not ask it too.
                     self._endpoint.failure = refused
-                raise refused from error
-            made.set_attribute("http.response.status_code", reply.status)
+                raise refused from error.__cause__
+            current.set_attribute("http.response.status_code", reply.status)
             # A transport of the caller's own may have no connections, or none to tell apart.
             if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
@@ -174,7 +179,7 @@ class Exchange:
                 if refused.is_gateway():
                     self._endpoint.trust.doubt(self.replies)
                 raise
-            return self._read(question, request, reply, found, request_id, made)
+            return self._read(question, request, reply, found, request_id, current)
 
     async def _reply(self, request: Request) -> Reply:
         left = self._budget.left()
@@ -184,7 +189,8 @@ class Exchange:
                 seconds = min(self._options.timeout, left)
                 return await self._wire.send(request, seconds, self._check)
         except TimeoutError as error:
-            raise self._budget.exceeded() from error
+            late = stand_in(error, self._secrets)
+        raise self._budget.exceeded() from late
 
     def _check(self) -> None:
         """Raise Refused if others found out meanwhile that the server fails, to move on at once."""
@@ -194,7 +200,7 @@ class Exchange:
 
     def _read(
         self, question: Question, request: Request, reply: Reply, found: Any, request_id: str,
-        made: Span,
+        current: Span,
     ) -> Any:  # fmt: skip
         try:
             result = question.read(found)
@@ -202,7 +208,7 @@ class Exchange:
             told = shown(str(error), self._secrets)
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
-                made.set_attribute("rerank.tokens", tokens)
+                current.set_attribute("rerank.tokens", tokens)
             if (model := getattr(result, "model", None)) is not None:
                 self.replies.names.add(model)
             return result
@@ -232,7 +238,7 @@ class Exchange:
 
     def _log(self, state: RetryCallState) -> None:
         refused = _refused(state)
-        logger.info("Asking again in %.3g s: %s", refused.wait, refused)
+        logger.info("Asking again in %.3g s: %s", refused.wait, summary(refused.error))
 
 
 def growing_pause(backoff: float) -> wait_base:
@@ -245,6 +251,10 @@ def _may_retry(error: BaseException, question: Question) -> bool:
     if not isinstance(error, Refused):
         return False
     return error.kind in ("retry", "later") or (error.kind == "busy" and not question.splittable)
+
+
+def _error_type(error: Exception) -> str:
+    return type(error.error if isinstance(error, Refused) else error).__name__
 
 
 def _refused(state: RetryCallState) -> Refused:

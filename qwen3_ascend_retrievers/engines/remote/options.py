@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 import httpx
 from pydantic import SecretStr
 
-from ...core.server_errors import QUOTED
 from ...core.template import Protocol, Template, Wishes
 from ...errors import InvalidInputError
 from ...settings import (
@@ -21,12 +22,13 @@ from ...settings import (
     printed,
     whole_number,
 )
+from .redaction import Secrets
+from .redaction import redact as redact
+from .redaction import shown as shown
 
 _ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
-# An ASCII character as JSON may write it, at any depth of JSON within JSON.
-_ESCAPE: Final = re.compile(r"(?<!\\)\\+u00([0-7][0-9a-fA-F])")
-# A value of three letters is no secret, and would blot out ordinary words.
-_SHORT: Final = 3
+# What a cookie, or a scheme with parameters, says of a name; shorter values are words.
+_ASSIGNED: Final = re.compile(r"=\"?([^\s;,\"]{8,})")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
@@ -74,48 +76,60 @@ class Options:
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise InvalidInputError(f"{name} must be a non-empty str or None, not {value!r}.")
 
-    def request_headers(self) -> dict[str, str]:
+    def request_headers(self, request_id: str) -> RequestHeaders:
         """What goes with every request; the caller's own headers win."""
-        made = {
+        own = {name.lower() for name in self.headers}
+        standard = {
+            "X-Request-Id": request_id,
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "Content-Type": "application/json",
         }
-        if self.api_key is not None:
-            made["Authorization"] = f"Bearer {self.api_key.get_secret_value()}"
-        lowered = {name.lower() for name in self.headers}
-        made = {name: value for name, value in made.items() if name.lower() not in lowered}
-        return made | {name: value.get_secret_value() for name, value in self.headers.items()}
+        values = {
+            name: SecretStr(value) for name, value in standard.items() if name.lower() not in own
+        }
+        if self.api_key is not None and "authorization" not in own:
+            values["Authorization"] = SecretStr(f"Bearer {self.api_key.get_secret_value()}")
+        return RequestHeaders(values | dict(self.headers))
 
-    def secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> Secrets:
         """What must never be shown: the key, and every value of the caller's own headers."""
-        found = [self.api_key.get_secret_value()] if self.api_key else []
-        for header in self.headers.values():
-            value = header.get_secret_value()
-            found += [value, value.rpartition(" ")[2]]
-        return tuple(sorted({one for one in found if len(one) > _SHORT}, key=len, reverse=True))
+        keys = [self.api_key.get_secret_value()] if self.api_key else []
+        return Secrets(
+            [*keys, *_parts(header.get_secret_value() for header in self.headers.values())]
+        )
 
 
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """`text` with each secret in it replaced by `[key]`, also one that was escaped."""
-    for secret in secrets:
-        text = text.replace(secret, "[key]")
-    plain = _unescaped(text)
-    for secret in map(_unescaped, secrets):
-        if len(secret) > _SHORT and secret in plain:
-            # Without the other escapes too, which is less readable: hence not always.
-            text = plain = plain.replace(secret, "[key]")
-    return text
+class RequestHeaders:
+    """The headers of a request, for the http client alone.
+
+    Collectors of errors print the local variables of frames, and the items of mappings and
+    sequences among them: so this is neither, and tells its values only to who goes through it.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, SecretStr]) -> None:
+        self._values = dict(values)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((name, value.get_secret_value()) for name, value in self._values.items())
 
 
-def shown(text: str, secrets: Sequence[str], most: int = 2 * QUOTED) -> str:
-    """The beginning of what a server sent, as it may be shown; at most `most` characters."""
-    # Redacted before it is cut: half a key would not be recognised.
-    return redact(text, secrets)[:most]
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
+def _parts(values: Iterable[str]) -> Iterator[str]:
+    """Header values, and what in them is a secret of its own."""
+    for value in values:
+        scheme, _, credentials = value.rpartition(" ")
+        yield value
+        yield credentials
+        yield from _ASSIGNED.findall(value)
+        if scheme.lower() == "basic":
+            try:
+                plain = base64.b64decode(credentials).decode("latin-1")
+            except binascii.Error:
+                continue
+            yield plain
+            yield plain.partition(":")[2]
 
 
 def roots_of(base_url: Any) -> tuple[str, ...]:
@@ -136,11 +150,9 @@ def roots_of(base_url: Any) -> tuple[str, ...]:
 
 def _root(url: Any) -> str:
     example = "use something like http://npu-host:8000"
-    try:
-        parsed = httpx.URL(url.strip())
-    except (AttributeError, TypeError, ValueError, httpx.InvalidURL):
-        # httpx quotes a piece of the URL, where a password may be.
-        raise InvalidInputError(f"base_url is no URL; {example}.") from None
+    parsed = _parsed(url)
+    if parsed is None:
+        raise InvalidInputError(f"base_url is no URL; {example}.")
     if parsed.userinfo:
         raise InvalidInputError(
             "base_url must hold no user or password, which would end up in logs; pass api_key=... "
@@ -155,44 +167,71 @@ def _root(url: Any) -> str:
     return _ENDPOINTS.sub("", str(parsed))
 
 
+def _parsed(url: Any) -> httpx.URL | None:
+    try:
+        return httpx.URL(url.strip())
+    except (AttributeError, TypeError, ValueError, httpx.InvalidURL):
+        # Not raised from it: httpx quotes a piece of the URL, where a password may be.
+        return None
+
+
+def masked(value: Any) -> Any:
+    """A str as a SecretStr, the values of a dict likewise, anything else as it is.
+
+    Done before anything can fail: no frame of an error's traceback may hold a key in plain.
+    """
+    if isinstance(value, str):
+        return SecretStr(value)
+    if isinstance(value, Mapping):
+        return {name: masked(inner) for name, inner in value.items()}
+    return value
+
+
 def key_of(api_key: Any) -> SecretStr | None:
     """The key as a secret, from the argument or else QWEN3_RERANK_API_KEY; None without one.
+
+    Args:
+        api_key: the argument, masked.
 
     Raises:
         InvalidInputError: it is no str or SecretStr, or could not stand in a header.
     """
-    value = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-    if value is None:
-        value = api_key_from_environment()
-    if value is None:
+    secret = masked(api_key_from_environment()) if api_key is None else api_key
+    if secret is None:
         return None
-    if not isinstance(value, str):
+    if not isinstance(secret, SecretStr):
         raise InvalidInputError("api_key must be a str or SecretStr.")
-    if not _fits_a_header(value):
+    if not _fits_a_header(secret):
         raise InvalidInputError("api_key holds spaces, line ends or letters that no header takes.")
-    return SecretStr(value) if value else None
+    return secret if secret.get_secret_value() else None
 
 
 def headers_of(headers: Any) -> dict[str, SecretStr]:
     """The caller's headers, a copy; any of them may hold a secret.
+
+    Args:
+        headers: the argument, masked.
 
     Raises:
         InvalidInputError: they are no mapping of str to ASCII str.
     """
     if headers is None:
         return {}
-    if not isinstance(headers, Mapping):
+    if not isinstance(headers, dict):
         raise InvalidInputError("headers must be a mapping of str to str.")
     for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
+        if not isinstance(name, str) or not isinstance(value, SecretStr):
             raise InvalidInputError("headers must be a mapping of str to str.")
         # httpx would quote a value that it cannot send in its own error.
         if not _HEADER_NAME.fullmatch(name) or not _fits_a_header(value):
-            raise InvalidInputError(f"The header {name!r} holds letters that no header takes.")
-    return {name: SecretStr(value) for name, value in headers.items()}
+            raise InvalidInputError(
+                f"The header {printed(name)} holds letters that no header takes."
+            )
+    return headers
 
 
-def _fits_a_header(value: str) -> bool:
+def _fits_a_header(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
     return value.isascii() and value.isprintable() and value == value.strip()
 
 

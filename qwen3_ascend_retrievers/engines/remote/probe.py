@@ -28,7 +28,8 @@ from ...errors import (
 from .counting import LocalTokens, server_tokens
 from .endpoints import Contact
 from .exchange import Exchange, Question
-from .options import Options, shown
+from .options import Options
+from .redaction import shown
 from .refusal import Refused
 from .served import chosen_model, is_absent, listed_models, with_names
 

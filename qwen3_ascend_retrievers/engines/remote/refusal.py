@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, cast
 
@@ -17,7 +16,8 @@ from ...core.server_errors import (
     is_unknown_model,
 )
 from ...errors import AuthenticationError, EngineError, ReplyError, RerankError, StatusError
-from .options import shown
+from .causes import stand_in
+from .redaction import Secrets, shown
 from .wire import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -63,7 +63,7 @@ def own_error(error: Exception) -> Exception:
     return made
 
 
-def parsed(request: Request, reply: Reply, secrets: Sequence[str], request_id: str) -> Any:
+def parsed(request: Request, reply: Reply, secrets: Secrets, request_id: str) -> Any:
     """The reply's JSON.
 
     Raises:
@@ -74,17 +74,18 @@ def parsed(request: Request, reply: Reply, secrets: Sequence[str], request_id: s
     try:
         return json.loads(reply.content)
     except (ValueError, RecursionError) as error:
-        raise Refused(
-            ReplyError(
-                f"The reply from {request.url} is no JSON{quote(reply, secrets)}. Does base_url "
-                "lead to the rerank server itself?",
-                status=reply.status,
-                request_id=request_id,
-            )
-        ) from error
+        cause = stand_in(error, secrets)
+    failure = ReplyError(
+        f"The reply from {request.url} is no JSON{quote(reply, secrets)}. Does base_url lead to "
+        "the rerank server itself?",
+        status=reply.status,
+        request_id=request_id,
+    )
+    failure.__cause__ = cause
+    raise Refused(failure) from cause
 
 
-def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: str) -> Refused:
+def refusal(request: Request, reply: Reply, secrets: Secrets, request_id: str) -> Refused:
     """What a status outside 200-299 means."""
     status, told = reply.status, _message(reply)
     kind: Kind = "retry" if status in RETRIED else "final"
@@ -103,10 +104,10 @@ def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: 
     return Refused(error(text, status=status, request_id=request_id), kind, wait)
 
 
-def quote(reply: Reply, secrets: Sequence[str]) -> str:
+def quote(reply: Reply, secrets: Secrets) -> str:
     """The beginning of a reply, secrets replaced before it is cut."""
     text = shown(reply.content.decode("utf-8", "replace").strip(), secrets, QUOTED)
-    return f": {text!r}" if text else ""
+    return f": '{text}'" if text else ""
 
 
 def retry_after(reply: Reply, now: float) -> float | None:

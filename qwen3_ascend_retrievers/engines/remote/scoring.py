@@ -111,7 +111,7 @@ class Scoring:
                 f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
                 f"the server's --max-model-len, or shorten it. {refused}",
                 index=index,
-            ) from refused
+            ) from refused.error
         shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
         (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
         return score

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -13,11 +14,14 @@ from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     EngineClosedError,
+    EngineError,
     RemoteError,
     ReplyError,
 )
+from .causes import stand_in
 from .client import make_client
-from .options import Options, shown
+from .options import Options, RequestHeaders
+from .redaction import shown
 
 # A reply may have so many bytes, and so many more for each byte that was sent: tokens come back
 # as up to 20.
@@ -40,8 +44,8 @@ class Request:
     """What is sent; `content` is JSON, or None for a GET."""
 
     url: str
-    content: bytes | None
-    headers: Mapping[str, str]
+    content: bytes | None = field(repr=False)
+    headers: RequestHeaders
 
     @property
     def method(self) -> str:
@@ -62,8 +66,8 @@ class Reply:
     """
 
     status: int
-    content: bytes
-    headers: httpx.Headers
+    content: bytes = field(repr=False)
+    headers: httpx.Headers = field(repr=False)
     connection: Any
 
 
@@ -81,7 +85,7 @@ class Wire:
     ) -> None:
         self._own = None if client else make_client(options)
         self._client = client or self._own
-        self._options = options
+        self._secrets = options.secrets()
         self._gate = anyio.Semaphore(options.max_concurrency)
 
     async def send(self, request: Request, seconds: float, check: Callable[[], None]) -> Reply:
@@ -98,6 +102,7 @@ class Wire:
             DeadlineExceededError: no complete reply in time.
             ReplyError: its encoding is broken, or it is far too big.
         """
+        handled = sys.exc_info()[1]
         async with self._gate:
             check()
             try:
@@ -105,14 +110,18 @@ class Wire:
                     return await self._send(request, seconds)
             except (TimeoutError, httpx.TimeoutException) as error:
                 late = f"No complete reply from {request.url} within {seconds:.3g} s"
-                raise DeadlineExceededError(late) from error
+                failure: EngineError = DeadlineExceededError(late)
+                cause = stand_in(error, self._secrets, handled)
             except _FOREIGN as error:
-                raise self._mapped(request, error) from error
+                failure = self._mapped(request, error)
+                cause = stand_in(error, self._secrets, handled)
+            # Not from within the handlers: the library's own error would be the context.
+            raise failure from cause
 
     async def _send(self, request: Request, seconds: float) -> Reply:
         arguments: dict[str, Any] = {
             "content": request.content,
-            "headers": dict(request.headers),
+            "headers": request.headers,
             "timeout": min(seconds, _LONGEST_READ),
         }
         client = self._client
@@ -128,7 +137,7 @@ class Wire:
         )
 
     def _mapped(self, request: Request, error: Exception) -> RemoteError | EngineClosedError:
-        told = shown(str(error) or type(error).__name__, self._options.secrets())
+        told = shown(str(error) or type(error).__name__, self._secrets)
         if isinstance(error, RuntimeError):
             if "closed" not in told:
                 raise error

@@ -8,6 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rerank_answers import Setup
 from rerank_server import RerankServer
 from waiting import eventually
@@ -52,3 +56,13 @@ def connect() -> Iterator[Connect]:
             return stack.enter_context(RemoteEngine(base_url, **settings))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def spans() -> InMemorySpanExporter:
+    """All spans that end; the provider is one for the whole process."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter

@@ -13,8 +13,6 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
@@ -28,15 +26,6 @@ from qwen3_ascend_retrievers.errors import InvalidInputError, RerankError
 
 KEY = "sk-topsecret-0123456789"
 OTHER = "tenant-secret-abcdef"
-
-
-@pytest.fixture(scope="session")
-def spans() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
 
 
 def echoing(asked: Asked) -> Fault | None:
