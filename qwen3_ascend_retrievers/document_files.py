@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 
 from .chunking import CHUNK_CHARACTERS, split_text
 from .errors import InvalidInputError
+from .settings import printed
 
 TEXT_ENDINGS: Final = (".txt", ".text", ".md", ".markdown", ".rst")
 JSON_LINES: Final = (".jsonl", ".ndjson")
@@ -118,26 +119,55 @@ def _json_texts(name: str, lines: Iterable[str], field: str) -> Iterator[NamedTe
                 f"{name}, line {number} has no text in the field {field!r}; it has {known}. "
                 "Name the right one with --field."
             )
-        label = found.get("_id", found.get("id"))
-        yield NamedText(f"{name}:{number}" if label is None else str(label), text)
+        yield NamedText(_label(name, number, found), text)
+
+
+def _label(name: str, number: int, row: dict[str, Any]) -> str:
+    """What a line calls itself by `_id` or `id`, else where it stands."""
+    key = "_id" if row.get("_id") is not None else "id"
+    label = row.get(key)
+    if label is None:
+        return f"{name}:{number}"
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise InvalidInputError(
+            f"{name}, line {number}: {key!r} is {printed(label)}. It must be a text or a whole "
+            "number, or be left out."
+        )
+    return str(label)
 
 
 def json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of JSON lines with their line numbers, from 1; blank lines are passed over.
 
     Raises:
-        InvalidInputError: a line is no JSON object.
+        InvalidInputError: a line is no JSON object, or names a key twice.
     """
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = json.loads(
+                line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+            )
         except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{name}, line {number} is no JSON: {error}.") from error
         if not isinstance(found, dict):
             raise InvalidInputError(f"{name}, line {number} is JSON, but no object in braces.")
         yield number, found
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys; Python's own reader keeps the last of two and says nothing."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {printed(twice)} is there twice")
+    return row
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def read_text(path: Path) -> str:

@@ -6,7 +6,9 @@ Formats: https://trec.nist.gov and trec_eval's README; a line of a run is
 
 from __future__ import annotations
 
+import re
 import struct
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,11 @@ _HEADER: Final = ["query-id", "corpus-id", "score"]
 _MOST_SCORE: Final = 1e38
 # Tools count documents by grade in a table up to the largest; beyond memory they fail silently.
 _MOST_GRADE: Final = 1_000_000
+# What other tools read as a number too: Python alone takes 1_000 and the digits of other scripts.
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+# Python reads no whole number of more than 4,300 digits.
+_LONGEST: Final = 1000
 
 
 def read_run(path: Path) -> Run:
@@ -40,6 +47,8 @@ def read_run(path: Path) -> Run:
         if len(parts) != 6:
             raise _malformed(path, number, "query Q0 document rank score tag")
         query, _, document, _, score, _ = parts
+        for name in (query, document):
+            check_id(path, number, name)
         if (query, document) in seen:
             raise InvalidInputError(
                 f"{path}, line {number}: the document {document} is there twice for query {query}."
@@ -57,7 +66,8 @@ def read_qrels(path: Path) -> Qrels:
     """Judgements in TREC's four columns, or in BEIR's three between tabs, with a header or none.
 
     Raises:
-        InvalidInputError: a line is malformed, an id holds white space, or the file is empty.
+        InvalidInputError: a line is malformed, an id holds white space, a pair has two different
+            grades, or the file is empty.
     """
     qrels: Qrels = {}
     for number, line in _lines(path):
@@ -69,7 +79,12 @@ def read_qrels(path: Path) -> Qrels:
         query, document = parts[0], parts[-2]
         for name in (query, document):
             check_id(path, number, name)
-        qrels.setdefault(query, {})[document] = _grade(path, number, parts[-1])
+        grade = _grade(path, number, parts[-1])
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InvalidInputError(
+                f"{path}, line {number}: the document {document} has two different grades for "
+                f"query {query}. Keep one of them."
+            )
     if not qrels:
         raise InvalidInputError(f"{path} holds no judgements.")
     return qrels
@@ -81,6 +96,12 @@ def check_id(path: Path, number: int, name: str) -> None:
         raise InvalidInputError(
             f"{path}, line {number}: the id {name!r} is empty or holds white space, which a TREC "
             "run cannot hold. Rename it in all files."
+        )
+    # Tools written in C end a text at NUL, and half a surrogate pair is no UTF-8.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise InvalidInputError(
+            f"{path}, line {number}: the id {name!r} holds a control character or half a surrogate "
+            "pair. Rename it in all files."
         )
 
 
@@ -138,22 +159,19 @@ def _columns(line: str) -> list[str]:
 
 
 def _score(path: Path, number: int, text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError as error:
-        raise _malformed(path, number, "a number as score") from error
-    # Not a number compares as false.
-    if not abs(score) <= _MOST_SCORE:
+    if not _NUMBER.fullmatch(text):
+        raise _malformed(path, number, "a number as score: a finite score in digits")
+    score = float(text)
+    if abs(score) > _MOST_SCORE:
         raise _malformed(path, number, f"a finite score, at most {_MOST_SCORE:g} from 0")
     return score
 
 
 def _grade(path: Path, number: int, text: str) -> int:
-    try:
-        grade = int(text)
-    except ValueError as error:
-        raise _malformed(path, number, "a whole number as grade") from error
-    if abs(grade) > _MOST_GRADE:
+    if not _WHOLE.fullmatch(text):
+        raise _malformed(path, number, "a whole number as grade, in digits")
+    grade = int(text[:_LONGEST])
+    if len(text) > _LONGEST or abs(grade) > _MOST_GRADE:
         raise _malformed(path, number, f"a grade of at most {_MOST_GRADE}")
     return grade
 
