@@ -126,7 +126,7 @@ def _label(name: str, number: int, row: dict[str, Any]) -> str:
     """What a line calls itself by `_id` or `id`, else where it stands."""
     key = "_id" if row.get("_id") is not None else "id"
     label = row.get(key)
-    if label is None:
+    if label is None or label == "":
         return f"{name}:{number}"
     if isinstance(label, bool) or not isinstance(label, str | int):
         raise InvalidInputError(

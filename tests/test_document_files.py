@@ -18,6 +18,7 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(b"\xef\xbb\xbfwhole\n\nfile\n")
     (tmp_path / "many.jsonl").write_text(
         '{"id": 7, "text": "seven\u2028still seven"}\n\n{"text": "none"}\n'
+        '{"_id": "", "text": "blank"}\n'
     )
     folder = tmp_path / "folder"
     (folder / ".hidden").mkdir(parents=True)
@@ -32,6 +33,7 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
         NamedText(paths[0], "whole\n\nfile\n"),
         NamedText("7", "seven\u2028still seven"),
         NamedText(f"{paths[1]}:3", "none"),
+        NamedText(f"{paths[1]}:4", "blank"),
         NamedText(f"{folder}/a.md:1", "first"),
         NamedText(f"{folder}/b/z.TXT:3", "last"),
         NamedText("stdin:1", "l1"),

@@ -26,7 +26,7 @@ from ..evaluation.measures import (
 )
 from ..evaluation.plot import png
 from ..evaluation.reranking import Task, rerank_run
-from ..evaluation.runs import Run, read_qrels, read_run, write_run
+from ..evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
 from ..reranker import Reranker
 from ..settings import whole_number
 from .options import EngineOptions, Json
@@ -76,6 +76,24 @@ class Files:
             check_writable(path, only_file=True)
         for path in filter(None, (self.per_query, self.plot)):
             check_writable(path)
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
+        """Raise InvalidInputError if a result would replace an input or another result."""
+        results = [self.output, self.journal(), *[self.first_stage()] * self.bm25]
+        results += filter(None, (self.per_query, self.plot))
+        inputs = filter(None, (self.queries, self.corpus, self.qrels, self.run))
+        taken = {path.resolve() for path in inputs}
+        for path in results:
+            # What is no regular file, such as a terminal, takes several results.
+            if path.exists() and not path.is_file():
+                continue
+            if path.resolve() in taken:
+                raise InvalidInputError(
+                    f"{path} is an input or another result, and would be replaced. Take another "
+                    "name."
+                )
+            taken.add(path.resolve())
 
 
 @command
@@ -108,6 +126,7 @@ def evaluate(
     qrels = read_qrels(files.qrels)
     task = _task(files, whole_number("--depth", depth, minimum=1))
     check_judged(qrels, task.run)
+    _note_unmatched(qrels, task.run)
     if fresh:
         files.journal().unlink(missing_ok=True)
     with options.reranker(show_progress=False) as reranker:
@@ -119,6 +138,14 @@ def evaluate(
     else:
         out().print(_table(comparisons))
         note(f"The reranked run is in {files.output}.")
+
+
+def _note_unmatched(qrels: Qrels, run: Run) -> None:
+    """Say which queries are measured without having been searched, or not measured at all."""
+    if unsearched := len(qrels.keys() - run.keys()):
+        note(f"{unsearched} of {len(qrels)} judged queries are not in the run and count as 0.")
+    if unjudged := len(run.keys() - qrels.keys()):
+        note(f"{unjudged} of the run's {len(run)} queries are not judged, and not measured.")
 
 
 def _task(files: Files, depth: int) -> Task:

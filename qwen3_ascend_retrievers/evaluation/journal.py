@@ -1,7 +1,8 @@
 """The journal of a reranking: finished queries, one JSON line each, to go on after a stop.
 
 Its first line holds a fingerprint of everything that the scores depend on. What is read back is
-checked like an engine's reply: a damaged line is an error, and never a part of a run.
+checked like an engine's reply: a damaged line is an error, and never a part of a run. Each line
+has a fingerprint of its own, because other scores in [0, 1] would look as good as those written.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ class Journal:
 
     def __init__(self, path: Path, mark: str, run: Run) -> None:
         self.path = path
+        self._mark = mark
         self._run = run
         self.finished: dict[str, Scored] = {}
         check_writable(path, only_file=True)
-        good = self._read(mark) if path.exists() else 0
+        good = self._read() if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
         # What an interruption left of a last line goes, and the next line starts afresh.
         self._file.truncate(good)
@@ -54,7 +56,8 @@ class Journal:
 
     def add(self, query: str, documents: Scored) -> None:
         """Note a finished query."""
-        self._write({"query": query, "documents": documents})
+        row = {"query": query, "documents": documents}
+        self._write({**row, "fingerprint": self._line_mark(query, documents)})
         self.finished[query] = documents
 
     def close(self) -> None:
@@ -70,14 +73,17 @@ class Journal:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
-    def _read(self, mark: str) -> int:
+    def _line_mark(self, query: str, documents: Sequence[Any]) -> str:
+        return fingerprint([self._mark, query, documents])
+
+    def _read(self) -> int:
         """Take in the whole lines; their length in bytes."""
         *lines, torn = self.path.read_bytes().split(b"\n")
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line.decode())
                 if number == 1:
-                    self._check_mark(row["fingerprint"], mark)
+                    self._check_mark(row["fingerprint"])
                 else:
                     self._take(row)
             except InvalidInputError:
@@ -96,10 +102,13 @@ class Journal:
             raise ValueError(f"the run has no query {printed(query)}")
         if query in self.finished:
             raise ValueError(f"the query {query} is there twice")
-        self.finished[query] = _checked(documents, [name for name, _ in self._run[query]])
+        scored = _checked(documents, [name for name, _ in self._run[query]])
+        if row["fingerprint"] != self._line_mark(query, documents):
+            raise ValueError("it is not what was written there")
+        self.finished[query] = scored
 
-    def _check_mark(self, found: str, mark: str) -> None:
-        if found != mark:
+    def _check_mark(self, mark: Any) -> None:
+        if mark != self._mark:
             raise InvalidInputError(
                 f"{self.path} is the journal of an unfinished run with other inputs, another model "
                 "or other settings. Repeat that command to finish it, or start anew with --fresh."

@@ -28,10 +28,14 @@ _MOST_SCORE: Final = 1e38
 # Tools count documents by grade in a table up to the largest; beyond memory they fail silently.
 _MOST_GRADE: Final = 1_000_000
 # What other tools read as a number too: Python alone takes 1_000 and the digits of other scripts.
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_RANK: Final = re.compile(r"[0-9]+")
 # Python reads no whole number of more than 4,300 digits.
 _LONGEST: Final = 1000
+_UNSEEN: Final = ("Cc", "Cf", "Cs")
+# Words of Persian and of Indian languages need them.
+_JOINERS: Final = frozenset("\u200c\u200d")
 
 
 def read_run(path: Path) -> Run:
@@ -43,10 +47,12 @@ def read_run(path: Path) -> Run:
     run: Run = {}
     seen: set[tuple[str, str]] = set()
     for number, line in _lines(path):
-        parts = line.split()
+        parts = _between_spaces(line)
         if len(parts) != 6:
             raise _malformed(path, number, "query Q0 document rank score tag")
-        query, _, document, _, score, _ = parts
+        query, _, document, rank, score, _ = parts
+        if not _RANK.fullmatch(rank):
+            raise _malformed(path, number, "a whole number as rank, in digits")
         for name in (query, document):
             check_id(path, number, name)
         if (query, document) in seen:
@@ -66,16 +72,19 @@ def read_qrels(path: Path) -> Qrels:
     """Judgements in TREC's four columns, or in BEIR's three between tabs, with a header or none.
 
     Raises:
-        InvalidInputError: a line is malformed, an id holds white space, a pair has two different
-            grades, or the file is empty.
+        InvalidInputError: a line is malformed or has other columns than the first, an id holds
+            white space, a pair has two different grades, or the file is empty.
     """
     qrels: Qrels = {}
+    columns = 0
     for number, line in _lines(path):
         parts = _columns(line)
+        # Without its document, `query 0 document grade` reads as the grade of a document 0.
+        if len(parts) not in (3, 4) or len(parts) != (columns := columns or len(parts)):
+            wanted = "query 0 document grade, or query document grade, the same in all lines"
+            raise _malformed(path, number, wanted)
         if number == 1 and parts == _HEADER:
             continue
-        if len(parts) not in (3, 4):
-            raise _malformed(path, number, "query 0 document grade, or query document grade")
         query, document = parts[0], parts[-2]
         for name in (query, document):
             check_id(path, number, name)
@@ -97,11 +106,12 @@ def check_id(path: Path, number: int, name: str) -> None:
             f"{path}, line {number}: the id {name!r} is empty or holds white space, which a TREC "
             "run cannot hold. Rename it in all files."
         )
-    # Tools written in C end a text at NUL, and half a surrogate pair is no UTF-8.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+    # Tools written in C end a text at NUL, half a surrogate pair is no UTF-8, and what nobody sees,
+    # such as a byte order mark where files were joined, makes ids differ that look the same.
+    if any(unicodedata.category(character) in _UNSEEN for character in set(name) - _JOINERS):
         raise InvalidInputError(
-            f"{path}, line {number}: the id {name!r} holds a control character or half a surrogate "
-            "pair. Rename it in all files."
+            f"{path}, line {number}: the id {name!a} holds a control character, an invisible one "
+            "or half a surrogate pair. Rename it in all files."
         )
 
 
@@ -155,7 +165,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _columns(line: str) -> list[str]:
     """The columns of a judgement: between tabs, where an id may hold a space, or spaces."""
     tabs = line.count("\t") in (2, 3)
-    return [part.strip() for part in line.split("\t")] if tabs else line.split()
+    return [part.strip(" ") for part in line.split("\t")] if tabs else _between_spaces(line)
+
+
+def _between_spaces(line: str) -> list[str]:
+    """The columns between spaces and tabs; Python's own split takes control characters, too."""
+    return re.split(r"[ \t]+", line.strip(" \t"))
 
 
 def _score(path: Path, number: int, text: str) -> float:

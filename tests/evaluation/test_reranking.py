@@ -118,7 +118,7 @@ def with_documents(*documents: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda row: row | {"documents": list(documents)}
 
 
-# The row as it is: {"query": "q1", "documents": [["b", 0.5], ["a", 0.0]]}
+# The row as it is: {"query": "q1", "documents": [["b", 0.5], ["a", 0.0]], "fingerprint": ...}
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "nan": (with_documents(["b", math.nan], ["a", 0.0]), "nan is no relevance score"),
     "text": (with_documents(["b", "abc"], ["a", 0.0]), "'abc' is no relevance score"),
@@ -138,6 +138,13 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "object": (lambda row: row | {"documents": {"b": 0.5}}, "its documents are no list"),
     "other query": (lambda row: row | {"query": "q9"}, "the run has no query 'q9'"),
     "query twice": (lambda row: row | {"query": "q0"}, "the query q0 is there twice"),
+    "other score": (with_documents(["b", 0.25], ["a", 0.0]), "it is not what was written there"),
+    "exchanged": (with_documents(["a", 0.5], ["b", 0.0]), "it is not what was written there"),
+    "renamed": (lambda row: row | {"query": "q3"}, "it is not what was written there"),
+    "unsigned": (
+        lambda row: {name: row[name] for name in ("query", "documents")},
+        "it is no line of a journal",
+    ),
     "list": (lambda row: [row], "it is no line of a journal"),
     "no query": (lambda row: {"documents": []}, "it is no line of a journal"),
 }
@@ -147,7 +154,8 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 def test_a_damaged_journal_never_becomes_a_run(tmp_path: Path, what: str) -> None:
     path = tmp_path / "journal"
     change, reason = DAMAGE[what]
-    finish(path, FakeEngine())
+    with pytest.raises(EngineError):
+        finish(path, Failing())
     content = damage(path, change)
     engine = FakeEngine()
     with pytest.raises(InvalidInputError, match=f"line 3 is damaged: .*{reason}.*--fresh"):

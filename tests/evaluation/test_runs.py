@@ -119,6 +119,18 @@ def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> N
         (read_run, "q Q0 a 1 1e999 t\n", "a finite score"),
         (read_run, "q Q0 a\0b 1 1 t\n", r"the id 'a\\x00b' holds a control character"),
         (read_run, "q\0 Q0 a 1 1 t\n", "holds a control character"),
+        (read_run, f"q Q0 a 1 {'9' * 100_000}x t\n", "a number as score"),
+        (read_run, "q Q0 a x 1 t\n", "a whole number as rank"),
+        (read_run, "q Q0 a 1_0 1 t\n", "a whole number as rank"),
+        (read_run, "q Q0 a \uff11 1 t\n", "a whole number as rank"),
+        (read_run, "q Q0 a 1e0 1 t\n", "a whole number as rank"),
+        (read_run, "q\x1cQ0\x1da 1 1 t\n", "line 1 is malformed"),
+        (read_run, "q Q0 a\xa0b 1 1 t\n", r"the id 'a\\xa0b' is empty or holds white space"),
+        (read_run, "q Q0 a 1 1 t\n\ufeffq Q0 b 1 1 t\n", r"line 2: the id '\\ufeffq' holds"),
+        (read_qrels, "q 0 a\u200b 1\n", r"the id 'a\\u200b' holds a control character, an invis"),
+        (read_qrels, "q 0 a 1\nq 0 1\n", "line 2 is malformed; it needs query 0 document grade"),
+        (read_qrels, "query-id\tcorpus-id\tscore\nq\t0\ta\t1\n", "line 2 is malformed"),
+        (read_qrels, "q\ta\x1c\t1\n", "the id"),
         (read_qrels, "q 0 a 1_0\n", "a whole number as grade"),
         (read_qrels, "q 0 a \u0661\n", "a whole number as grade"),
         (read_qrels, f"q 0 a {'9' * 5000}\n", "a grade of at most 1000000"),
@@ -146,6 +158,12 @@ def test_wrong_files_name_the_line(tmp_path: Path, read: object, content: str, s
     assert callable(read)
     with pytest.raises(InvalidInputError, match=said):
         read(path)
+
+
+def test_joiners_that_words_need_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "qrels"
+    path.write_text("\u0645\u06cc\u200c\u0631\u0648\u0645 0 a 1\n", "utf-8")
+    assert read_qrels(path) == {"\u0645\u06cc\u200c\u0631\u0648\u0645": {"a": 1}}
 
 
 def test_equal_duplicates_say_nothing_new(tmp_path: Path) -> None:
