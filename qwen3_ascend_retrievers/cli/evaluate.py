@@ -118,6 +118,10 @@ def evaluate(
 
     Finished queries are kept in OUTPUT.journal: after an interruption the same command goes on.
 
+    What could be measured wrongly is refused with its line before any work: malformed lines, one
+    id with two texts or grades, ids with white space or characters that nobody sees. A run is
+    ordered by its scores, whatever its ranks say.
+
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
     --qrels qrels.tsv --base-url http://npu-host:8000
     """

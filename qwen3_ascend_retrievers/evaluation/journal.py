@@ -57,7 +57,7 @@ class Journal:
     def add(self, query: str, documents: Scored) -> None:
         """Note a finished query."""
         row = {"query": query, "documents": documents}
-        self._write({**row, "fingerprint": self._line_mark(query, documents)})
+        self._write({**row, "check": self._line_mark(query, documents)})
         self.finished[query] = documents
 
     def close(self) -> None:
@@ -89,9 +89,12 @@ class Journal:
             except InvalidInputError:
                 raise
             except (ValueError, KeyError, TypeError, RecursionError) as error:
+                other = "choose another output"
+                if number > 1:
+                    other = "take that line out to score its query again"
                 raise InvalidInputError(
                     f"{self.path}, line {number} is damaged: {_reason(error)}. Start anew with "
-                    "--fresh, or take that line out to score its query again."
+                    f"--fresh, or {other}."
                 ) from error
         return self.path.stat().st_size - len(torn)
 
@@ -103,7 +106,7 @@ class Journal:
         if query in self.finished:
             raise ValueError(f"the query {query} is there twice")
         scored = _checked(documents, [name for name, _ in self._run[query]])
-        if row["fingerprint"] != self._line_mark(query, documents):
+        if row["check"] != self._line_mark(query, documents):
             raise ValueError("it is not what was written there")
         self.finished[query] = scored
 

@@ -118,7 +118,7 @@ def with_documents(*documents: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda row: row | {"documents": list(documents)}
 
 
-# The row as it is: {"query": "q1", "documents": [["b", 0.5], ["a", 0.0]], "fingerprint": ...}
+# The row as it is: {"query": "q1", "documents": [["b", 0.5], ["a", 0.0]], "check": "..."}
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "nan": (with_documents(["b", math.nan], ["a", 0.0]), "nan is no relevance score"),
     "text": (with_documents(["b", "abc"], ["a", 0.0]), "'abc' is no relevance score"),
@@ -170,6 +170,24 @@ def test_a_carriage_return_within_a_line_hides_nothing(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'{"query": "q1"', b'{"que\rry": "q1"'))
     with pytest.raises(InvalidInputError, match="line 3 is damaged"):
         finish(path, FakeEngine())
+
+
+def test_a_lost_first_line_is_no_other_task(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    finish(path, FakeEngine())
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    with pytest.raises(InvalidInputError, match=r"line 1 is damaged: .*choose another output\.$"):
+        finish(path, FakeEngine())
+
+
+def test_a_line_that_is_taken_out_is_scored_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    run, _ = finish(path, FakeEngine())
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    engine = FakeEngine()
+    assert finish(path, engine)[0] == run
+    assert len(engine.calls) == 1
 
 
 def test_a_torn_first_line_starts_anew(tmp_path: Path) -> None:
