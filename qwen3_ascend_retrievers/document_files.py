@@ -53,8 +53,13 @@ def read_documents(
 
     Raises:
         InvalidInputError: a file or subfolder cannot be read, or is no UTF-8, or no JSON lines
-            with such a field; or there is no document at all.
+            with such a field; a path or `field` is empty; or there is no document at all.
     """
+    # As a path it is the current folder, which an unset variable hardly means.
+    if "" in paths or field == "":
+        raise InvalidInputError(
+            "A path or the field's name is empty. Leave it out, or name the right one."
+        )
     found = [one for path in paths for one in _documents(path, stdin, field, chunk_size)]
     if not found:
         raise InvalidInputError(
@@ -70,7 +75,8 @@ def _documents(path: str, stdin: TextIO, field: str | None, size: int) -> Iterat
             return _json_texts("stdin", _lines(stdin), field)
         return _line_texts(stdin)
     place = Path(path)
-    if place.is_dir():
+    # Not Path.is_dir, which raises for a name that is too long.
+    if os.path.isdir(path):
         return _folder(place, size)
     if field is not None or place.suffix.lower() in JSON_LINES:
         return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)

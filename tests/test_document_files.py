@@ -62,6 +62,7 @@ def test_a_field_makes_everything_json(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x", "_id": null, "id": [1]}', r"'id' is \[1\]. It must be"),
         ("a.txt", b"ab\xff", r"not UTF-8 \(byte 2\)"),
         ("gone.txt", None, "cannot be read: No such file"),
+        ("long" * 100, None, "cannot be read: File name too long"),
         ("a.jsonl", b"\n", "There is no document"),
     ],
 )
@@ -72,6 +73,16 @@ def test_wrong_input_names_file_and_line(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInputError, match=said):
         read_documents([str(tmp_path / name)], io.StringIO())
+
+
+@pytest.mark.parametrize(("paths", "field"), [(["a.md", ""], None), (["a.md"], "")])
+def test_an_empty_name_is_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], field: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.md").write_text('{"": "a", "text": "b"}')
+    with pytest.raises(InvalidInputError, match="A path or the field's name is empty"):
+        read_documents(paths, io.StringIO(), field=field)
 
 
 @pytest.mark.parametrize("field", [None, "text"])

@@ -72,7 +72,9 @@ class Files:
         """Raise InvalidInputError before any work for what would fail after it."""
         if (self.run is None) == (not self.bm25):
             raise InvalidInputError("Give either --run FILE or --bm25.")
-        for path in (self.output, self.journal(), *[self.first_stage()] * self.bm25):
+        # A folder such as . or / has no name to put another beside.
+        check_writable(self.output, only_file=True)
+        for path in (self.journal(), *[self.first_stage()] * self.bm25):
             check_writable(path, only_file=True)
         for path in filter(None, (self.per_query, self.plot)):
             check_writable(path)

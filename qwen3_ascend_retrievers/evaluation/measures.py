@@ -72,7 +72,14 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
 
 
 def check_judged(qrels: Qrels, run: Run) -> None:
-    """Raise InvalidInputError if no query of the run is judged, or none of its documents."""
+    """Raise InvalidInputError for judgements by which every order of `run` is worth the same.
+
+    No query of the run is judged, or none of its documents, or nothing is relevant at all.
+    """
+    if not any(grade > 0 for grades in qrels.values() for grade in grades.values()):
+        raise InvalidInputError(
+            "The qrels hold no grade above 0, so that nothing is relevant. Are they the right ones?"
+        )
     both = qrels.keys() & run.keys()
     if not both:
         raise InvalidInputError(

@@ -155,6 +155,8 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         ((*RUN, "--bm25"), "Give either --run FILE or --bm25"),
         ((*RUN, "-o", "no/such.trec"), "there is no folder no"),
         ((*RUN, "--plot", "."), "it is a folder"),
+        ((*RUN, "-o", "."), "it is a folder"),
+        ((*RUN, "-o", "/"), "it is a folder"),
         ((*RUN, "--measure", "nDGC"), "no measure 'nDGC'"),
         ((*RUN, "--depth", "0"), "--depth must be"),
         (("--run", "gone", *FILES), "gone cannot be read"),

@@ -73,6 +73,8 @@ def test_unknown_measures_and_ids_that_do_not_meet() -> None:
         parse_measures(["AP(rel=0)"])
     with pytest.raises(InvalidInputError, match="No query of the run has judgements"):
         compare(parse_measures(["P@1"]), {"9": {"a": 1}}, BEFORE, AFTER)
+    with pytest.raises(InvalidInputError, match="no grade above 0"):
+        compare(parse_measures(["P@1"]), {"1": {"a": 0, "b": -1}}, BEFORE, AFTER)
     with pytest.raises(InvalidInputError, match="None of the run's documents is judged"):
         compare(parse_measures(["P@1"]), {"1": {"doc-a": 1}, "9": {"x": 1}}, BEFORE, AFTER)
 
