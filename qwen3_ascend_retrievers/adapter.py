@@ -6,7 +6,7 @@ are in langchain.py and llama_index.py; the fields are in fields.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,7 +21,7 @@ from .fields import RerankFields
 from .locks import Lock
 from .rankings import Ranking
 from .reranker import Reranker
-from .results import notes
+from .results import notes, with_textless
 from .settings import DEFAULT_MODEL
 
 # The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
@@ -72,20 +72,21 @@ class Adapter(RerankFields):
 
         Returns:
             One dict per document, best first: "index" in the input and "relevance_score" in
-            [0, 1], which is None where `on_error` kept the order; more under `diagnostics`.
+            [0, 1], which is None where there was nothing to score or `on_error` kept the order;
+            more under `diagnostics`.
 
         Raises:
             RerankError: as `Reranker.rank`.
         """
         texts = self._texts(listed("documents", documents, "str or documents"))
-        return self._rows(self._reranker(top_n).rank(query, texts))
+        return self._rows(self._rank(query, texts, top_n))
 
     async def arerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
     ) -> list[dict[str, Any]]:
         """`rerank` without blocking the event loop."""
         texts = self._texts(listed("documents", documents, "str or documents"))
-        return self._rows(await self._reranker(top_n).arank(query, texts))
+        return self._rows(await self._arank(query, texts, top_n))
 
     def close(self) -> None:
         """Close the engine that was chosen here; one that was passed is its owner's to close.
@@ -119,12 +120,28 @@ class Adapter(RerankFields):
         kept = sorted(name for name in self.model_fields_set if not fields[name].exclude)
         return {name: getattr(self, name) for name in kept}
 
-    def _text(self, document: Any, at: int) -> str:
-        """What is scored for `documents[at]`."""
+    def _text(self, document: Any, at: int) -> str | None:
+        """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
         raise NotImplementedError
 
-    def _texts(self, documents: Iterable[Any]) -> list[str]:
+    def _texts(self, documents: Iterable[Any]) -> list[str | None]:
         return [self._text(document, at) for at, document in enumerate(documents)]
+
+    def _rank(
+        self, query: str, texts: Sequence[str | None], top_n: int | None = OWN_TOP_N
+    ) -> Ranking:
+        """The ranking of the texts; documents without one follow, in the input's order."""
+        reranker = self._reranker(top_n)
+        ranking = reranker.rank(query, [text for text in texts if text is not None])
+        return with_textless(ranking, texts, reranker.settings.top_n)
+
+    async def _arank(
+        self, query: str, texts: Sequence[str | None], top_n: int | None = OWN_TOP_N
+    ) -> Ranking:
+        """`_rank` without blocking the event loop."""
+        reranker = self._reranker(top_n)
+        ranking = await reranker.arank(query, [text for text in texts if text is not None])
+        return with_textless(ranking, texts, reranker.settings.top_n)
 
     def _rows(self, ranking: Ranking) -> list[dict[str, Any]]:
         return [

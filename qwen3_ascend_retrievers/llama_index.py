@@ -50,6 +50,8 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
 
     Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` what
     the retriever said. Keys that are added stay out of the texts for embedding and for the LLM.
+    A node without text, such as an image, is not scored: it follows the scored nodes in the
+    retriever's order, with the retriever's score and `metadata["rerank_status"] == "not_scored"`.
 
         Qwen3Rerank(base_url="http://npu-host:8000", top_n=5)
         Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
@@ -108,7 +110,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = self._reranker().rank(query.query_str, self._texts(given))
+            ranking = self._rank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -119,7 +121,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = await self._reranker().arank(query.query_str, self._texts(given))
+            ranking = await self._arank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -146,7 +148,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
                 dispatcher.event(ReRankEndEvent(nodes=kept))
             event.on_end(payload={EventPayload.NODES: kept})
 
-    def _text(self, document: Any, at: int) -> str:
+    def _text(self, document: Any, at: int) -> str | None:
         if isinstance(document, str):
             return document
         node = document.node if isinstance(document, NodeWithScore) else document
@@ -154,6 +156,9 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             raise InvalidInputError(
                 f"documents[{at}] must be a str or a node, not {type(document).__name__}."
             )
+        # An image has metadata too, such as its path, by which nobody wants it to be judged.
+        if not node.get_content(metadata_mode=MetadataMode.NONE).strip():
+            return None
         return node.get_content(metadata_mode=self.metadata_mode)
 
     def _kept(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:

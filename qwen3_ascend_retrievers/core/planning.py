@@ -14,7 +14,7 @@ from ..errors import TooLongError
 from .batching import portions
 from .fit import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .inputs import Pair
-from .plan import Limits, Passage, Plan, Query
+from .plan import Cut, Limits, Passage, Plan, Query
 from .prompt import document_part, neutralise, original_offsets, query_part
 from .steps import Steps, together
 from .tokens import Encoding, token_ceiling
@@ -149,7 +149,8 @@ def _fit(
             "'window'.",
             index=job.index,
         )
-    return _cut_passages(job, pieces)
+    # Windows cover the whole document, so that nothing of it is cut away.
+    return _pieces(job, pieces, "no" if limits.overflow == "window" else "exact")
 
 
 def _room(query: Query, known: Ids, limits: Limits, max_length: int) -> int:
@@ -177,20 +178,25 @@ def _check_window(room: int, empty: int, job: _Job, limits: Limits) -> None:
         )
 
 
-def _cut_passages(job: _Job, pieces: Sequence[Piece]) -> list[Passage]:
+def _pieces(job: _Job, pieces: Sequence[Piece], cut: Cut) -> list[Passage]:
     starts = original_offsets(job.document, [piece.start for piece in pieces])
     ends = original_offsets(job.document, [piece.end for piece in pieces])
     return [
-        Passage(job.at, piece.text, span, piece.ids, "exact")
+        Passage(job.at, piece.text, span, piece.ids, cut)
         for piece, span in zip(pieces, zip(starts, ends, strict=True), strict=True)
     ]
 
 
 def _without_ids(plan: Plan) -> Plan:
-    """The plan of an estimate: its made-up ids dropped, its cuts marked."""
+    """The plan of an estimate: its made-up ids dropped, its cuts and windows marked."""
+    windows = {window for chosen in plan.inputs if len(chosen) > 1 for window in chosen}
     passages = tuple(
-        replace(passage, ids=None, cut="no" if passage.cut == "no" else "estimated")
-        for passage in plan.passages
+        replace(
+            passage,
+            ids=None,
+            cut="no" if passage.cut == "no" and at not in windows else "estimated",
+        )
+        for at, passage in enumerate(plan.passages)
     )
     queries = tuple(replace(query, ids=None) for query in plan.queries)
     return replace(plan, queries=queries, passages=passages)

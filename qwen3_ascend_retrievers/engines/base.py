@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from ..core.plan import Counting, Plan
-from ..core.ranking import Score
+from ..core.ranking import PassageScore
 from ..core.tokens import Encoding
 from ..errors import InvalidInputError, RerankCancelled
 
@@ -97,11 +97,11 @@ class Engine(Protocol):
         """The same without blocking the event loop."""
         ...
 
-    def score(self, plan: Plan, call: Call) -> list[Score]:
-        """One score for each of `plan.passages`, in their order."""
+    def score(self, plan: Plan, call: Call) -> Sequence[PassageScore]:
+        """One score for each of `plan.passages`, in their order; Unscored where only it fails."""
         ...
 
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+    async def ascore(self, plan: Plan, call: Call) -> Sequence[PassageScore]:
         """The same without blocking the event loop."""
         ...
 

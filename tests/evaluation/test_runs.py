@@ -18,7 +18,6 @@ from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.evaluation.collection import read_corpus, read_queries
 from qwen3_ascend_retrievers.evaluation.runs import falling, read_qrels, read_run, write_run
 
-
 WHOLE: dict[Callable[[Path], Any], bytes] = {
     read_queries: b'{"_id": "q1", "text": "x"}\n{"_id": 2, "text": "y"}\n',
     read_corpus: b'{"_id": "a", "title": "T", "text": "x"}\n{"_id": 2, "text": "z"}\n',

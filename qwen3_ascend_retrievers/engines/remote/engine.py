@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from ...core.plan import Plan
-from ...core.ranking import Score
+from ...core.ranking import PassageScore
 from ...core.template import Protocol, Template, Wishes
 from ...core.tokens import Tokens
 from ...errors import InvalidInputError
@@ -168,8 +168,10 @@ class RemoteEngine(Configured):
         """The same without blocking the event loop."""
         return await self._arun(self._fleet.encode(texts))
 
-    def score(self, plan: Plan, call: Call) -> list[Score]:
+    def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of `plan.passages`, all from the same server.
+
+        A text that the server refuses while it takes others is Unscored.
 
         Raises:
             RemoteError: see errors.py; `status` and `request_id` say more.
@@ -178,7 +180,7 @@ class RemoteEngine(Configured):
         """
         return self._run(self._fleet.score(plan, call))
 
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+    async def ascore(self, plan: Plan, call: Call) -> list[PassageScore]:
         """The same without blocking the event loop."""
         return await self._arun(self._fleet.score(plan, call))
 
