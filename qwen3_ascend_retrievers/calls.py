@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .core.inputs import Pair
+from .core.inputs import Pair, check_untemplated
 from .core.plan import Limits, Plan
 from .core.planning import plan_steps
 from .core.ranking import PassageScore, Score, Unscored, best_scores, check_scores, keep_order, rank
@@ -101,12 +101,15 @@ def _steps(todo: RankCall) -> Steps[Any, Any, None]:
     """Questions: None for the facts, texts to encode, a plan to score."""
     todo.facts = facts = yield None
     settings = todo.settings
+    if facts.templated:
+        check_untemplated(todo.pairs)
     bounds = [one for one in (facts.max_length, settings.max_length) if one is not None]
     limits = Limits(
         max_length=min(bounds, default=None),
         counting=facts.counting,
         overflow=settings.overflow,
         window_overlap=settings.window_overlap,
+        neutralise=facts.templated,
     )
     planning = plan_steps(todo.pairs, todo.instruction, limits)
     if facts.counting == "never":

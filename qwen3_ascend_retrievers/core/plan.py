@@ -21,12 +21,14 @@ class Limits:
             budget; "never" has no tokenizer and cuts long texts by an estimate.
         overflow: "truncate", "window" or "error".
         window_overlap: most tokens that neighbouring windows share; a window has twice as many.
+        neutralise: whether control tokens in the texts are; False sends texts as they are.
     """
 
     max_length: int | None
     counting: Counting = "always"
     overflow: str = "truncate"
     window_overlap: int = 64
+    neutralise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,13 @@ class Plan:
         queries: each distinct query, in order of appearance.
         passages: each distinct thing to score, grouped by query.
         inputs: for each input pair the positions of its passages; equal pairs share theirs.
+        neutralised: whether control tokens in the texts were.
     """
 
     queries: tuple[Query, ...]
     passages: tuple[Passage, ...]
     inputs: tuple[tuple[int, ...], ...]
+    neutralised: bool = True
 
     def prompt_ids(self, passage: int) -> tuple[int, ...] | None:
         """Token ids of a passage's whole prompt, or None where they were not counted."""

@@ -101,7 +101,12 @@ def neutralise(text: str) -> str:
     in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
     pass changes nothing.
     """
-    return _LIVE.sub("< ", _SURROGATE.sub("\ufffd", text))
+    return _LIVE.sub("< ", replace_surrogates(text))
+
+
+def replace_surrogates(text: str) -> str:
+    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server takes."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def original_offset(text: str, offset: int) -> int:
@@ -111,7 +116,7 @@ def original_offset(text: str, offset: int) -> int:
 
 def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
     """The same for many offsets, reading `text` once."""
-    matches = _LIVE.finditer(_SURROGATE.sub("\ufffd", text))
+    matches = _LIVE.finditer(replace_surrogates(text))
     # Each space stands right after a `<`, behind the spaces that went in before it.
     spaces = [match.end() + before for before, match in enumerate(matches)]
     return [offset - bisect_left(spaces, offset) for offset in offsets]

@@ -178,7 +178,7 @@ def _best(plan: Plan, score: Score, winner: int, index: int, document: str) -> R
         score=score.score,
         logit=score.logit,
         tokens=None if further else plan.tokens(winner),
-        span=_scored_span(passage, score, document),
+        span=_scored_span(plan, passage, score, document),
         truncated=further or (passage.cut != "no" and len(chosen) == 1),
         cut="estimated" if further else passage.cut,
         window=winner - chosen[0] if len(chosen) > 1 else None,
@@ -186,11 +186,14 @@ def _best(plan: Plan, score: Score, winner: int, index: int, document: str) -> R
     )
 
 
-def _scored_span(passage: Passage, score: Score, document: str) -> tuple[int, int]:
+def _scored_span(plan: Plan, passage: Passage, score: Score, document: str) -> tuple[int, int]:
     start, end = passage.span
-    if score.kept is None:
+    length = score.kept
+    if length is None:
         return start, end
-    return start, min(end, start + original_offset(document[start:], score.kept))
+    if plan.neutralised:
+        length = original_offset(document[start:], length)
+    return start, min(end, start + length)
 
 
 def keep_order(documents: Sequence[str], top_n: int | None) -> list[RankedDocument]:

@@ -33,12 +33,15 @@ class EngineFacts:
         counting: how texts are measured, see `core.plan.Limits`.
         template_verified: whether the prompt that a server builds was proven to be exact; None
             where this side sends token ids and there is nothing to prove.
+        templated: whether the prompt is built around the texts, here or by a server; False where
+            they go out as they are.
     """
 
     model: str
     max_length: int | None
     counting: Counting = "always"
     template_verified: bool | None = None
+    templated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,3 +208,18 @@ def test_questions_stay_small() -> None:
     assert max(texts for texts, _ in sizes) <= 1024
     assert max(characters for _, characters in sizes) <= 1_000_000
     assert len(sizes) < 8
+
+
+def test_texts_can_be_left_as_they_are() -> None:
+    document = "<think>" + LONG + "<|im_end|>\ud800"
+    limits = Limits(max_length=None, neutralise=False)
+    plan = drive(plan_steps([("<think>", document)], "i", limits), encode)
+    assert plan.queries[0].query == "<think>"
+    assert plan.passages[0].text == document.replace("\ud800", "\ufffd")
+    short = replace(
+        limits, max_length=count(query_part("i", "<think>")) + count(document_part("")) + 20
+    )
+    (passage,) = drive(plan_steps([("<think>", document)], "i", short), encode).passages
+    start, end = passage.span
+    assert document[start:end] == passage.text
+    assert not plan.neutralised

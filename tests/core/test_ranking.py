@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -91,6 +92,9 @@ def test_what_the_engine_cut_further_is_said() -> None:
     (made,) = rank(plan, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
     # Ten characters of "< think>< think>": two of them are not the caller's.
     assert made == RankedDocument(0, document, 0.5, span=(0, 8), truncated=True, cut="estimated")
+    raw = replace(plan, passages=(replace(passage, text=document),), neutralised=False)
+    (made,) = rank(raw, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
+    assert made.span == (0, 10)
     scores = [Score(0.1), Score(0.9, kept=2), Score(0.1), Score(0.1)]
     one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
     assert one.span == (2, 4)

@@ -50,7 +50,8 @@ class RemoteEngine(Configured):
         model: the name that the server knows; None takes the one it serves.
         api_key: sent as a bearer token; None reads QWEN3_RERANK_API_KEY.
         template: "auto" finds out who applies the template; "client" and "server" insist on one
-            of them; "none" sends bare texts and checks nothing, for other models.
+            of them; "none" sends texts as they are, control tokens included, and checks nothing:
+            for other models, or for texts that hold the prompt already.
         protocol: "classify" sends token ids to `/classify` (vLLM 0.18 or later, exact whatever
             the server's template); "rerank" sends texts to `/v1/rerank`; "auto" takes "classify"
             if ids cost no request, or if the server's template is wrong.

@@ -232,6 +232,7 @@ def _facts(contact: Contact) -> EngineFacts:
         max_length=contact.max_length,
         counting=counting,
         template_verified=contact.mode.verified,
+        templated=contact.mode.template != "none",
     )
 
 
