@@ -73,21 +73,21 @@ class Adapter(RerankFields):
 
         Returns:
             One dict per document, best first: "index" in the input and "relevance_score" in
-            [0, 1], which is None where `on_error` kept the order or there is no text to score,
-            as "rerank_status" says; more under `diagnostics`.
+            [0, 1], which is None where there was nothing to score or `on_error` kept the order;
+            more under `diagnostics`.
 
         Raises:
             RerankError: as `Reranker.rank`.
         """
-        given = listed("documents", documents, "str or documents")
-        return self._rows(self._ranked(given, query, top_n))
+        texts = self._texts(listed("documents", documents, "str or documents"))
+        return self._rows(self._rank(query, texts, top_n))
 
     async def arerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
     ) -> list[dict[str, Any]]:
         """`rerank` without blocking the event loop."""
-        given = listed("documents", documents, "str or documents")
-        return self._rows(await self._aranked(given, query, top_n))
+        texts = self._texts(listed("documents", documents, "str or documents"))
+        return self._rows(await self._arank(query, texts, top_n))
 
     def close(self) -> None:
         """Close the engine that was chosen here; one that was passed is its owner's to close.
@@ -122,24 +122,22 @@ class Adapter(RerankFields):
         return {name: getattr(self, name) for name in kept}
 
     def _text(self, document: Any, at: int) -> str | None:
-        """What is scored for `documents[at]`; None if it has no text."""
+        """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
         raise NotImplementedError
 
     def _texts(self, documents: Iterable[Any]) -> Texts:
         return Texts([self._text(document, at) for at, document in enumerate(documents)])
 
-    def _ranked(
-        self, documents: Iterable[Any], query: str, top_n: int | None = OWN_TOP_N
-    ) -> Ranking:
-        texts, reranker = self._texts(documents), self._reranker(top_n)
+    def _rank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """The ranking of the texts; documents without one follow, in the input's order."""
+        reranker = self._reranker(top_n)
         with texts.renumbered():
             ranking = reranker.rank(query, texts.scored())
         return texts.complete(ranking, reranker.settings.top_n)
 
-    async def _aranked(
-        self, documents: Iterable[Any], query: str, top_n: int | None = OWN_TOP_N
-    ) -> Ranking:
-        texts, reranker = self._texts(documents), self._reranker(top_n)
+    async def _arank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """`_rank` without blocking the event loop."""
+        reranker = self._reranker(top_n)
         with texts.renumbered():
             ranking = await reranker.arank(query, texts.scored())
         return texts.complete(ranking, reranker.settings.top_n)

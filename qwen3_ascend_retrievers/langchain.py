@@ -28,7 +28,6 @@ from langchain_core.runnables.config import (
 from pydantic import Field, field_validator
 
 from .adapter import Adapter, listed
-from .core.prompt import check_text
 from .engines.base import engine_to_config
 from .fields import FIELDS_CONFIG
 from .results import notes, with_notes
@@ -96,7 +95,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         manager = get_callback_manager_for_config(_config(callbacks))
         run = manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = self._ranked(given, query)
+            ranking = self._rank(query, self._texts(given))
             kept = self._kept(given, ranking)
         except BaseException as error:
             run.on_chain_error(error)
@@ -112,7 +111,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         manager = get_async_callback_manager_for_config(_config(callbacks))
         run = await manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = await self._aranked(given, query)
+            ranking = await self._arank(query, self._texts(given))
             kept = self._kept(given, ranking)
         except BaseException as error:
             await run.on_chain_error(error)
@@ -173,7 +172,13 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         if self.document_text is None:
             return document.page_content
         if callable(self.document_text):
-            return check_text(f"documents[{at}]", self.document_text(document))
+            text = self.document_text(document)
+            if not isinstance(text, str):
+                raise InvalidInputError(
+                    f"What document_text makes of documents[{at}] must be a str, not "
+                    f"{type(text).__name__}."
+                )
+            return text
         values = [document.metadata.get(name) for name in self.document_text]
         lines = [str(value) for value in values if value is not None and str(value).strip()]
         return "\n".join([*lines, document.page_content])

@@ -111,7 +111,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = self._ranked(given, query.query_str)
+            ranking = self._rank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -122,7 +122,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = await self._aranked(given, query.query_str)
+            ranking = await self._arank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -158,7 +158,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
                 f"documents[{at}] must be a str or a node, not {type(document).__name__}."
             )
         text = check_text(f"documents[{at}]", node.get_content(metadata_mode=self.metadata_mode))
-        # A picture's metadata say where it lies, and not what it shows.
+        # An image has metadata too, such as its path, by which nobody wants it to be judged.
         own = node.get_content(metadata_mode=MetadataMode.NONE) if _is_media(node) else text
         return text if own.strip() and text.strip() else None
 

@@ -38,11 +38,12 @@ def notes(ranking: Ranking, one: RankedDocument, *, everything: bool) -> dict[st
         status = NOT_SCORED
     if not everything:
         return {STATUS_KEY: status} if status != "reranked" else {}
+    error = ranking.error or one.error
     found = (
         status,
         one.index,
         ranking.model,
-        type(ranking.error).__name__ if ranking.error else None,
+        type(error).__name__ if error else None,
         one.logit,
         one.tokens,
         list(one.span) if one.span else None,

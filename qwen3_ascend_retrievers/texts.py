@@ -55,9 +55,10 @@ class Texts:
             kept = [RankedDocument(at, text or "", None) for at, text in enumerate(self.given)]
             return replace(ranking, results=tuple(kept[:top_n]))
         logger.warning(
-            "%d of %d documents have no text: they are not scored and come last.",
+            "%d of %d documents have no text and are not scored; the first is documents[%d].",
             len(without_text),
             len(self.given),
+            without_text[0].index,
         )
         places = self._places()
         ranked = [replace(document, index=places[document.index]) for document in ranking.results]

@@ -18,6 +18,9 @@ from llama_index.core.schema import (
     TextNode,
 )
 
+from qwen3_ascend_retrievers.core.plan import Plan
+from qwen3_ascend_retrievers.core.ranking import PassageScore, Unscored
+from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineError, TooLongError
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import FakeEngine
@@ -106,7 +109,7 @@ async def test_several_keep_the_retriever_s_order_and_are_logged_once(
     assert [one.score for one in found] == [1.0, 0.0, 1.0, 0.75, 0.5]
     assert status(found) == [None, None] + ["not_scored"] * 3
     assert [record.getMessage() for record in caplog.records] == [
-        "3 of 5 documents have no text: they are not scored and come last."
+        "3 of 5 documents have no text and are not scored; the first is documents[0]."
     ]
 
 
@@ -131,6 +134,26 @@ async def test_nothing_but_images_make_no_call() -> None:
     found = await both_ways(Qwen3Rerank(engine=engine, top_n=2), retrieved("", "", ""))
     assert (places(found), status(found)) == ([0, 1], ["not_scored"] * 2)
     assert engine.calls == []
+
+
+class Refusing(FakeEngine):
+    """Cannot score birds."""
+
+    def score(self, plan: Plan, call: Call) -> list[PassageScore]:
+        refused = Unscored(EngineError("no birds"))
+        scores = super().score(plan, call)
+        return [
+            refused if "bird" in passage.text else score
+            for passage, score in zip(plan.passages, scores, strict=True)
+        ]
+
+
+def test_they_stand_among_refused_texts_in_the_retriever_s_order() -> None:
+    rerank = Qwen3Rerank(engine=Refusing(), top_n=4)
+    given = retrieved("", "bird one", "a cat", "", "bird two")
+    found = rerank.postprocess_nodes(given, QueryBundle("cat"))
+    assert places(found) == [2, 0, 1, 3]
+    assert status(found) == [None] + ["not_scored"] * 3
 
 
 async def test_a_kept_order_is_the_order_of_all() -> None:

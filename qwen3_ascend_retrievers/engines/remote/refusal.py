@@ -14,7 +14,10 @@ from .options import shown
 from .wire import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-Kind = Literal["final", "retry", "too_long", "busy"]
+# What a server or a gateway may say of a single text: empty, forbidden, not to its taste. Whether
+# it means the text or the whole request shows when it is asked about another text.
+_MAY_MEAN_A_DOCUMENT: Final = frozenset({400, 403, 406, 409, 415, 422, 451})
+Kind = Literal["final", "retry", "too_long", "busy", "document"]
 
 
 class Refused(Exception):  # noqa: N818 - internal: carries the error that will be raised
@@ -23,7 +26,8 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
     Attributes:
         error: what the caller gets if nothing helps.
         kind: "retry" it as it is; cut or split it if it is "too_long"; split it, else retry it,
-            if the server is too "busy" for so many documents; or "final".
+            if the server is too "busy" for so many documents; find the one that may be meant if
+            it is a "document"; or "final".
         wait: seconds that the server asks to wait, or None.
     """
 
@@ -63,6 +67,8 @@ def refusal(request: Request, reply: Reply, secrets: Sequence[str], request_id: 
         kind = "too_long"
     elif status == 503 and is_busy(told):
         kind = "busy"
+    elif status in _MAY_MEAN_A_DOCUMENT:
+        kind = "document"
     error = AuthenticationError if status in (401, 403) else StatusError
     text = f"{request.url} answered {status}{quote(reply, secrets)}. {_advice(status)}"
     return Refused(
