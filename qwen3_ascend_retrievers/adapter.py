@@ -23,6 +23,7 @@ from .rankings import Ranking
 from .reranker import Reranker
 from .results import notes
 from .settings import DEFAULT_MODEL
+from .texts import Texts
 
 # The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
 OWN_TOP_N: Final = -1
@@ -72,20 +73,21 @@ class Adapter(RerankFields):
 
         Returns:
             One dict per document, best first: "index" in the input and "relevance_score" in
-            [0, 1], which is None where `on_error` kept the order; more under `diagnostics`.
+            [0, 1], which is None where there was nothing to score or `on_error` kept the order;
+            more under `diagnostics`.
 
         Raises:
             RerankError: as `Reranker.rank`.
         """
         texts = self._texts(listed("documents", documents, "str or documents"))
-        return self._rows(self._reranker(top_n).rank(query, texts))
+        return self._rows(self._rank(query, texts, top_n))
 
     async def arerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
     ) -> list[dict[str, Any]]:
         """`rerank` without blocking the event loop."""
         texts = self._texts(listed("documents", documents, "str or documents"))
-        return self._rows(await self._reranker(top_n).arank(query, texts))
+        return self._rows(await self._arank(query, texts, top_n))
 
     def close(self) -> None:
         """Close the engine that was chosen here; one that was passed is its owner's to close.
@@ -119,12 +121,26 @@ class Adapter(RerankFields):
         kept = sorted(name for name in self.model_fields_set if not fields[name].exclude)
         return {name: getattr(self, name) for name in kept}
 
-    def _text(self, document: Any, at: int) -> str:
-        """What is scored for `documents[at]`."""
+    def _text(self, document: Any, at: int) -> str | None:
+        """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
         raise NotImplementedError
 
-    def _texts(self, documents: Iterable[Any]) -> list[str]:
-        return [self._text(document, at) for at, document in enumerate(documents)]
+    def _texts(self, documents: Iterable[Any]) -> Texts:
+        return Texts([self._text(document, at) for at, document in enumerate(documents)])
+
+    def _rank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """The ranking of the texts; documents without one follow, in the input's order."""
+        reranker = self._reranker(top_n)
+        with texts.renumbered():
+            ranking = reranker.rank(query, texts.scored())
+        return texts.complete(ranking, reranker.settings.top_n)
+
+    async def _arank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """`_rank` without blocking the event loop."""
+        reranker = self._reranker(top_n)
+        with texts.renumbered():
+            ranking = await reranker.arank(query, texts.scored())
+        return texts.complete(ranking, reranker.settings.top_n)
 
     def _rows(self, ranking: Ranking) -> list[dict[str, Any]]:
         return [

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .core.inputs import Pair
+from .core.inputs import Pair, check_untemplated
 from .core.plan import Limits, Plan
 from .core.planning import plan_steps
-from .core.ranking import Score, best_scores, check_scores, keep_order, rank
+from .core.ranking import PassageScore, Score, Unscored, best_scores, check_scores, keep_order, rank
 from .core.steps import Steps, adrive, drive
 from .core.tokens import estimate
 from .engines.base import Call, Engine, EngineFacts
@@ -59,7 +59,7 @@ class RankCall:
     planned: float = 0.0
     facts: EngineFacts | None = None
     plan: Plan | None = None
-    scores: list[Score] = field(default_factory=list)
+    scores: list[PassageScore] = field(default_factory=list)
 
     def best_scores(self) -> list[Score]:
         """One score for each pair."""
@@ -116,12 +116,15 @@ def _steps(todo: RankCall) -> Steps[Any, Any, None]:
     """Questions: None for the facts, texts to encode, a plan to score."""
     todo.facts = facts = yield None
     settings = todo.settings
+    if facts.templated:
+        check_untemplated(todo.pairs)
     bounds = [one for one in (facts.max_length, settings.max_length) if one is not None]
     limits = Limits(
         max_length=min(bounds, default=None),
         counting=facts.counting,
         overflow=settings.overflow,
         window_overlap=settings.window_overlap,
+        neutralise=facts.templated,
     )
     planning = plan_steps(todo.pairs, todo.instruction, limits)
     if facts.counting == "never":
@@ -135,10 +138,10 @@ def _steps(todo: RankCall) -> Steps[Any, Any, None]:
         _refuse_cuts(todo.plan, todo.scores)
 
 
-def _refuse_cuts(plan: Plan, scores: Sequence[Score]) -> None:
+def _refuse_cuts(plan: Plan, scores: Sequence[PassageScore]) -> None:
     """Raise TooLongError if an engine cut a document whose length nobody could know before."""
     for at, score in enumerate(scores):
-        if score.kept is not None:
+        if isinstance(score, Score) and score.kept is not None:
             index = plan.input_of(at)
             raise TooLongError(
                 f"documents[{index}] does not fit the server. Shorten it, split it, or use "
@@ -161,6 +164,7 @@ def ranking_of(todo: RankCall, texts: Sequence[str]) -> Ranking:
     assert facts is not None
     threshold = settings.score_threshold
     results = rank(plan, todo.scores, texts, top_n=settings.top_n, threshold=threshold)
+    _warn_of_unscored(plan, todo.scores)
     tokens = [plan.tokens(passage) for passage in range(len(plan.passages))]
     counted = None if None in tokens else sum(one for one in tokens if one is not None)
     now = time.perf_counter()
@@ -171,6 +175,19 @@ def ranking_of(todo: RankCall, texts: Sequence[str]) -> Ranking:
         model=facts.model,
         template_verified=facts.template_verified,
     )
+
+
+def _warn_of_unscored(plan: Plan, scores: Sequence[PassageScore]) -> None:
+    unscored = [(at, score.error) for at, score in enumerate(scores) if isinstance(score, Unscored)]
+    if unscored:
+        passage, error = unscored[0]
+        logger.warning(
+            "%d of %d texts could not be scored and come last; the first is documents[%d] (%s).",
+            len(unscored),
+            len(scores),
+            plan.input_of(passage),
+            type(error).__name__,
+        )
 
 
 def kept_order(todo: RankCall, texts: Sequence[str], error: RerankError) -> Ranking:

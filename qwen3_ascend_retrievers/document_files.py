@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 
 from .chunking import CHUNK_CHARACTERS, split_text
 from .errors import InvalidInputError
+from .settings import printed
 
 TEXT_ENDINGS: Final = (".txt", ".text", ".md", ".markdown", ".rst")
 JSON_LINES: Final = (".jsonl", ".ndjson")
@@ -52,8 +53,13 @@ def read_documents(
 
     Raises:
         InvalidInputError: a file or subfolder cannot be read, or is no UTF-8, or no JSON lines
-            with such a field; or there is no document at all.
+            with such a field; a path or `field` is empty; or there is no document at all.
     """
+    # As a path it is the current folder, which an unset variable hardly means.
+    if "" in paths or field == "":
+        raise InvalidInputError(
+            "A path or the field's name is empty. Leave it out, or name the right one."
+        )
     found = [one for path in paths for one in _documents(path, stdin, field, chunk_size)]
     if not found:
         raise InvalidInputError(
@@ -69,7 +75,8 @@ def _documents(path: str, stdin: TextIO, field: str | None, size: int) -> Iterat
             return _json_texts("stdin", _lines(stdin), field)
         return _line_texts(stdin)
     place = Path(path)
-    if place.is_dir():
+    # Not Path.is_dir, which raises for a name that is too long.
+    if os.path.isdir(path):
         return _folder(place, size)
     if field is not None or place.suffix.lower() in JSON_LINES:
         return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)
@@ -118,26 +125,55 @@ def _json_texts(name: str, lines: Iterable[str], field: str) -> Iterator[NamedTe
                 f"{name}, line {number} has no text in the field {field!r}; it has {known}. "
                 "Name the right one with --field."
             )
-        label = found.get("_id", found.get("id"))
-        yield NamedText(f"{name}:{number}" if label is None else str(label), text)
+        yield NamedText(_label(name, number, found), text)
+
+
+def _label(name: str, number: int, row: dict[str, Any]) -> str:
+    """What a line calls itself by `_id` or `id`, else where it stands."""
+    key = "_id" if row.get("_id") is not None else "id"
+    label = row.get(key)
+    if label is None or label == "":
+        return f"{name}:{number}"
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise InvalidInputError(
+            f"{name}, line {number}: {key!r} is {printed(label)}. It must be a text or a whole "
+            "number, or be left out."
+        )
+    return str(label)
 
 
 def json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of JSON lines with their line numbers, from 1; blank lines are passed over.
 
     Raises:
-        InvalidInputError: a line is no JSON object.
+        InvalidInputError: a line is no JSON object, or names a key twice.
     """
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = json.loads(
+                line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+            )
         except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{name}, line {number} is no JSON: {error}.") from error
         if not isinstance(found, dict):
             raise InvalidInputError(f"{name}, line {number} is JSON, but no object in braces.")
         yield number, found
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys; Python's own reader keeps the last of two and says nothing."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {printed(twice)} is there twice")
+    return row
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def read_text(path: Path) -> str:

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from .core.prompt import instruction_for
 from .engines.base import Engine, engine_from_config, engine_to_config
 from .errors import InvalidInputError
 from .settings import DEFAULT_MODEL, OnError, Overflow, RerankSettings
@@ -149,6 +150,8 @@ class RerankFields(BaseModel):
     @classmethod
     def _as_the_reranker_wants(cls, value: Any, info: ValidationInfo) -> Any:
         RerankSettings(**{str(info.field_name): value})
+        if info.field_name == "instruction" and value is not None:
+            instruction_for(value)
         return value
 
     @field_validator("base_url")

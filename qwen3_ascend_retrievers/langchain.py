@@ -95,7 +95,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         manager = get_callback_manager_for_config(_config(callbacks))
         run = manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = self._reranker().rank(query, self._texts(given))
+            ranking = self._rank(query, self._texts(given))
             kept = self._kept(given, ranking)
         except BaseException as error:
             run.on_chain_error(error)
@@ -111,7 +111,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         manager = get_async_callback_manager_for_config(_config(callbacks))
         run = await manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
         try:
-            ranking = await self._reranker().arank(query, self._texts(given))
+            ranking = await self._arank(query, self._texts(given))
             kept = self._kept(given, ranking)
         except BaseException as error:
             await run.on_chain_error(error)
@@ -172,7 +172,13 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         if self.document_text is None:
             return document.page_content
         if callable(self.document_text):
-            return self.document_text(document)
+            text = self.document_text(document)
+            if not isinstance(text, str):
+                raise InvalidInputError(
+                    f"What document_text makes of documents[{at}] must be a str, not "
+                    f"{type(text).__name__}."
+                )
+            return text
         values = [document.metadata.get(name) for name in self.document_text]
         lines = [str(value) for value in values if value is not None and str(value).strip()]
         return "\n".join([*lines, document.page_content])

@@ -25,11 +25,11 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType, PromptMixin, PromptMixinType
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PlainSerializer
 
 from .adapter import Adapter, listed
-from .core.prompt import DEFAULT_INSTRUCTION, instruction_for
+from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
 from .engines.base import engine_to_config
 from .fields import FIELDS_CONFIG
 from .results import notes, with_notes
@@ -50,6 +50,9 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
 
     Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` what
     the retriever said. Keys that are added stay out of the texts for embedding and for the LLM.
+    A node without text, such as an image alone, is not scored: it follows those that are, with the
+    retriever's score and `node.metadata["rerank_status"] == "not_scored"`; it counts for `top_n`,
+    and `score_threshold` does not leave it out.
 
         Qwen3Rerank(base_url="http://npu-host:8000", top_n=5)
         Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
@@ -108,7 +111,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = self._reranker().rank(query.query_str, self._texts(given))
+            ranking = self._rank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -119,7 +122,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         query = _query(query_bundle)
         given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
         with self._traced(given, query) as kept:
-            ranking = await self._reranker().arank(query.query_str, self._texts(given))
+            ranking = await self._arank(query.query_str, self._texts(given))
             kept += self._kept(given, ranking)
         return kept
 
@@ -146,7 +149,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
                 dispatcher.event(ReRankEndEvent(nodes=kept))
             event.on_end(payload={EventPayload.NODES: kept})
 
-    def _text(self, document: Any, at: int) -> str:
+    def _text(self, document: Any, at: int) -> str | None:
         if isinstance(document, str):
             return document
         node = document.node if isinstance(document, NodeWithScore) else document
@@ -154,7 +157,10 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             raise InvalidInputError(
                 f"documents[{at}] must be a str or a node, not {type(document).__name__}."
             )
-        return node.get_content(metadata_mode=self.metadata_mode)
+        text = check_text(f"documents[{at}]", node.get_content(metadata_mode=self.metadata_mode))
+        # An image has metadata too, such as its path, by which nobody wants it to be judged.
+        own = node.get_content(metadata_mode=MetadataMode.NONE) if _is_media(node) else text
+        return text if own.strip() and text.strip() else None
 
     def _kept(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
         return [self._copy(nodes[one.index], ranking, one) for one in ranking.results]
@@ -171,6 +177,11 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         return original.model_copy(
             update={"node": _copied_node(original.node, added), "score": score}
         )
+
+
+def _is_media(node: BaseNode) -> bool:
+    resources = ("image_resource", "audio_resource", "video_resource")
+    return isinstance(node, ImageNode) or any(getattr(node, name, None) for name in resources)
 
 
 def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from .calls import RankCall, adrive_call, drive_call, kept_order, ranking_of
 from .core.inputs import Pair, check_documents, check_pairs, check_query
-from .core.prompt import DEFAULT_INSTRUCTION, instruction_for
+from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS, instruction_for, is_name
 from .engines.base import Call, Closing, Engine
 from .errors import InvalidInputError, RerankError
+from .locks import Lock
 from .rankings import Ranking
 from .settings import OnError, Overflow, RerankSettings
+
+logger = logging.getLogger(__name__)
+
+_warning: Final = Lock()
+_warned: Final[set[str]] = set()
 
 
 class Reranker(Closing):
@@ -21,7 +29,7 @@ class Reranker(Closing):
     Args:
         engine: a LocalEngine, a RemoteEngine, or anything that fulfils `engines.base.Engine`.
         instruction: the task in one sentence (English works best), or the name of a preset in
-            `core.prompt.INSTRUCTIONS`; None is web search.
+            `INSTRUCTIONS`; None is web search. A preset's name misspelt is an InvalidInputError.
         top_n: how many documents `rank` returns, at least 1; None returns all.
         score_threshold: leaves out documents that score below it, in [0, 1].
         overflow: a document over the budget is cut ("truncate"), scored in overlapping windows of
@@ -52,6 +60,8 @@ class Reranker(Closing):
             raise InvalidInputError(
                 f"engine must be an engine object such as LocalEngine('tiny'), not {engine!r}."
             )
+        if instruction is not None:
+            _resolved(instruction)
         self.engine = engine
         self.settings = RerankSettings(
             instruction=instruction,
@@ -176,5 +186,22 @@ class Reranker(Closing):
             settings = replace(settings, top_n=top_n)
         if instruction is not None:
             settings = replace(settings, instruction=instruction)
-        task = instruction_for(settings.instruction or DEFAULT_INSTRUCTION)
+        task = _resolved(settings.instruction or DEFAULT_INSTRUCTION)
         return RankCall(pairs, task, settings, self._show_progress, Call(wish=cancel))
+
+
+def _resolved(instruction: str) -> str:
+    """The task in its final words; one warning for each that is a single word and no preset."""
+    task = instruction_for(instruction)
+    if instruction == task and is_name(instruction):
+        with _warning:
+            is_new = instruction not in _warned
+            _warned.add(instruction)
+        if is_new:
+            logger.warning(
+                "The instruction %r names no preset and is used as it is. Presets: %s. A task of "
+                "your own is best an English sentence.",
+                instruction,
+                ", ".join(INSTRUCTIONS),
+            )
+    return task

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .rankings import Ranking
 
 STATUS_KEY: Final = "rerank_status"
+# The status of one document that has no score, in a ranking of others that have.
+NOT_SCORED: Final = "not_scored"
 NOTE_KEYS: Final = (
     STATUS_KEY,
     "rerank_index",
@@ -28,15 +30,20 @@ NOTE_KEYS: Final = (
 def notes(ranking: Ranking, one: RankedDocument, *, everything: bool) -> dict[str, Any]:
     """Metadata about one ranked document, JSON-safe, its keys from NOTE_KEYS.
 
-    Only the status where the input order was kept; all of it if `everything`.
+    Only the status where the input order was kept or the document not scored; all of it if
+    `everything`.
     """
+    status: str = ranking.status
+    if one.score is None and status == "reranked":
+        status = NOT_SCORED
     if not everything:
-        return {STATUS_KEY: ranking.status} if ranking.status == "kept_order" else {}
+        return {STATUS_KEY: status} if status != "reranked" else {}
+    error = ranking.error or one.error
     found = (
-        ranking.status,
+        status,
         one.index,
         ranking.model,
-        type(ranking.error).__name__ if ranking.error else None,
+        type(error).__name__ if error else None,
         one.logit,
         one.tokens,
         list(one.span) if one.span else None,

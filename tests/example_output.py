@@ -28,6 +28,8 @@ OWN_ENGINE = {
 }
 # The pairs of scripts before and after a swap; each script puts this text first.
 PAIRS = ("cohere", "cross_encoder", "nvidia", "sentence_transformer")
+# vLLM-Ascend's own two scripts, which build the prompt themselves, and what becomes of them.
+GUIDE = ("guide_served", "guide_offline")
 FIRST = "The capital of China is Beijing."
 
 

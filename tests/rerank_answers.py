@@ -60,6 +60,7 @@ class Setup:
         aliases: further names, as after --served-model-name; replies call it by the first.
         echo: what a gateway calls the model in replies, which takes whatever name it is asked for.
         shape: "vllm", "sglang", "jina" or "tei".
+        refuses: which documents, as they arrive, are refused with 422.
         folder: of the model whose tokenizer the server has.
         scorer: from token ids to a logit.
     """
@@ -80,6 +81,7 @@ class Setup:
     max_documents: int | None = None
     max_bytes: int | None = None
     shape: str = "vllm"
+    refuses: Callable[[str], bool] = lambda text: False
     folder: Path = TINY
     scorer: Callable[[Sequence[int]], float] = hash_logit
 
@@ -156,6 +158,8 @@ class RerankAnswers:
         if body.get("top_n", 0) is None:
             raise vllm_error(400, "Input should be a valid integer")
         documents = body["documents"]
+        if any(map(setup.refuses, documents)):
+            raise RefusalError(422, {"detail": [{"msg": "documents must not hold this text"}]})
         if not setup.overrides:
             return self._cosines(body["query"], documents)
         prompts = [tokens_of(self._prompt(body, one), setup.folder) for one in documents]

@@ -18,6 +18,7 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(b"\xef\xbb\xbfwhole\n\nfile\n")
     (tmp_path / "many.jsonl").write_text(
         '{"id": 7, "text": "seven\u2028still seven"}\n\n{"text": "none"}\n'
+        '{"_id": "", "text": "blank"}\n'
     )
     folder = tmp_path / "folder"
     (folder / ".hidden").mkdir(parents=True)
@@ -32,6 +33,7 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
         NamedText(paths[0], "whole\n\nfile\n"),
         NamedText("7", "seven\u2028still seven"),
         NamedText(f"{paths[1]}:3", "none"),
+        NamedText(f"{paths[1]}:4", "blank"),
         NamedText(f"{folder}/a.md:1", "first"),
         NamedText(f"{folder}/b/z.TXT:3", "last"),
         NamedText("stdin:1", "l1"),
@@ -54,8 +56,13 @@ def test_a_field_makes_everything_json(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]\n", "line 1 is JSON, but no object"),
         ("a.jsonl", b"{\n", "line 1 is no JSON"),
         ("a.jsonl", b"[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", b'{"text": "x", "text": "y"}', "the key 'text' is there twice"),
+        ("a.jsonl", b'{"text": "x", "n": Infinity}', "Infinity is no JSON number"),
+        ("a.jsonl", b'{"text": "x", "_id": true}', "'_id' is True. It must be a text or a whole"),
+        ("a.jsonl", b'{"text": "x", "_id": null, "id": [1]}', r"'id' is \[1\]. It must be"),
         ("a.txt", b"ab\xff", r"not UTF-8 \(byte 2\)"),
         ("gone.txt", None, "cannot be read: No such file"),
+        ("long" * 100, None, "cannot be read: File name too long"),
         ("a.jsonl", b"\n", "There is no document"),
     ],
 )
@@ -66,6 +73,16 @@ def test_wrong_input_names_file_and_line(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInputError, match=said):
         read_documents([str(tmp_path / name)], io.StringIO())
+
+
+@pytest.mark.parametrize(("paths", "field"), [(["a.md", ""], None), (["a.md"], "")])
+def test_an_empty_name_is_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], field: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.md").write_text('{"": "a", "text": "b"}')
+    with pytest.raises(InvalidInputError, match="A path or the field's name is empty"):
+        read_documents(paths, io.StringIO(), field=field)
 
 
 @pytest.mark.parametrize("field", [None, "text"])

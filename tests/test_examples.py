@@ -9,10 +9,15 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from example_output import ANY_ENGINE, EXAMPLES, FIRST, MIGRATE, OWN_ENGINE, PAIRS, in_order
+from example_output import ANY_ENGINE, EXAMPLES, FIRST, GUIDE, MIGRATE, OWN_ENGINE, PAIRS, in_order
 from word_server import WordServer
+
+from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.testing import FakeEngine
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +51,7 @@ def test_every_example_is_run_here() -> None:
 
 
 def test_every_pair_is_here() -> None:
-    names = {f"{pair}_{side}" for pair in PAIRS for side in ("before", "after")}
+    names = {f"{pair}_{side}" for pair in PAIRS + GUIDE for side in ("before", "after")}
     assert {path.stem for path in MIGRATE.glob("*.py")} == names
 
 
@@ -100,6 +105,30 @@ def test_the_script_after_a_swap_puts_the_answer_first(
     runpy.run_path(str(MIGRATE / f"{pair}_after.py"), run_name="__main__")
     first = capsys.readouterr().out.splitlines()[0]
     assert first.endswith(FIRST)
+
+
+@pytest.mark.parametrize("script", GUIDE)
+def test_the_guide_s_texts_are_refused_until_they_are_bare(script: str) -> None:
+    source = (MIGRATE / f"{script}_before.py").read_text(encoding="utf-8")
+    compile(source, f"{script}_before.py", "exec")
+    values: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call):
+            exec(ast.unparse(node), values)
+    query = f"{values['PREFIX']}<Instruct>: {values['TASK']}\n<Query>: {values['query']}\n"
+    documents = [f"<Document>: {document}{values['SUFFIX']}" for document in values["documents"]]
+    reranker = Reranker(FakeEngine())
+    with pytest.raises(InvalidInputError, match="Pass the bare query"):
+        reranker.rank(query, values["documents"])
+    with pytest.raises(InvalidInputError, match="Pass the bare documents"):
+        reranker.rank(values["query"], documents)
+    assert reranker.rank(values["query"], values["documents"]).results[0].document == FIRST
+
+
+def test_the_served_script_after_the_guide_puts_the_answer_first() -> None:
+    with WordServer() as server:
+        printed = run(MIGRATE / "guide_served_after.py", server.url)
+    assert printed.splitlines()[0].endswith(FIRST)
 
 
 def _lines(name: str) -> list[str]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..atomic_files import check_writable, write_bytes, write_text
-from ..errors import InvalidInputError
+from ..atomic_files import write_bytes, write_text
 from ..evaluation.collection import read_corpus, read_queries
 from ..evaluation.first_stage import bm25_run
 from ..evaluation.journal import Journal
@@ -26,56 +23,13 @@ from ..evaluation.measures import (
 )
 from ..evaluation.plot import png
 from ..evaluation.reranking import Task, rerank_run
-from ..evaluation.runs import Run, read_qrels, read_run, write_run
+from ..evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
 from ..reranker import Reranker
 from ..settings import whole_number
+from .evaluation_files import Files
 from .options import EngineOptions, Json
 from .output import err, note, out, write_json
 from .running import command
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """The test collection, the run, and where results go."""
-
-    queries: Annotated[Path, typer.Option(help="BEIR queries: JSON lines with _id and text.")]
-    corpus: Annotated[
-        Path,
-        typer.Option(
-            help="BEIR corpus: JSON lines with _id, title, text. Blank ones are scored, too."
-        ),
-    ]
-    qrels: Annotated[Path, typer.Option(help="Judgements: BEIR's TSV, or TREC's four columns.")]
-    run: Annotated[
-        Path | None, typer.Option(help="The first stage's TREC run, which is to be reranked.")
-    ] = None
-    bm25: Annotated[
-        bool, typer.Option("--bm25", help="Make that run with BM25 instead (for spaced scripts).")
-    ] = False
-    output: Annotated[Path, typer.Option("--output", "-o", help="The reranked TREC run.")] = Path(
-        "reranked.trec"
-    )
-    per_query: Annotated[
-        Path | None, typer.Option(help="Write each query's values here, tab-separated.")
-    ] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw the comparison here, as PNG.")] = None
-
-    def journal(self) -> Path:
-        """Finished queries, beside the output."""
-        return self.output.with_name(self.output.name + ".journal")
-
-    def first_stage(self) -> Path:
-        """The run that BM25 makes, beside the output."""
-        return self.output.with_name(self.output.name + ".bm25")
-
-    def check(self) -> None:
-        """Raise InvalidInputError before any work for what would fail after it."""
-        if (self.run is None) == (not self.bm25):
-            raise InvalidInputError("Give either --run FILE or --bm25.")
-        for path in (self.output, self.journal(), *[self.first_stage()] * self.bm25):
-            check_writable(path, only_file=True)
-        for path in filter(None, (self.per_query, self.plot)):
-            check_writable(path)
 
 
 @command
@@ -100,6 +54,10 @@ def evaluate(
 
     Finished queries are kept in OUTPUT.journal: after an interruption the same command goes on.
 
+    What could be measured wrongly is refused with its line before any work: malformed lines, one
+    id with two texts or grades, ids with white space or characters that nobody sees. A run is
+    ordered by its scores, whatever its ranks say.
+
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
     --qrels qrels.tsv --base-url http://npu-host:8000
     """
@@ -108,6 +66,7 @@ def evaluate(
     qrels = read_qrels(files.qrels)
     task = _task(files, whole_number("--depth", depth, minimum=1))
     check_judged(qrels, task.run)
+    _note_unmatched(qrels, task.run)
     if fresh:
         files.journal().unlink(missing_ok=True)
     with options.reranker(show_progress=False) as reranker:
@@ -119,6 +78,14 @@ def evaluate(
     else:
         out().print(_table(comparisons))
         note(f"The reranked run is in {files.output}.")
+
+
+def _note_unmatched(qrels: Qrels, run: Run) -> None:
+    """Say which queries are measured without having been searched, or not measured at all."""
+    if unsearched := len(qrels.keys() - run.keys()):
+        note(f"{unsearched} of {len(qrels)} judged queries are not in the run and count as 0.")
+    if unjudged := len(run.keys() - qrels.keys()):
+        note(f"{unjudged} of the run's {len(run)} queries are not judged, and not measured.")
 
 
 def _task(files: Files, depth: int) -> Task:
@@ -134,7 +101,7 @@ def _task(files: Files, depth: int) -> Task:
 
 
 def _reranked(files: Files, task: Task, reranker: Reranker) -> tuple[Run, str]:
-    journal = Journal(files.journal(), task.mark(reranker))
+    journal = Journal(files.journal(), task.mark(reranker), task.run)
     if journal.finished:
         note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
     try:

@@ -97,12 +97,14 @@ def _tokens(one: Explained) -> str:
 
 def _changes(one: Explained) -> list[str]:
     result, said = one.result, []
-    if result.truncated and result.span is not None:
+    if result.error is not None:
+        said.append(f"not scored: {printable(str(result.error))}")
+    if result.span is not None and (result.truncated or result.windows > 1):
         start, end = result.span
+        cut = f"cut ({result.cut}): " * result.truncated
         which = f"window {(result.window or 0) + 1} of {result.windows}, " * (result.windows > 1)
         said.append(
-            f"cut ({result.cut}): {which}characters {start} to {end} of "
-            f"{len(result.document)} were scored"
+            f"{cut}{which}characters {start} to {end} of {len(result.document)} were scored"
         )
     if one.neutralised:
         said.append(f"control tokens were neutralised in: {', '.join(one.neutralised)}")

@@ -16,6 +16,7 @@ from typing import Any
 import typer.main
 
 from ..atomic_files import write_text
+from ..core.prompt import INSTRUCTIONS
 from .app import app
 from .options import EngineOptions
 
@@ -42,6 +43,15 @@ _SHARED = """
 Which engine scores, and how: the same for all commands that score.
 
 """
+_PRESETS = """
+## Presets
+
+What `--instruction` takes by name, on the command line and in Python; Python has them in
+`INSTRUCTIONS`. A name misspelt is an error, any other single word a warning.
+
+| name | the task that the model reads |
+|---|---|
+"""
 _ENGINE = frozenset(one.name for one in fields(EngineOptions))
 
 
@@ -51,7 +61,9 @@ def manual() -> str:
     commands: dict[str, Any] = group.commands
     shared = [one for one in commands["rank"].params if one.name in _ENGINE]
     pages = [_command(name, one) for name, one in commands.items()]
-    return "".join([_HEAD, *pages, _SHARED, "\n".join(_options(shared)), "\n"])
+    presets = [f"| `{name}` | {task} |\n" for name, task in INSTRUCTIONS.items()]
+    options = "\n".join(_options(shared))
+    return "".join([_HEAD, *pages, _SHARED, options, "\n", _PRESETS, *presets])
 
 
 def _command(name: str, one: Any) -> str:

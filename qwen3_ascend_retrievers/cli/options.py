@@ -12,6 +12,7 @@ import typer
 from pydantic import SecretStr
 
 from ..choose import choose_engine
+from ..core.prompt import INSTRUCTIONS
 from ..document_files import read_text
 from ..engines.base import ENGINE_CLASSES, Engine, engine_from_config
 from ..errors import InvalidInputError
@@ -97,8 +98,8 @@ class EngineOptions:
         typer.Option(
             "--instruction",
             "-i",
-            help="The task in one sentence (English works best), or a preset's name such as "
-            "question_answering.",
+            help="The task in one sentence (English works best), or a preset's name: "
+            f"{', '.join(INSTRUCTIONS)}.",
             show_default="web search",
             rich_help_panel=PANEL,
         ),

@@ -85,6 +85,7 @@ def as_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dic
                 "span": one.span,
                 "windows": one.windows,
                 "text": one.document,
+                "error": None if one.error is None else str(one.error),
             }
             for place, one in enumerate(ranking.results, 1)
         ],
@@ -106,7 +107,7 @@ def _table(results: Sequence[RankedDocument], documents: Sequence[NamedText]) ->
         table.add_row(
             str(place),
             movement(place, one.index + 1),
-            score_bar(one.score or 0.0),
+            Text("not scored", style="yellow") if one.score is None else score_bar(one.score),
             _tokens(one.tokens),
             _cut(one),
             document,

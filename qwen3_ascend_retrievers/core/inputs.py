@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ..errors import InvalidInputError
 from .prompt import check_text
 
 Pair = tuple[str, str]
+
+# The ends of Qwen3-Reranker's template, as scripts write it that format their texts themselves
+# (vLLM's and vLLM-Ascend's examples): white space and the empty thought may be lost.
+_SYSTEM_TURN: Final = "<|im_start|>system"
+_USER_TURN: Final = re.compile(r"<\|im_end\|>\s*<\|im_start\|>user\b")
+_ANSWER: Final = re.compile(r"<\|im_end\|>\s*<\|im_start\|>assistant\s*(<think>\s*</think>\s*)?\Z")
+_LONGEST_ANSWER: Final = 200
+_AS_THEY_ARE: Final = (
+    "This package builds the prompt around plain texts; with it twice, scores are meaningless. "
+    "(RemoteEngine(..., template='none') sends texts as they are.)"
+)
 
 
 def check_query(query: Any, name: str = "query") -> str:
@@ -46,6 +58,40 @@ def check_pairs(pairs: Any) -> list[Pair]:
         query = check_query(pair[0], f"pairs[{at}][0]")
         checked.append((query, check_text(f"pairs[{at}][1]", pair[1])))
     return checked
+
+
+def check_untemplated(pairs: Sequence[Pair]) -> None:
+    """Raise InvalidInputError for texts that hold Qwen3-Reranker's whole template already.
+
+    A query is refused by itself. Documents are refused if all of them are templated, as a script
+    does it: one among others may come from anybody, and is neutralised like any other text.
+    """
+    for query in dict.fromkeys(query for query, _ in pairs):
+        if _is_templated_query(query):
+            raise InvalidInputError(
+                "The query holds Qwen3-Reranker's template already ('<Instruct>: ...', "
+                "'<Query>: ...'). Pass the bare query, and the task as instruction=... "
+                + _AS_THEY_ARE
+            )
+    if pairs and all(_is_templated_document(document) for _, document in pairs):
+        raise InvalidInputError(
+            "The documents hold Qwen3-Reranker's template already: documents[0] begins with "
+            "'<Document>:' or a system turn, and ends with the assistant's. Pass the bare "
+            "documents. " + _AS_THEY_ARE
+        )
+
+
+def _is_templated_query(text: str) -> bool:
+    start = text.lstrip()
+    if start.startswith(_SYSTEM_TURN):
+        return _USER_TURN.search(start) is not None
+    return start.startswith("<Instruct>:") and "<Query>:" in start
+
+
+def _is_templated_document(text: str) -> bool:
+    start, end = text[:_LONGEST_ANSWER].lstrip(), text[-_LONGEST_ANSWER:]
+    starts = start.startswith(("<Document>:", _SYSTEM_TURN, "<Instruct>:"))
+    return starts and _ANSWER.search(end) is not None
 
 
 def _listed(name: str, values: Any, of_what: str) -> list[Any]:

@@ -21,12 +21,14 @@ class Limits:
             budget; "never" has no tokenizer and cuts long texts by an estimate.
         overflow: "truncate", "window" or "error".
         window_overlap: most tokens that neighbouring windows share; a window has twice as many.
+        neutralise: whether control tokens in the texts are; False sends texts as they are.
     """
 
     max_length: int | None
     counting: Counting = "always"
     overflow: str = "truncate"
     window_overlap: int = 64
+    neutralise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Passage:
         text: the neutralised text that the model sees.
         span: where `text` stands in the caller's document, in code points, [start, end).
         ids: token ids of the document part of the prompt; None where they were not counted.
-        cut: whether something was left out, and whether tokens or an estimate decided where.
+        cut: whether something was left out of the document's passages, and whether tokens or an
+            estimate decided where.
     """
 
     query: int
@@ -78,11 +81,13 @@ class Plan:
         queries: each distinct query, in order of appearance.
         passages: each distinct thing to score, grouped by query.
         inputs: for each input pair the positions of its passages; equal pairs share theirs.
+        neutralised: whether control tokens in the texts were.
     """
 
     queries: tuple[Query, ...]
     passages: tuple[Passage, ...]
     inputs: tuple[tuple[int, ...], ...]
+    neutralised: bool = True
 
     def prompt_ids(self, passage: int) -> tuple[int, ...] | None:
         """Token ids of a passage's whole prompt, or None where they were not counted."""

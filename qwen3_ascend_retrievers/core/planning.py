@@ -14,8 +14,14 @@ from ..errors import TooLongError
 from .batching import portions
 from .fit import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .inputs import Pair
-from .plan import Limits, Passage, Plan, Query
-from .prompt import document_part, neutralise, original_offsets, query_part
+from .plan import Cut, Limits, Passage, Plan, Query
+from .prompt import (
+    document_part,
+    neutralise,
+    original_offsets,
+    query_part,
+    replace_surrogates,
+)
 from .steps import Steps, together
 from .tokens import Encoding, token_ceiling
 
@@ -49,7 +55,7 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
         TooLongError: a query leaves no room for a document, or a document is too long and
             `overflow` is "error".
     """
-    queries = _queries(pairs, instruction)
+    queries = _queries(pairs, instruction, limits)
     jobs = _jobs(pairs, queries, limits)
     known = yield from _count(jobs.values(), limits)
     passages: list[Passage] = []
@@ -63,18 +69,23 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
         tuple(replace(query, ids=known.get(query.part)) for query in queries.values()),
         tuple(passages),
         tuple(chosen[pair] for pair in pairs),
+        limits.neutralise,
     )
     return _without_ids(plan) if limits.counting == "never" else plan
 
 
-def _queries(pairs: Sequence[Pair], instruction: str) -> dict[str, Query]:
+def _queries(pairs: Sequence[Pair], instruction: str, limits: Limits) -> dict[str, Query]:
     """Each distinct query, in order of appearance, by its text as passed."""
-    task = neutralise(instruction)
+    task = _clean(instruction, limits)
     made: dict[str, Query] = {}
     for text in dict.fromkeys(query for query, _ in pairs):
-        query = neutralise(text)
+        query = _clean(text, limits)
         made[text] = Query(query, task, query_part(task, query))
     return made
+
+
+def _clean(text: str, limits: Limits) -> str:
+    return neutralise(text) if limits.neutralise else replace_surrogates(text)
 
 
 def _jobs(pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits) -> dict[Pair, _Job]:
@@ -85,7 +96,7 @@ def _jobs(pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits) -> d
         first.setdefault(pair, index)
     made: dict[Pair, _Job] = {}
     for pair in sorted(first, key=lambda pair: place[pair[0]]):
-        query, text = queries[pair[0]], neutralise(pair[1])
+        query, text = queries[pair[0]], _clean(pair[1], limits)
         counted = _must_count(query, text, limits)
         made[pair] = _Job(place[pair[0]], query, pair[1], text, first[pair], counted)
     return made
@@ -149,7 +160,7 @@ def _fit(
             "'window'.",
             index=job.index,
         )
-    return _cut_passages(job, pieces)
+    return _passages(job, pieces, limits)
 
 
 def _room(query: Query, known: Ids, limits: Limits, max_length: int) -> int:
@@ -177,20 +188,28 @@ def _check_window(room: int, empty: int, job: _Job, limits: Limits) -> None:
         )
 
 
-def _cut_passages(job: _Job, pieces: Sequence[Piece]) -> list[Passage]:
-    starts = original_offsets(job.document, [piece.start for piece in pieces])
-    ends = original_offsets(job.document, [piece.end for piece in pieces])
+def _passages(job: _Job, pieces: Sequence[Piece], limits: Limits) -> list[Passage]:
+    starts, ends = [piece.start for piece in pieces], [piece.end for piece in pieces]
+    if limits.neutralise:
+        starts, ends = (original_offsets(job.document, offsets) for offsets in (starts, ends))
+    # Windows cover the whole document, so that nothing of it is cut away.
+    cut: Cut = "no" if limits.overflow == "window" else "exact"
     return [
-        Passage(job.at, piece.text, span, piece.ids, "exact")
+        Passage(job.at, piece.text, span, piece.ids, cut)
         for piece, span in zip(pieces, zip(starts, ends, strict=True), strict=True)
     ]
 
 
 def _without_ids(plan: Plan) -> Plan:
-    """The plan of an estimate: its made-up ids dropped, its cuts marked."""
+    """The plan of an estimate: its made-up ids dropped, its cuts and windows marked."""
+    windows = {window for chosen in plan.inputs if len(chosen) > 1 for window in chosen}
     passages = tuple(
-        replace(passage, ids=None, cut="no" if passage.cut == "no" else "estimated")
-        for passage in plan.passages
+        replace(
+            passage,
+            ids=None,
+            cut="no" if passage.cut == "no" and at not in windows else "estimated",
+        )
+        for at, passage in enumerate(plan.passages)
     )
     queries = tuple(replace(query, ids=None) for query in plan.queries)
     return replace(plan, queries=queries, passages=passages)

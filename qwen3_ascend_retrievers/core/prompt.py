@@ -73,6 +73,9 @@ ADDED_TOKENS: Final = (
     "</think>",
 )
 
+# Sentences have spaces, or letters of a script that needs none.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_NEAR: Final = 2
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # re.IGNORECASE folds the Kelvin sign to k and the long s to s, as a lower-casing tokenizer does.
 _LIVE: Final = re.compile(
@@ -98,7 +101,12 @@ def neutralise(text: str) -> str:
     in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
     pass changes nothing.
     """
-    return _LIVE.sub("< ", _SURROGATE.sub("\ufffd", text))
+    return _LIVE.sub("< ", replace_surrogates(text))
+
+
+def replace_surrogates(text: str) -> str:
+    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server takes."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def original_offset(text: str, offset: int) -> int:
@@ -108,7 +116,7 @@ def original_offset(text: str, offset: int) -> int:
 
 def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
     """The same for many offsets, reading `text` once."""
-    matches = _LIVE.finditer(_SURROGATE.sub("\ufffd", text))
+    matches = _LIVE.finditer(replace_surrogates(text))
     # Each space stands right after a `<`, behind the spaces that went in before it.
     spaces = [match.end() + before for before, match in enumerate(matches)]
     return [offset - bisect_left(spaces, offset) for offset in offsets]
@@ -137,5 +145,39 @@ def prompt(query: str, document: str, instruction: str = DEFAULT_INSTRUCTION) ->
 
 
 def instruction_for(task_or_text: str) -> str:
-    """The preset of that name in INSTRUCTIONS, or the text itself if it names none."""
-    return INSTRUCTIONS.get(check_text("instruction", task_or_text), task_or_text)
+    """The preset of that name in INSTRUCTIONS, or the text itself if it names none.
+
+    Raises:
+        InvalidInputError: it is no str, or a preset's name misspelt: in another case, with `-` for
+            `_`, or up to two edits (Levenshtein) away.
+    """
+    text = check_text("instruction", task_or_text)
+    if text in INSTRUCTIONS or not is_name(text):
+        return INSTRUCTIONS.get(text, text)
+    spelt = text.strip().lower().replace("-", "_")
+    near = [preset for preset in INSTRUCTIONS if _are_near(spelt, preset)]
+    if near:
+        names = " or ".join(map(repr, near))
+        raise InvalidInputError(
+            f"instruction={text!r} is no preset's name. Did you mean {names}? A task of your own "
+            "is written as a sentence."
+        )
+    return text
+
+
+def is_name(text: str) -> bool:
+    """Whether an instruction looks like a name and not like a sentence."""
+    return _NAME.fullmatch(text.strip()) is not None
+
+
+def _are_near(text: str, preset: str) -> bool:
+    """Whether at most two insertions, deletions or replacements of a character part the two."""
+    if abs(len(text) - len(preset)) > _NEAR:
+        return False
+    row = list(range(len(preset) + 1))
+    for at, character in enumerate(text, 1):
+        diagonal, row[0] = row[0], at
+        for column, other in enumerate(preset, 1):
+            edits = min(row[column] + 1, row[column - 1] + 1, diagonal + (character != other))
+            diagonal, row[column] = row[column], edits
+    return row[-1] <= _NEAR

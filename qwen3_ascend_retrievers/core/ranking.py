@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import ScoreError
+from ..errors import RerankError, ScoreError
 from ..settings import is_finite, printed
 from .plan import Cut, Passage, Plan
 from .prompt import original_offset
@@ -36,6 +36,20 @@ class Score:
         return cls(sigmoid(logit), logit, kept)
 
 
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Said of a passage that could not be scored for a reason of its own, while others were.
+
+    Attributes:
+        error: what scoring it alone fails with, such as a server that refuses its text.
+    """
+
+    error: RerankError
+
+
+PassageScore = Score | Unscored
+
+
 def sigmoid(logit: float) -> float:
     """1 / (1 + exp(-logit)), without overflow for any finite logit; NaN stays NaN."""
     if logit >= 0:
@@ -50,14 +64,17 @@ class RankedDocument:
     Attributes:
         index: its position in the input.
         document: its text, as it was passed.
-        score: relevance, P(yes) in [0, 1]; None if the input order was kept after an error.
+        score: relevance, P(yes) in [0, 1]; None if it was not scored, or if the input order was
+            kept after an error.
         logit: logit("yes") - logit("no"); None where the engine does not know it.
         tokens: prompt tokens of what was scored; None where they were not counted.
         span: what was scored, as code points [start, end) of `document`; None if nothing was.
-        truncated: whether part of the document was not scored in this passage.
-        cut: how a cut was decided: "no", "exact" by tokens, or "estimated".
+        truncated: whether part of the document was scored nowhere.
+        cut: how a cut was decided: "no", "exact" by tokens, or "estimated". Windows that cover
+            the document cut nothing; "estimated" says that nobody counted where they end.
         window: which of the document's `windows` won, from 0; None where there was one passage.
         windows: how many windows were scored; 1 for an ordinary document.
+        error: why this document could not be scored while others were; else None.
     """
 
     index: int
@@ -70,9 +87,10 @@ class RankedDocument:
     cut: Cut = "no"
     window: int | None = None
     windows: int = 1
+    error: RerankError | None = None
 
 
-def check_scores(scores: Any, count: int) -> list[Score]:
+def check_scores(scores: Any, count: int) -> list[PassageScore]:
     """An engine's scores, if there is one for each of `count` passages and each can be believed.
 
     Raises:
@@ -84,10 +102,12 @@ def check_scores(scores: Any, count: int) -> list[Score]:
             f"The engine returned {got} scores for {count} passages, which is a fault in it. "
             "Report it with the model and engine in use."
         )
-    for at, one in enumerate(scores):
-        if not isinstance(one, Score) or not _believable(one):
+    for at, score in enumerate(scores):
+        if isinstance(score, Unscored):
+            continue
+        if not isinstance(score, Score) or not _believable(score):
             raise ScoreError(
-                f"The engine's score {printed(one)} for passage {at} is no finite probability. "
+                f"The engine's score {printed(score)} for passage {at} is no finite probability. "
                 "Run `qwen3-rerank doctor`, or report it with the model and engine in use."
             )
     return list(scores)
@@ -101,54 +121,79 @@ def _believable(one: Score) -> bool:
 
 def rank(
     plan: Plan,
-    scores: Sequence[Score],
+    scores: Sequence[PassageScore],
     documents: Sequence[str],
     *,
     top_n: int | None,
     threshold: float | None,
 ) -> list[RankedDocument]:
-    """The documents by score, ties by input position, without those below `threshold`."""
-    ranked = [_best(plan, scores, at, document) for at, document in enumerate(documents)]
-    kept = [(score, one) for score, one in ranked if threshold is None or score >= threshold]
-    kept.sort(key=lambda pair: (-pair[0], pair[1].index))
-    return [one for _, one in kept[:top_n]]
+    """The documents by score, ties by input position, without those below `threshold`.
+
+    Documents without a score come after all others, in the input's order and with their error.
+    """
+    ranked: list[tuple[float, RankedDocument]] = []
+    unscored: list[RankedDocument] = []
+    for index, document in enumerate(documents):
+        winner = _winner(plan.inputs[index], scores)
+        score = scores[winner]
+        if isinstance(score, Unscored):
+            unscored.append(RankedDocument(index, document, None, error=score.error))
+        elif threshold is None or score.score >= threshold:
+            ranked.append((score.score, _best(plan, score, winner, index, document)))
+    ranked.sort(key=lambda pair: (-pair[0], pair[1].index))
+    return [*(document for _, document in ranked), *unscored][:top_n]
 
 
-def best_scores(plan: Plan, scores: Sequence[Score]) -> list[Score]:
-    """For each input, the score of its best passage (MaxP, Dai & Callan 2019)."""
-    return [scores[_winner(chosen, scores)] for chosen in plan.inputs]
+def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
+    """For each input, the score of its best passage (MaxP, Dai & Callan 2019).
+
+    Raises:
+        RerankError: an input's own, if none of its passages could be scored.
+    """
+    best: list[Score] = []
+    for chosen in plan.inputs:
+        score = scores[_winner(chosen, scores)]
+        if isinstance(score, Unscored):
+            raise score.error
+        best.append(score)
+    return best
 
 
-def _winner(chosen: Sequence[int], scores: Sequence[Score]) -> int:
-    return max(chosen, key=lambda passage: (scores[passage].score, -passage))
+def _winner(chosen: Sequence[int], scores: Sequence[PassageScore]) -> int:
+    """The best passage, the first of equals; one without a score only if all are."""
+
+    def merit(passage: int) -> tuple[float, int]:
+        score = scores[passage]
+        return -1.0 if isinstance(score, Unscored) else score.score, -passage
+
+    return max(chosen, key=merit)
 
 
-def _best(
-    plan: Plan, scores: Sequence[Score], index: int, document: str
-) -> tuple[float, RankedDocument]:
-    chosen = plan.inputs[index]
-    winner = _winner(chosen, scores)
-    passage, score = plan.passages[winner], scores[winner]
+def _best(plan: Plan, score: Score, winner: int, index: int, document: str) -> RankedDocument:
+    chosen, passage = plan.inputs[index], plan.passages[winner]
     further = score.kept is not None
-    return score.score, RankedDocument(
+    return RankedDocument(
         index=index,
         document=document,
         score=score.score,
         logit=score.logit,
         tokens=None if further else plan.tokens(winner),
-        span=_scored_span(passage, score, document),
-        truncated=further or passage.cut != "no",
+        span=_scored_span(plan, passage, score, document),
+        truncated=further or (passage.cut != "no" and len(chosen) == 1),
         cut="estimated" if further else passage.cut,
         window=winner - chosen[0] if len(chosen) > 1 else None,
         windows=len(chosen),
     )
 
 
-def _scored_span(passage: Passage, score: Score, document: str) -> tuple[int, int]:
+def _scored_span(plan: Plan, passage: Passage, score: Score, document: str) -> tuple[int, int]:
     start, end = passage.span
-    if score.kept is None:
+    length = score.kept
+    if length is None:
         return start, end
-    return start, min(end, start + original_offset(document[start:], score.kept))
+    if plan.neutralised:
+        length = original_offset(document[start:], length)
+    return start, min(end, start + length)
 
 
 def keep_order(documents: Sequence[str], top_n: int | None) -> list[RankedDocument]:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from ..core.plan import Counting, Plan
-from ..core.ranking import Score
+from ..core.ranking import PassageScore
 from ..core.tokens import Encoding
 from ..errors import InvalidInputError, RerankCancelled
 
@@ -33,12 +33,15 @@ class EngineFacts:
         counting: how texts are measured, see `core.plan.Limits`.
         template_verified: whether the prompt that a server builds was proven to be exact; None
             where this side sends token ids and there is nothing to prove.
+        templated: whether the prompt is built around the texts, here or by a server; False where
+            they go out as they are.
     """
 
     model: str
     max_length: int | None
     counting: Counting = "always"
     template_verified: bool | None = None
+    templated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +100,11 @@ class Engine(Protocol):
         """The same without blocking the event loop."""
         ...
 
-    def score(self, plan: Plan, call: Call) -> list[Score]:
-        """One score for each of `plan.passages`, in their order."""
+    def score(self, plan: Plan, call: Call) -> Sequence[PassageScore]:
+        """One score for each of `plan.passages`, in their order; Unscored where only it fails."""
         ...
 
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+    async def ascore(self, plan: Plan, call: Call) -> Sequence[PassageScore]:
         """The same without blocking the event loop."""
         ...
 

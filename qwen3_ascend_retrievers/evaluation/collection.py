@@ -11,6 +11,7 @@ from typing import Any
 
 from ..document_files import json_lines
 from ..errors import InvalidInputError
+from ..settings import printed
 from .runs import check_id
 
 
@@ -46,8 +47,8 @@ def read_corpus(path: Path, wanted: Collection[str] | None = None) -> dict[str, 
         wanted: the ids to keep, so that a large corpus need not fit into memory; None is all.
 
     Raises:
-        InvalidInputError: the file cannot be read, a line lacks a field, or a wanted id is missing
-            or holds white space.
+        InvalidInputError: the file cannot be read, a line lacks a field, a wanted id is missing or
+            holds white space, or a document is there twice with different texts.
     """
     corpus: dict[str, str] = {}
     for number, row in _rows(path):
@@ -55,8 +56,12 @@ def read_corpus(path: Path, wanted: Collection[str] | None = None) -> dict[str, 
         if wanted is not None and document not in wanted:
             continue
         check_id(path, number, document)
-        title = row.get("title") or ""
-        corpus[document] = f"{title} {_field(path, number, row, 'text')}".strip()
+        text = f"{_title(path, number, row)} {_field(path, number, row, 'text')}".strip()
+        if corpus.setdefault(document, text) != text:
+            raise InvalidInputError(
+                f"{path}, line {number}: the document {document} is there twice, with two "
+                "different texts. Keep one of them."
+            )
     missing = sorted(set(wanted or ()) - corpus.keys())
     if missing:
         raise InvalidInputError(
@@ -78,10 +83,19 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     value = row.get(name)
-    if isinstance(value, int) and name == "_id":
+    if name == "_id" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or (name == "_id" and not value):
         raise InvalidInputError(
             f"{path}, line {number} has no text in {name!r}. Each line needs '_id' and 'text'."
         )
     return value
+
+
+def _title(path: Path, number: int, row: dict[str, Any]) -> str:
+    title = row.get("title")
+    if title is not None and not isinstance(title, str):
+        raise InvalidInputError(
+            f"{path}, line {number}: 'title' is {printed(title)}. It must be a text or be left out."
+        )
+    return title or ""

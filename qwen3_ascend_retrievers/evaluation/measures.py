@@ -62,7 +62,8 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
                 "AP; all are on https://ir-measur.es."
             ) from error
         # pytrec_eval ends the whole process at a cutoff of 0.
-        if one.params.get("cutoff", 1) < 1:
+        cutoff = one.params.get("cutoff", 1)
+        if not isinstance(cutoff, int | float) or cutoff < 1:
             raise InvalidInputError(f"The cutoff of {name!r} must be at least 1.")
         made.append(one)
     # What a measure's provider dislikes or lacks is known now, and not after hours of scoring.
@@ -71,10 +72,23 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
 
 
 def check_judged(qrels: Qrels, run: Run) -> None:
-    """Raise InvalidInputError if no query of the run is judged."""
-    if not qrels.keys() & run.keys():
+    """Raise InvalidInputError for judgements by which every order of `run` is worth the same.
+
+    No query of the run is judged, or none of its documents, or nothing is relevant at all.
+    """
+    if not any(grade > 0 for grades in qrels.values() for grade in grades.values()):
+        raise InvalidInputError(
+            "The qrels hold no grade above 0, so that nothing is relevant. Are they the right ones?"
+        )
+    both = qrels.keys() & run.keys()
+    if not both:
         raise InvalidInputError(
             "No query of the run has judgements. Do the ids in run and qrels belong together?"
+        )
+    if not any(document in qrels[query] for query in both for document, _ in run[query]):
+        raise InvalidInputError(
+            "None of the run's documents is judged, so that no order is better than another. Do "
+            "the ids in run and qrels belong together? Else take more documents."
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.base import Configured
-from ..errors import InvalidInputError
+from ..errors import EngineError, InvalidInputError
 from ..model_files import TINY, TINY_FOLDER
 from ..reranker import Reranker
 from .journal import Journal, Scored, fingerprint
@@ -78,7 +78,15 @@ def rerank_run(task: Task, reranker: Reranker, journal: Journal, progress: Progr
 def _rerank(task: Task, reranker: Reranker, query: str) -> Scored:
     names = [name for name, _ in task.run[query]]
     ranking = reranker.rank(task.queries[query], [task.corpus[name] for name in names])
-    return [(names[one.index], float(one.score or 0.0)) for one in ranking.results]
+    scored: Scored = []
+    for result in ranking.results:
+        if result.score is None:
+            raise EngineError(
+                f"The document {names[result.index]} of query {query} could not be scored, and a "
+                "run cannot say so. Change its text, or take it out of the run."
+            ) from result.error
+        scored.append((names[result.index], result.score))
+    return scored
 
 
 def _nature(reranker: Reranker) -> dict[str, Any]:

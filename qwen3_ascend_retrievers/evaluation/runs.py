@@ -6,7 +6,9 @@ Formats: https://trec.nist.gov and trec_eval's README; a line of a run is
 
 from __future__ import annotations
 
+import re
 import struct
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,15 @@ _HEADER: Final = ["query-id", "corpus-id", "score"]
 _MOST_SCORE: Final = 1e38
 # Tools count documents by grade in a table up to the largest; beyond memory they fail silently.
 _MOST_GRADE: Final = 1_000_000
+# What other tools read as a number too: Python alone takes 1_000 and the digits of other scripts.
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_RANK: Final = re.compile(r"[0-9]+")
+# Python reads no whole number of more than 4,300 digits.
+_LONGEST: Final = 1000
+_UNSEEN: Final = ("Cc", "Cf", "Cs")
+# Words of Persian and of Indian languages need them.
+_JOINERS: Final = frozenset("\u200c\u200d")
 
 
 def read_run(path: Path) -> Run:
@@ -36,10 +47,14 @@ def read_run(path: Path) -> Run:
     run: Run = {}
     seen: set[tuple[str, str]] = set()
     for number, line in _lines(path):
-        parts = line.split()
+        parts = _between_spaces(line)
         if len(parts) != 6:
             raise _malformed(path, number, "query Q0 document rank score tag")
-        query, _, document, _, score, _ = parts
+        query, _, document, rank, score, _ = parts
+        if not _RANK.fullmatch(rank):
+            raise _malformed(path, number, "a whole number as rank, in digits")
+        for name in (query, document):
+            check_id(path, number, name)
         if (query, document) in seen:
             raise InvalidInputError(
                 f"{path}, line {number}: the document {document} is there twice for query {query}."
@@ -57,19 +72,28 @@ def read_qrels(path: Path) -> Qrels:
     """Judgements in TREC's four columns, or in BEIR's three between tabs, with a header or none.
 
     Raises:
-        InvalidInputError: a line is malformed, an id holds white space, or the file is empty.
+        InvalidInputError: a line is malformed or has other columns than the first, an id holds
+            white space, a pair has two different grades, or the file is empty.
     """
     qrels: Qrels = {}
+    columns = 0
     for number, line in _lines(path):
         parts = _columns(line)
+        # Without its document, `query 0 document grade` reads as the grade of a document 0.
+        if len(parts) not in (3, 4) or len(parts) != (columns := columns or len(parts)):
+            wanted = "query 0 document grade, or query document grade, the same in all lines"
+            raise _malformed(path, number, wanted)
         if number == 1 and parts == _HEADER:
             continue
-        if len(parts) not in (3, 4):
-            raise _malformed(path, number, "query 0 document grade, or query document grade")
         query, document = parts[0], parts[-2]
         for name in (query, document):
             check_id(path, number, name)
-        qrels.setdefault(query, {})[document] = _grade(path, number, parts[-1])
+        grade = _grade(path, number, parts[-1])
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InvalidInputError(
+                f"{path}, line {number}: the document {document} has two different grades for "
+                f"query {query}. Keep one of them."
+            )
     if not qrels:
         raise InvalidInputError(f"{path} holds no judgements.")
     return qrels
@@ -81,6 +105,13 @@ def check_id(path: Path, number: int, name: str) -> None:
         raise InvalidInputError(
             f"{path}, line {number}: the id {name!r} is empty or holds white space, which a TREC "
             "run cannot hold. Rename it in all files."
+        )
+    # Tools written in C end a text at NUL, half a surrogate pair is no UTF-8, and what nobody sees,
+    # such as a byte order mark where files were joined, makes ids differ that look the same.
+    if any(unicodedata.category(character) in _UNSEEN for character in set(name) - _JOINERS):
+        raise InvalidInputError(
+            f"{path}, line {number}: the id {name!a} holds a control character, an invisible one "
+            "or half a surrogate pair. Rename it in all files."
         )
 
 
@@ -134,26 +165,28 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _columns(line: str) -> list[str]:
     """The columns of a judgement: between tabs, where an id may hold a space, or spaces."""
     tabs = line.count("\t") in (2, 3)
-    return [part.strip() for part in line.split("\t")] if tabs else line.split()
+    return [part.strip(" ") for part in line.split("\t")] if tabs else _between_spaces(line)
+
+
+def _between_spaces(line: str) -> list[str]:
+    """The columns between spaces and tabs; Python's own split takes control characters, too."""
+    return re.split(r"[ \t]+", line.strip(" \t"))
 
 
 def _score(path: Path, number: int, text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError as error:
-        raise _malformed(path, number, "a number as score") from error
-    # Not a number compares as false.
-    if not abs(score) <= _MOST_SCORE:
+    if not _NUMBER.fullmatch(text):
+        raise _malformed(path, number, "a number as score: a finite score in digits")
+    score = float(text)
+    if abs(score) > _MOST_SCORE:
         raise _malformed(path, number, f"a finite score, at most {_MOST_SCORE:g} from 0")
     return score
 
 
 def _grade(path: Path, number: int, text: str) -> int:
-    try:
-        grade = int(text)
-    except ValueError as error:
-        raise _malformed(path, number, "a whole number as grade") from error
-    if abs(grade) > _MOST_GRADE:
+    if not _WHOLE.fullmatch(text):
+        raise _malformed(path, number, "a whole number as grade, in digits")
+    grade = int(text[:_LONGEST])
+    if len(text) > _LONGEST or abs(grade) > _MOST_GRADE:
         raise _malformed(path, number, f"a grade of at most {_MOST_GRADE}")
     return grade
 

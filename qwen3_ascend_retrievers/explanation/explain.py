@@ -9,7 +9,7 @@ from typing import Final
 
 from ..calls import RankCall, drive_call
 from ..core.prompt import PREFIX, SUFFIX, document_part, neutralise, query_part
-from ..core.ranking import RankedDocument, rank
+from ..core.ranking import RankedDocument, Score, rank
 from ..engines.base import Engine, EngineFacts
 from ..reranker import Reranker
 
@@ -109,7 +109,8 @@ def _prompt(todo: RankCall, result: RankedDocument) -> Texts:
     """The prompt of the passage that decided, in the five parts."""
     assert todo.plan is not None
     at = todo.plan.inputs[result.index][result.window or 0]
-    passage, kept = todo.plan.passages[at], todo.scores[at].kept
+    passage, score = todo.plan.passages[at], todo.scores[at]
+    kept = score.kept if isinstance(score, Score) else None
     query = todo.plan.queries[passage.query]
     middle = query_part(query.instruction, query.query).removeprefix(PREFIX)
     end = len(f"<Instruct>: {query.instruction}\n")

@@ -63,7 +63,9 @@ def _row(one: Explained, names: Sequence[str]) -> str:
         f'<meter min="0" max="1" value="{score:.4f}"></meter> {score:.4g}',
         "?" if result.logit is None else f"{result.logit:.3f}",
         "?" if result.tokens is None else str(result.tokens),
-        result.cut,
+        result.cut
+        if result.windows == 1
+        else f"window {(result.window or 0) + 1}/{result.windows}",
         f"<bdi>{_text(names[result.index])}</bdi><br><bdi>{_beginning(result.document)}</bdi>",
     )
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells)
@@ -92,8 +94,11 @@ def _count(part: Part) -> str:
 
 def _changes(one: Explained) -> str:
     said = ""
-    if one.result.truncated and one.result.span:
-        start, end = one.result.span
+    result = one.result
+    if result.error is not None:
+        said += f" Not scored: {_text(str(result.error))}"
+    if result.span is not None and (result.truncated or result.windows > 1):
+        start, end = result.span
         said += f" Scored: characters {start} to {end} of {len(one.result.document)}."
     if one.neutralised:
         said += f" Control tokens neutralised in: {', '.join(one.neutralised)}."

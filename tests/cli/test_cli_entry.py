@@ -59,6 +59,7 @@ def test_the_manual_has_not_drifted() -> None:
     assert [line[3:] for line in made.splitlines() if line.startswith("## ")] == [
         *COMMANDS,
         "Engine options",
+        "Presets",
     ]
 
 

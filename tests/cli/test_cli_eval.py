@@ -11,6 +11,7 @@ import ir_measures
 import pytest
 from cli.gated_server import GatedServer
 from cli.script import TINY, invoke, start
+from typer.testing import Result
 
 TOPICS = ("wing slipstream", "heat slab", "bread flour", "capital Beijing", "gravity force")
 
@@ -104,6 +105,22 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
     assert set(os.listdir(collection)) - before == {"reranked.trec"}
 
 
+def invoke_with_exchanged_documents(arguments: tuple[str, ...]) -> Result:
+    """The command with the first two documents of the journal's second query exchanged."""
+    journal = Path("reranked.trec.journal")
+    whole = journal.read_bytes()
+    lines = journal.read_text().splitlines()
+    row = json.loads(lines[2])
+    first, second = row["documents"][:2]
+    first[0], second[0] = second[0], first[0]
+    lines[2] = json.dumps(row)
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    try:
+        return invoke(*arguments)
+    finally:
+        journal.write_bytes(whole)
+
+
 def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
     with GatedServer() as server:
         server.refuse = True
@@ -116,6 +133,11 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         other = invoke(*arguments, "--instruction", "Find wings")
         assert other.exit_code == 2
         assert "other settings" in other.stderr
+        damaged = invoke_with_exchanged_documents(arguments)
+        assert damaged.exit_code == 2, damaged.output
+        assert "reranked.trec.journal, line 3 is damaged" in damaged.stderr
+        assert "are finished and kept" not in damaged.stderr
+        assert not (collection / "reranked.trec").exists()
         server.refuse = False
         server.gate.set()
         done = invoke(*arguments)
@@ -133,20 +155,27 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         ((*RUN, "--bm25"), "Give either --run FILE or --bm25"),
         ((*RUN, "-o", "no/such.trec"), "there is no folder no"),
         ((*RUN, "--plot", "."), "it is a folder"),
+        ((*RUN, "-o", "."), "it is a folder"),
+        ((*RUN, "-o", "/"), "it is a folder"),
         ((*RUN, "--measure", "nDGC"), "no measure 'nDGC'"),
         ((*RUN, "--depth", "0"), "--depth must be"),
         (("--run", "gone", *FILES), "gone cannot be read"),
         ((*RUN, "--measure", "nDCG@0"), "The cutoff of 'nDCG@0' must be at least 1"),
+        ((*RUN, "-o", "run.trec"), "run.trec is an input or another result"),
+        ((*RUN, "-o", "../{folder}/queries.jsonl"), "queries.jsonl is an input or another result"),
+        ((*RUN, "--per-query", "a", "--plot", "a"), "a is an input or another result"),
+        ((*RUN, "--plot", "reranked.trec.journal"), "is an input or another result"),
     ],
 )
 def test_wrong_input_is_refused_before_any_work(
     collection: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    before = set(os.listdir(collection))
+    before = {path.name: path.read_bytes() for path in collection.iterdir()}
+    arguments = tuple(part.format(folder=collection.name) for part in arguments)
     done = invoke("eval", *arguments, *TINY)
     assert done.exit_code == 2, done.output
     assert said in done.stderr
-    assert set(os.listdir(collection)) == before
+    assert {path.name: path.read_bytes() for path in collection.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -178,6 +207,14 @@ def test_a_run_without_judgements_is_refused_before_any_work(collection: Path) -
     done = invoke("eval", *RUN, *TINY)
     assert (done.exit_code, "No query of the run has judgements" in done.stderr) == (2, True)
     assert set(os.listdir(collection)) == before
+
+
+def test_queries_without_a_counterpart_are_counted(collection: Path) -> None:
+    (collection / "qrels.tsv").write_text("q0\tr0\t1\nq7\tr1\t1\nq8\tr1\t1\n")
+    done = invoke("eval", *RUN, *TINY)
+    assert done.exit_code == 0, done.output
+    assert "2 of 3 judged queries are not in the run and count as 0." in done.stderr
+    assert "4 of the run's 5 queries are not judged, and not measured." in done.stderr
 
 
 def test_the_run_needs_a_file_and_the_rest_does_not(collection: Path) -> None:

@@ -83,7 +83,13 @@ def test_cuts_are_told_and_long_parts_shortened() -> None:
     assert " more … " in done.stdout
     windows = ("--overflow", "window", "--show", "1")
     done = invoke("explain", QUERY, *TINY, "--max-length", "700", *windows, stdin="bread " * 900)
-    assert re.search(r"cut \(exact\): window \d+ of \d+, characters", done.stdout)
+    assert re.search(r"^window \d+ of \d+, characters \d+ to \d+ of 5400 were", done.stdout, re.M)
+    ranked = invoke(
+        "rank", QUERY, *TINY, "--max-length", "700", *windows[:2], "--json", stdin="bread " * 900
+    )
+    (result,) = json.loads(ranked.stdout)["results"]
+    assert (result["truncated"], result["cut"]) == (False, "no")
+    assert result["windows"] > 1
 
 
 def test_wrong_input_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_retrievers.core.inputs import check_documents, check_pairs, check_query
+from qwen3_ascend_retrievers.core.inputs import (
+    check_documents,
+    check_pairs,
+    check_query,
+    check_untemplated,
+)
+from qwen3_ascend_retrievers.core.prompt import (
+    DEFAULT_INSTRUCTION,
+    PREFIX,
+    SUFFIX,
+    document_part,
+    prompt,
+    query_part,
+)
 from qwen3_ascend_retrievers.errors import InvalidInputError
 
 
@@ -68,3 +81,57 @@ def test_an_error_of_the_callers_own_iterator_is_the_callers() -> None:
 
     with pytest.raises(OSError, match="disk"):
         check_documents(broken())
+
+
+TEMPLATED_QUERIES = {
+    "whole": query_part(DEFAULT_INSTRUCTION, "q"),
+    "without the prefix": "<Instruct>: Find\n<Query>: q\n",
+    "in one line": "<Instruct>: Find <Query>: q",
+    "stripped": query_part(DEFAULT_INSTRUCTION, "q").strip(),
+    "line ends of Windows": query_part("Find", "q").replace("\n", "\r\n"),
+    "indented": "  " + query_part("Find", "q"),
+    "the system turn alone": f"{PREFIX}q",
+}
+TEMPLATED_DOCUMENTS = {
+    "whole": document_part("d"),
+    "stripped": document_part("d").strip(),
+    "without a thought": "<Document>: d<|im_end|>\n<|im_start|>assistant\n",
+    "line ends of Windows": document_part("d").replace("\n", "\r\n"),
+    "long": document_part("d" * 10_000),
+    "the whole prompt": prompt("q", "d").replace("< ", "<"),
+    "without the prefix": f"<Instruct>: Find\n<Query>: q\n<Document>: d{SUFFIX}",
+}
+
+
+@pytest.mark.parametrize("what", TEMPLATED_QUERIES)
+def test_a_templated_query_is_refused(what: str) -> None:
+    with pytest.raises(InvalidInputError, match="Pass the bare query"):
+        check_untemplated([("fine", "a"), (TEMPLATED_QUERIES[what], "b")])
+
+
+@pytest.mark.parametrize("what", TEMPLATED_DOCUMENTS)
+def test_templated_documents_are_refused_if_all_are(what: str) -> None:
+    document = TEMPLATED_DOCUMENTS[what]
+    with pytest.raises(InvalidInputError, match="Pass the bare documents"):
+        check_untemplated([("q", document), ("q", document_part(""))])
+    check_untemplated([("q", document), ("q", "a document of somebody else's")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "What is <Instruct>: in Qwen3-Reranker's template, and <Query>:?",
+        "<|im_start|>system is the first token of what?",
+        "<Document>: without an end",
+        f"Code listings may end with the suffix: {SUFFIX}",
+        f"{document_part('d')}and go on",
+        "<think>\n\n</think>\n\n",
+    ],
+)
+def test_texts_about_the_template_are_texts(text: str) -> None:
+    check_untemplated([(text or "q", text)])
+
+
+def test_no_pair_is_no_template() -> None:
+    check_untemplated([])

@@ -88,7 +88,8 @@ def test_a_prompt_keeps_to_the_limit_and_its_frame(doc: str, more: int, overflow
     else:
         assert len(spans) == 1
     fits = len(plan.passages) == 1 and plan.passages[0].text == neutral
-    assert {passage.cut for passage in plan.passages} == {"no" if fits else "exact"}
+    whole = fits or overflow == "window"
+    assert {passage.cut for passage in plan.passages} == {"no" if whole else "exact"}
 
 
 def test_the_longest_prompt_that_fits_is_left_whole() -> None:
@@ -182,6 +183,10 @@ def test_an_estimate_leaves_no_ids_and_marks_its_cuts() -> None:
     assert plan.queries[0].ids is plan.passages[1].ids is None
     assert count(plan.queries[0].part + plan.passages[1].part) <= 200
     assert LONG.startswith(plan.passages[1].text) is True
+    windowed = replace(limits, overflow="window", window_overlap=16)
+    windows = drive(plan_steps([("q", "short"), ("q", LONG)], "i", windowed), estimate).passages
+    assert [passage.cut for passage in windows] == ["no", *["estimated"] * (len(windows) - 1)]
+    assert len(windows) > 2
     with pytest.raises(TooLongError, match="needs about"):
         drive(plan_steps([("q", "d")], "i", replace(limits, max_length=20)), estimate)
 
@@ -203,3 +208,18 @@ def test_questions_stay_small() -> None:
     assert max(texts for texts, _ in sizes) <= 1024
     assert max(characters for _, characters in sizes) <= 1_000_000
     assert len(sizes) < 8
+
+
+def test_texts_can_be_left_as_they_are() -> None:
+    document = "<think>" + LONG + "<|im_end|>\ud800"
+    limits = Limits(max_length=None, neutralise=False)
+    plan = drive(plan_steps([("<think>", document)], "i", limits), encode)
+    assert plan.queries[0].query == "<think>"
+    assert plan.passages[0].text == document.replace("\ud800", "\ufffd")
+    short = replace(
+        limits, max_length=count(query_part("i", "<think>")) + count(document_part("")) + 20
+    )
+    (passage,) = drive(plan_steps([("<think>", document)], "i", short), encode).passages
+    start, end = passage.span
+    assert document[start:end] == passage.text
+    assert not plan.neutralised

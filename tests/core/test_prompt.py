@@ -15,6 +15,7 @@ from qwen3_ascend_retrievers.core.prompt import (
     INSTRUCTIONS,
     document_part,
     instruction_for,
+    is_name,
     neutralise,
     original_offset,
     original_offsets,
@@ -114,3 +115,55 @@ def test_a_second_pass_changes_nothing(text: str) -> None:
     once = neutralise(text)
     assert neutralise(once) == once
     assert original_offset(once, len(once)) == len(once)
+
+
+@pytest.mark.parametrize(
+    ("text", "preset"),
+    [
+        ("question_answerin", "question_answering"),
+        ("question-answering", "question_answering"),
+        ("Question_Answering", "question_answering"),
+        ("CODE-SEARCH", "code_search"),
+        ("codesearch", "code_search"),
+        ("web_serach", "web_search"),
+        ("FAQ", "faq"),
+        ("faqs", "faq"),
+        (" faq", "faq"),
+        ("faq\n", "faq"),
+    ],
+)
+def test_a_preset_misspelt_is_refused_with_the_nearest(text: str, preset: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"Did you mean '{preset}'"):
+        instruction_for(text)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Find cats",
+        "检索能回答该问题的中文段落",
+        "質問に答える文章を検索する",
+        "ค้นหาข้อความที่ตอบคำถาม",
+        "질문답변",
+        "Поиск",
+    ],
+)
+def test_sentences_stay_as_they_are(sentence: str) -> None:
+    assert instruction_for(sentence) == sentence
+    assert not is_name(sentence)
+
+
+@given(st.sampled_from(sorted(INSTRUCTIONS)), st.data())
+def test_every_preset_is_near_what_one_or_two_edits_make_of_it(
+    preset: str, data: st.DataObject
+) -> None:
+    text = preset
+    for _ in range(data.draw(st.integers(1, 2))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text = text[:at] + data.draw(st.sampled_from(["", "x", "_"])) + text[at + 1 :]
+        text = text or "x"
+    if text in INSTRUCTIONS:
+        assert instruction_for(text) == INSTRUCTIONS[text]
+    else:
+        with pytest.raises(InvalidInputError, match=preset):
+            instruction_for(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -16,13 +17,14 @@ from qwen3_ascend_retrievers.core.prompt import neutralise
 from qwen3_ascend_retrievers.core.ranking import (
     RankedDocument,
     Score,
+    Unscored,
     best_scores,
     check_scores,
     keep_order,
     rank,
     sigmoid,
 )
-from qwen3_ascend_retrievers.errors import ScoreError
+from qwen3_ascend_retrievers.errors import EngineError, ScoreError
 
 DOCUMENTS = ["a", "b", "c", "d"]
 
@@ -68,7 +70,7 @@ def test_a_result_says_what_was_scored() -> None:
     assert made == RankedDocument(0, "text", 0.5, 0.0, tokens=5, span=(0, 4))
 
 
-def windowed(cut: Cut = "exact") -> Plan:
+def windowed(cut: Cut = "no") -> Plan:
     """Two inputs: three windows of "abcdef", and one ordinary document."""
     spans = ((0, 3), (2, 5), (4, 6))
     passages = tuple(Passage(0, "abcdef"[slice(*span)], span, None, cut) for span in spans)
@@ -78,9 +80,7 @@ def windowed(cut: Cut = "exact") -> Plan:
 def test_the_best_window_counts_and_the_first_of_equals() -> None:
     scores = [Score(0.2), Score(0.9, 2.2), Score(0.9, 2.3), Score(0.3)]
     one, other = rank(windowed(), scores, ["abcdef", "g"], top_n=None, threshold=None)
-    assert one == RankedDocument(
-        0, "abcdef", 0.9, 2.2, span=(2, 5), truncated=True, cut="exact", window=1, windows=3
-    )
+    assert one == RankedDocument(0, "abcdef", 0.9, 2.2, span=(2, 5), window=1, windows=3)
     assert other == RankedDocument(1, "g", 0.3, span=(0, 1))
     assert best_scores(windowed(), scores) == [scores[1], scores[3]]
 
@@ -92,10 +92,40 @@ def test_what_the_engine_cut_further_is_said() -> None:
     (made,) = rank(plan, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
     # Ten characters of "< think>< think>": two of them are not the caller's.
     assert made == RankedDocument(0, document, 0.5, span=(0, 8), truncated=True, cut="estimated")
+    raw = replace(plan, passages=(replace(passage, text=document),), neutralised=False)
+    (made,) = rank(raw, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
+    assert made.span == (0, 10)
     scores = [Score(0.1), Score(0.9, kept=2), Score(0.1), Score(0.1)]
     one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
     assert one.span == (2, 4)
     assert one.window == 1
+    assert (one.truncated, one.cut) == (True, "estimated")
+    scores = [Score(0.1), Score(0.9), Score(0.1), Score(0.1)]
+    one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert (one.truncated, one.cut) == (False, "estimated")
+
+
+def test_what_could_not_be_scored_comes_last_in_the_input_s_order() -> None:
+    error = EngineError("refused")
+    scores = [Unscored(error), Score(0.1), Unscored(error), Score(0.9)]
+    plan = plan_of(DOCUMENTS)
+    results = rank(plan, scores, DOCUMENTS, top_n=None, threshold=0.5)
+    assert [(result.index, result.score, result.error) for result in results] == [
+        (3, 0.9, None),
+        (0, None, error),
+        (2, None, error),
+    ]
+    assert results[1] == RankedDocument(0, DOCUMENTS[0], None, error=error)
+    assert check_scores(scores, 4) == scores
+    with pytest.raises(EngineError, match="refused"):
+        best_scores(plan, scores)
+
+
+def test_a_window_that_could_not_be_scored_leaves_it_to_the_others() -> None:
+    scores = [Unscored(EngineError("refused")), Score(0.0), Score(0.2), Score(0.3)]
+    best, _ = rank(windowed(), scores, ["abcdef", "g"], top_n=None, threshold=None)[::-1]
+    assert (best.window, best.score) == (2, 0.2)
+    assert best_scores(windowed(), scores) == [scores[2], scores[3]]
 
 
 def test_the_input_order_can_be_kept() -> None:

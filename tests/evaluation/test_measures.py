@@ -64,7 +64,7 @@ def test_the_t_test_is_scipy_s_paired_one() -> None:
 def test_unknown_measures_and_ids_that_do_not_meet() -> None:
     with pytest.raises(InvalidInputError, match="no measure 'nDGC@10'"):
         parse_measures(["nDGC@10"])
-    for name in ("nDCG@0", "P(judged_only=True)@0", "RR@0"):
+    for name in ("nDCG@0", "P(judged_only=True)@0", "RR@0", "nDCG(cutoff='ten')"):
         with pytest.raises(InvalidInputError, match=r"The cutoff of .* must be at least 1"):
             parse_measures(["P@1", name])
     with pytest.raises(
@@ -73,6 +73,10 @@ def test_unknown_measures_and_ids_that_do_not_meet() -> None:
         parse_measures(["AP(rel=0)"])
     with pytest.raises(InvalidInputError, match="No query of the run has judgements"):
         compare(parse_measures(["P@1"]), {"9": {"a": 1}}, BEFORE, AFTER)
+    with pytest.raises(InvalidInputError, match="no grade above 0"):
+        compare(parse_measures(["P@1"]), {"1": {"a": 0, "b": -1}}, BEFORE, AFTER)
+    with pytest.raises(InvalidInputError, match="None of the run's documents is judged"):
+        compare(parse_measures(["P@1"]), {"1": {"doc-a": 1}, "9": {"x": 1}}, BEFORE, AFTER)
 
 
 def test_the_plot_is_a_png() -> None:

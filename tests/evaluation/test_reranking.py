@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +38,7 @@ class Failing(FakeEngine):
 
 def finish(journal: Path, engine: FakeEngine, task: Task = TASK) -> tuple[object, list[int]]:
     reranker, seen = Reranker(engine), list[int]()
-    made = Journal(journal, task.mark(reranker))
+    made = Journal(journal, task.mark(reranker), task.run)
     try:
         return rerank_run(task, reranker, made, seen.append), seen
     finally:
@@ -97,9 +101,93 @@ def test_other_models_and_settings_are_another_task(tmp_path: Path) -> None:
 def test_another_file_is_not_taken_for_a_journal(tmp_path: Path, content: str) -> None:
     path = tmp_path / "journal"
     path.write_text(content)
-    with pytest.raises(InvalidInputError, match="line 1 is no line of a journal"):
+    with pytest.raises(InvalidInputError, match="line 1 is damaged: it is no line of a journal"):
         finish(path, FakeEngine())
     assert path.read_text() == content
+
+
+def damage(path: Path, change: Callable[[dict[str, Any]], Any], line: int = 2) -> str:
+    """Change the row of a line; the content that is left."""
+    lines = path.read_text().splitlines()
+    lines[line] = json.dumps(change(json.loads(lines[line])))
+    path.write_text("".join(f"{text}\n" for text in lines))
+    return path.read_text()
+
+
+def with_documents(*documents: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda row: row | {"documents": list(documents)}
+
+
+# The row as it is: {"query": "q1", "documents": [["b", 0.5], ["a", 0.0]], "check": "..."}
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "nan": (with_documents(["b", math.nan], ["a", 0.0]), "nan is no relevance score"),
+    "text": (with_documents(["b", "abc"], ["a", 0.0]), "'abc' is no relevance score"),
+    "null": (with_documents(["b", None], ["a", 0.0]), "None is no relevance score"),
+    "huge": (with_documents(["b", 1e300], ["a", 0.0]), r"1e\+300 is no relevance score"),
+    "negative": (with_documents(["b", 0.5], ["a", -0.1]), "-0.1 is no relevance score"),
+    "bool": (with_documents(["b", True], ["a", 0.0]), "True is no relevance score"),
+    "stranger": (with_documents(["b", 0.5], ["z", 0.0]), "the run has no document 'z'"),
+    "number": (with_documents(["b", 0.5], [7, 0.0]), "the run has no document 7"),
+    "missing": (with_documents(["b", 0.5]), "does not hold each of the query's 2 documents once"),
+    "none": (with_documents(), "does not hold each of the query's 2 documents once"),
+    "doubled": (with_documents(["b", 0.5], ["b", 0.5], ["a", 0.0]), "documents once"),
+    "twice": (with_documents(["b", 0.5], ["b", 0.5]), "documents once"),
+    "order": (with_documents(["a", 0.0], ["b", 0.5]), "not in the order of their scores"),
+    "tie": (with_documents(["b", 0.5], ["a", 0.5]), "not in the order of their scores"),
+    "triple": (with_documents(["b", 0.5, 1], ["a", 0.0]), "is no pair of a document and its score"),
+    "object": (lambda row: row | {"documents": {"b": 0.5}}, "its documents are no list"),
+    "other query": (lambda row: row | {"query": "q9"}, "the run has no query 'q9'"),
+    "query twice": (lambda row: row | {"query": "q0"}, "the query q0 is there twice"),
+    "other score": (with_documents(["b", 0.25], ["a", 0.0]), "it is not what was written there"),
+    "exchanged": (with_documents(["a", 0.5], ["b", 0.0]), "it is not what was written there"),
+    "renamed": (lambda row: row | {"query": "q3"}, "it is not what was written there"),
+    "unsigned": (
+        lambda row: {name: row[name] for name in ("query", "documents")},
+        "it is no line of a journal",
+    ),
+    "list": (lambda row: [row], "it is no line of a journal"),
+    "no query": (lambda row: {"documents": []}, "it is no line of a journal"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_journal_never_becomes_a_run(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "journal"
+    change, reason = DAMAGE[what]
+    with pytest.raises(EngineError):
+        finish(path, Failing())
+    content = damage(path, change)
+    engine = FakeEngine()
+    with pytest.raises(InvalidInputError, match=f"line 3 is damaged: .*{reason}.*--fresh"):
+        finish(path, engine)
+    assert engine.calls == []
+    assert path.read_text() == content
+
+
+def test_a_carriage_return_within_a_line_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    finish(path, FakeEngine())
+    path.write_bytes(path.read_bytes().replace(b'{"query": "q1"', b'{"que\rry": "q1"'))
+    with pytest.raises(InvalidInputError, match="line 3 is damaged"):
+        finish(path, FakeEngine())
+
+
+def test_a_lost_first_line_is_no_other_task(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    finish(path, FakeEngine())
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    with pytest.raises(InvalidInputError, match=r"line 1 is damaged: .*choose another output\.$"):
+        finish(path, FakeEngine())
+
+
+def test_a_line_that_is_taken_out_is_scored_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    run, _ = finish(path, FakeEngine())
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    engine = FakeEngine()
+    assert finish(path, engine)[0] == run
+    assert len(engine.calls) == 1
 
 
 def test_a_torn_first_line_starts_anew(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import pytest
 from example_output import ANY_ENGINE, EXAMPLES, FIRST, MIGRATE, PAIRS, in_order
@@ -49,15 +50,24 @@ def test_a_script_after_a_swap_runs_on_vllm(
     assert capsys.readouterr().out.splitlines()[0].endswith(FIRST)
 
 
-def test_the_example_of_both_frameworks() -> None:
+def printed_by(*command: Any) -> list[str]:
     done = subprocess.run(
-        [sys.executable, EXAMPLES / "vllm_both_frameworks.py"],
+        [sys.executable, *command],
         capture_output=True,
         text=True,
         timeout=400,
         env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "QWEN3_RERANK_ALLOW_TINY": "1"},
     )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["LangChain", "LlamaIndex"], done.stdout
+    return done.stdout.splitlines()
+
+
+def test_the_offline_script_after_the_guide() -> None:
+    lines = printed_by(MIGRATE / "guide_offline_after.py", "tiny")
+    assert lines[0].endswith(FIRST), lines
+
+
+def test_the_example_of_both_frameworks() -> None:
+    lines = printed_by(EXAMPLES / "vllm_both_frameworks.py")
+    assert [line.split()[0] for line in lines] == ["LangChain", "LlamaIndex"], lines
     assert all(line.endswith(FIRST) for line in lines)

@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from ...core.plan import Plan
-from ...core.ranking import Score
+from ...core.ranking import PassageScore
 from ...core.template import Protocol, Template, Wishes
 from ...core.tokens import Tokens
 from ...errors import InvalidInputError, RerankError
@@ -51,7 +51,8 @@ class RemoteEngine(Configured):
         model: the name that the server knows; None takes the one it serves.
         api_key: sent as a bearer token; None reads QWEN3_RERANK_API_KEY.
         template: "auto" finds out who applies the template; "client" and "server" insist on one
-            of them; "none" sends bare texts and checks nothing, for other models.
+            of them; "none" sends texts as they are, control tokens included, and checks nothing:
+            for other models, or for texts that hold the prompt already.
         protocol: "classify" sends token ids to `/classify` (vLLM 0.18 or later, exact whatever
             the server's template); "rerank" sends texts to `/v1/rerank`; "auto" takes "classify"
             if ids cost no request, or if the server's template is wrong.
@@ -172,8 +173,10 @@ class RemoteEngine(Configured):
         """The same without blocking the event loop."""
         return await self._arun(self._fleet.encode(texts))
 
-    def score(self, plan: Plan, call: Call) -> list[Score]:
+    def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of `plan.passages`, all from the same server.
+
+        A text that the server refuses while it takes others is Unscored.
 
         Raises:
             RemoteError: see errors.py; `status` and `request_id` say more.
@@ -182,7 +185,7 @@ class RemoteEngine(Configured):
         """
         return self._run(self._fleet.score(plan, call))
 
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+    async def ascore(self, plan: Plan, call: Call) -> list[PassageScore]:
         """The same without blocking the event loop."""
         return await self._arun(self._fleet.score(plan, call))
 

@@ -18,7 +18,7 @@ import httpx
 from typing_extensions import Self
 
 from ...core.plan import Counting, Plan
-from ...core.ranking import Score
+from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
 from ...errors import (
     ConnectionFailedError,
@@ -118,14 +118,16 @@ class Fleet:
 
         return await self._somewhere(Budget.starting(self._options.deadline), work)
 
-    async def score(self, plan: Plan, call: Call) -> list[Score]:
+    async def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of the plan's passages."""
 
-        async def work(endpoint: Endpoint, exchange: Exchange, contact: Contact) -> list[Score]:
+        async def work(
+            endpoint: Endpoint, exchange: Exchange, contact: Contact
+        ) -> list[PassageScore]:
             encode = self._encoder(endpoint, exchange, contact)
             return await Scoring(exchange, contact, self._options, encode).run(plan, call)
 
-        scores: list[Score] = []
+        scores: list[PassageScore] = []
 
         async def job() -> None:
             budget = Budget.starting(self._options.deadline, call.started)
@@ -233,6 +235,7 @@ def _facts(contact: Contact) -> EngineFacts:
         max_length=contact.max_length,
         counting=counting,
         template_verified=contact.mode.verified,
+        templated=contact.mode.template != "none",
     )
 
 

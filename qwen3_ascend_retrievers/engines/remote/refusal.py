@@ -26,7 +26,10 @@ _GATEWAY: Final = frozenset({502, 503, 504})
 _UNKNOWN_MODEL: Final = "The server does not know this model: set model=... to a name that it has."
 # These ask to come back later, and do so for a minute or more.
 _LATER: Final = frozenset({429, 503})
-Kind = Literal["final", "retry", "later", "too_long", "busy", "unknown_model"]
+# What a server or a gateway may say of a single text: empty, forbidden, not to its taste. Whether
+# it means the text or the whole request shows when it is asked about another text.
+_MAY_MEAN_A_DOCUMENT: Final = frozenset({400, 403, 406, 409, 415, 422, 451})
+Kind = Literal["final", "retry", "later", "too_long", "busy", "unknown_model", "document"]
 
 
 class Refused(Exception):  # noqa: N818 - internal: carries the error that will be raised
@@ -36,8 +39,8 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
         error: what the caller gets if nothing helps.
         kind: "retry" it as it is a few times; "later" the same, as long as there is time; cut or
             split it if it is "too_long"; split it, else retry it later, if the server is too
-            "busy" for so many documents; name the models that it has for "unknown_model"; or
-            "final".
+            "busy" for so many documents; name the models that it has for "unknown_model"; find
+            the one that may be meant if it is a "document"; or "final".
         wait: seconds that the server asks to wait, or None.
     """
 
@@ -98,6 +101,8 @@ def refusal(request: Request, reply: Reply, secrets: Secrets, request_id: str) -
         kind = "later"
     elif status in (400, 404, 422) and is_unknown_model(told):
         kind = "unknown_model"
+    elif status in _MAY_MEAN_A_DOCUMENT:
+        kind = "document"
     error = AuthenticationError if status in (401, 403) else StatusError
     advice = _UNKNOWN_MODEL if kind == "unknown_model" else _advice(status)
     text = f"{request.url} answered {status}{quote(reply, secrets)}. {advice}"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
 from ...core.plan import Plan
 from ...core.prompt import DEFAULT_INSTRUCTION
-from ...core.ranking import Score
+from ...core.ranking import PassageScore, Score, Unscored
 from ...core.rerank_api import Answer
 from ...core.template import IGNORED_INSTRUCTION, counts_differ
 from ...core.tokens import Tokens, estimate
-from ...errors import ReplyError, TemplateMismatchError, TooLongError
+from ...errors import (
+    EngineError,
+    ReplyError,
+    StatusError,
+    TemplateMismatchError,
+    TooLongError,
+)
 from ..base import Call
 from .endpoints import Contact
 from .exchange import Exchange
@@ -24,6 +30,8 @@ from .refusal import Refused
 from .together import together
 
 Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
+# A document that no server has a reason to refuse.
+_ORDINARY: Final = "a"
 
 
 class Drift(Exception):  # noqa: N818 - internal: the server is no longer as the canaries found it
@@ -52,17 +60,18 @@ class Scoring:
         self._options = options
         self._encode = encode
 
-    async def run(self, plan: Plan, call: Call) -> list[Score]:
-        """One score for each passage, in order.
+    async def run(self, plan: Plan, call: Call) -> list[PassageScore]:
+        """One score for each passage, in order; Unscored where the server refuses only its text.
 
         Raises:
             Refused: a request failed for good.
+            StatusError: the server refuses every one of the texts.
             TooLongError: a document does not fit the server even after cutting it harder.
             TemplateMismatchError: a custom instruction could not take effect.
             Drift: the server is not what it was.
             RerankCancelled: the caller wanted to stop.
         """
-        scores: dict[int, Score] = {}
+        scores: dict[int, PassageScore] = {}
 
         async def job(positions: Sequence[int]) -> None:
             parts = [Part(at, plan.passages[at]) for at in positions]
@@ -71,7 +80,11 @@ class Scoring:
 
         jobs = [_bound(job, positions) for positions in self._portions(plan)]
         await together(jobs)
-        return [scores[at] for at in range(len(plan.passages))]
+        ordered = [scores[at] for at in range(len(plan.passages))]
+        refused = [score for score in ordered if isinstance(score, Unscored)]
+        if refused and len(refused) == len(ordered):
+            raise refused[0].error
+        return ordered
 
     def _portions(self, plan: Plan) -> list[list[int]]:
         """Positions that go into one request each: of one query, within both limits."""
@@ -87,22 +100,59 @@ class Scoring:
                 made.append([group[one] for one in chosen])
         return made
 
-    async def _portion(self, plan: Plan, parts: list[Part], call: Call) -> list[Score]:
+    async def _portion(
+        self, plan: Plan, parts: list[Part], call: Call, *, isolating: bool = False
+    ) -> list[PassageScore]:
+        """Scores of one request's documents; `isolating` once it is known that one is refused."""
         call.check()
         try:
             scores = await self._ask(plan, parts)
         except Refused as refused:
-            if len(parts) > 1 and refused.kind in ("too_long", "busy"):
+            if refused.kind == "document" and not isolating:
+                await self._check_request(plan, parts[0], refused)
+                isolating = True
+            if len(parts) > 1 and refused.kind in ("too_long", "busy", "document"):
                 middle = len(parts) // 2
-                first = await self._portion(plan, parts[:middle], call)
-                return first + await self._portion(plan, parts[middle:], call)
-            if refused.kind != "too_long":
+                halves = (parts[:middle], parts[middle:])
+                first, second = [
+                    await self._portion(plan, half, call, isolating=isolating) for half in halves
+                ]
+                return first + second
+            if refused.kind == "document":
+                scores = [await self._alone(plan, parts[0])]
+            elif refused.kind == "too_long":
+                return [await self._cut_harder(plan, parts[0], call, refused)]
+            else:
                 raise
-            return [await self._cut_harder(plan, parts[0], call, refused)]
         call.done(len(parts))
         return scores
 
-    async def _cut_harder(self, plan: Plan, part: Part, call: Call, refused: Refused) -> Score:
+    async def _check_request(self, plan: Plan, part: Part, refused: Refused) -> None:
+        """Raise `refused` unless the server takes the same request with an ordinary document.
+
+        So a request that is wrong as a whole costs one more, and not two for each document.
+        """
+        ordinary = replace(part.passage, text=_ORDINARY, ids=None)
+        try:
+            await self._ask(plan, [Part(part.at, ordinary, len(_ORDINARY))])
+        except Refused:
+            raise refused from refused.__cause__
+
+    async def _alone(self, plan: Plan, part: Part) -> PassageScore:
+        """The score of a document that was refused, by token ids if they can be sent; else why."""
+        mode = self._contact.mode
+        by_ids = mode.fallback and self._options.wishes.protocol == "auto"
+        try:
+            (score,) = await self._ask(plan, [part], by_ids=by_ids)
+        except Refused as refused:
+            if refused.kind != "document":
+                raise
+            return Unscored(_refused_document(plan.input_of(part.at), refused.error))
+        return score
+
+    async def _cut_harder(
+        self, plan: Plan, part: Part, call: Call, refused: Refused
+    ) -> PassageScore:
         """The score of half a document that the server found too long, if half of it fits."""
         kept = len(part.passage.text) // 2
         if part.kept is not None or kept == 0:
@@ -116,12 +166,15 @@ class Scoring:
         (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
         return score
 
-    async def _ask(self, plan: Plan, parts: Sequence[Part]) -> list[Score]:
-        if self._by_ids(plan, parts):
+    async def _ask(
+        self, plan: Plan, parts: Sequence[Part], *, by_ids: bool = False
+    ) -> list[PassageScore]:
+        by_ids = by_ids or self._by_ids(plan, parts)
+        if by_ids:
             make = await self._classify(plan, parts)
         else:
             make = rerank_question(self._contact, plan, parts)
-        logits = self._contact.mode.logits or self._by_ids(plan, parts)
+        logits = self._contact.mode.logits or by_ids
         answer = await self._answer(make, logits)
         self._check(plan, parts, answer)
         if logits and look_like_probabilities(answer.values):
@@ -180,6 +233,15 @@ class Scoring:
                     f"{sum(one or 0 for one in expected)}. Check its --chat-template."
                 )
             )
+
+
+def _refused_document(index: int, error: EngineError) -> StatusError:
+    return StatusError(
+        f"documents[{index}] is refused by the server, which takes others: {error} Change the "
+        "text, or leave the document out.",
+        status=getattr(error, "status", None),
+        request_id=getattr(error, "request_id", None),
+    )
 
 
 def _length(plan: Plan, at: int) -> int:

