@@ -14,13 +14,14 @@ from ...errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     EngineClosedError,
-    EngineError,
-    RemoteError,
+    InvalidInputError,
     ReplyError,
+    RerankError,
 )
 from .causes import stand_in
 from .client import make_client
 from .options import Options, RequestHeaders
+from .own_clients import ONE_LOOP, Threads, Transfer, enter_loop, of_another_loop, without_stale
 from .redaction import shown
 
 # A reply may have so many bytes, and so many more for each byte that was sent: tokens come back
@@ -78,14 +79,20 @@ class Wire:
         options: the engine's settings.
         client: the caller's own sync client, used in worker threads, or async client; it is never
             closed here. None makes one.
+
+    Raises:
+        InvalidInputError: an async client of another loop.
     """
 
     def __init__(
         self, options: Options, client: httpx.Client | httpx.AsyncClient | None = None
     ) -> None:
+        if isinstance(client, httpx.AsyncClient):
+            enter_loop(client)
         self._own = None if client else make_client(options)
         self._client = client or self._own
         self._secrets = options.secrets()
+        self._threads = Threads()
         self._gate = anyio.Semaphore(options.max_concurrency)
 
     async def send(self, request: Request, seconds: float, check: Callable[[], None]) -> Reply:
@@ -110,7 +117,7 @@ class Wire:
                     return await self._send(request, seconds)
             except (TimeoutError, httpx.TimeoutException) as error:
                 late = f"No complete reply from {request.url} within {seconds:.3g} s"
-                failure: EngineError = DeadlineExceededError(late)
+                failure: RerankError = DeadlineExceededError(late)
                 cause = stand_in(error, self._secrets, handled)
             except _FOREIGN as error:
                 failure = self._mapped(request, error)
@@ -126,22 +133,14 @@ class Wire:
         }
         client = self._client
         if isinstance(client, httpx.AsyncClient):
-            async with client.stream(request.method, request.url, **arguments) as reply:
-                body = _Body(request, reply)
-                async for piece in reply.aiter_bytes():
-                    body.add(piece)
-            return body.whole()
+            return await without_stale(client, lambda: _aread(client, request, arguments))
         assert client is not None
-        return await anyio.to_thread.run_sync(
-            lambda: _read(client, request, arguments), abandon_on_cancel=True
-        )
+        return await self._threads.run(lambda transfer: _read(client, request, arguments, transfer))
 
-    def _mapped(self, request: Request, error: Exception) -> RemoteError | EngineClosedError:
+    def _mapped(self, request: Request, error: Exception) -> RerankError:
         told = shown(str(error) or type(error).__name__, self._secrets)
         if isinstance(error, RuntimeError):
-            if "closed" not in told:
-                raise error
-            return EngineClosedError("The http client was closed. Make a new engine.")
+            return self._unusable(error)
         if isinstance(error, httpx.DecodingError):
             return ReplyError(f"The reply from {request.url} is badly encoded: {told}")
         advice = "Check that the server is up and base_url is right."
@@ -149,8 +148,18 @@ class Wire:
             advice = "Pass verify=<file of your CA's certificate>."
         return ConnectionFailedError(f"No reply from {request.url}: {told}. {advice}")
 
+    def _unusable(self, error: RuntimeError) -> EngineClosedError | InvalidInputError:
+        """What is wrong with the client; `error` is raised if it is of the caller's own hooks."""
+        closed = self._client is not None and self._client.is_closed
+        if not closed and of_another_loop(error):
+            return InvalidInputError(ONE_LOOP)
+        if not closed and "closed" not in str(error):
+            raise error
+        return EngineClosedError("The http client was closed. Make a new engine.")
+
     async def aclose(self) -> None:
-        """Close the connections, unless the client is the caller's."""
+        """Close the connections, unless the client is the caller's, and end the threads."""
+        self._threads.join()
         if self._own is not None:
             await self._own.aclose()
 
@@ -188,9 +197,21 @@ class _Body:
         )
 
 
-def _read(client: httpx.Client, request: Request, arguments: dict[str, Any]) -> Reply:
-    with client.stream(request.method, request.url, **arguments) as reply:
+async def _aread(client: httpx.AsyncClient, request: Request, arguments: dict[str, Any]) -> Reply:
+    async with client.stream(request.method, request.url, **arguments) as reply:
+        body = _Body(request, reply)
+        async for piece in reply.aiter_bytes():
+            body.add(piece)
+    return body.whole()
+
+
+def _read(
+    client: httpx.Client, request: Request, arguments: dict[str, Any], transfer: Transfer
+) -> Reply:
+    traced = {"trace": transfer.trace}
+    with client.stream(request.method, request.url, **arguments, extensions=traced) as reply:
         body = _Body(request, reply)
         for piece in reply.iter_bytes():
+            transfer.check()
             body.add(piece)
     return body.whole()
