@@ -82,7 +82,8 @@ async def test_a_final_no_is_not_repeated(serve: Any, connect: Any, fault: Fault
     with pytest.raises(expected) as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     assert caught.value.status == code
-    assert len(server.asked) - asked == 1
+    # One more where a single document might be the cause: with another document in its place.
+    assert len(server.asked) - asked == (2 if code in (400, 403, 422) else 1)
 
 
 @pytest.mark.parametrize("route", ["/v1/rerank", "/classify"])

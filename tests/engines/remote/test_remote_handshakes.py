@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -119,26 +120,26 @@ async def test_a_cancelled_caller_is_not_missed(serve: Any, connect: Any) -> Non
     assert server.paths().count("/v1/models") == 1
 
 
-async def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> None:
+def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> None:
     server = serve(decide=hangs)
     joined = threading.Event()
-    async with httpx.AsyncClient() as own:
-        reranker = Reranker(connect(server.url, async_http_client=own))
 
-        async def start_and_end() -> None:
-            first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
-            await asyncio.to_thread(joined.wait, 60)
-            assert not first.done()
+    async def start_and_end(reranker: Reranker) -> None:
+        first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
+        await asyncio.to_thread(joined.wait, 60)
+        assert not first.done()
 
-        ending = asyncio.ensure_future(asyncio.to_thread(asyncio.run, start_and_end()))
-        await asyncio.to_thread(eventually, lambda: bool(server.asked))
-        waiting = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
-        await asyncio.sleep(0.05)
+    with httpx.Client() as sync, ThreadPoolExecutor(2) as pool:
+        own = httpx.AsyncClient()
+        reranker = Reranker(connect(server.url, http_client=sync, async_http_client=own))
+        ending = pool.submit(asyncio.run, start_and_end(reranker))
+        eventually(lambda: bool(server.asked))
+        waiting = pool.submit(reranker.rank, QUERY, DOCUMENTS)
         assert len(server.asked) == 1
         server.decide = lambda asked: None
         joined.set()
-        await ending
-        check_ranking(await waiting)
+        ending.result(60)
+        check_ranking(waiting.result(60))
 
 
 def test_a_forked_child_does_not_wait_for_its_parents_handshake(serve: Any, connect: Any) -> None:
