@@ -69,7 +69,9 @@ class Place:
     ] = None
     max_length: Annotated[
         int | None,
-        typer.Option(help="Most tokens of a prompt.", show_default="8192; 2048 on a 300I DUO"),
+        typer.Option(
+            help="Most tokens of a prompt, at least 256.", show_default="8192; 2048 on a 300I DUO"
+        ),
     ] = None
     start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from ..core.canary import SHORTEST
@@ -73,7 +74,7 @@ def check_length(wish: int | None, positions: int | None, extra: Sequence[str]) 
 
 def _options(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Names with dashes, as vLLM reads them, and the words that follow."""
-    for word, following in zip(extra, (*extra[1:], ""), strict=True):
+    for word, following in pairwise((*extra, "")):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             yield name.replace("_", "-"), value if equals else following

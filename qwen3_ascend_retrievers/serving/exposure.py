@@ -38,7 +38,7 @@ def open_routes(url: str) -> list[str]:
     Raises:
         EngineError: the server gives no answer at all.
     """
-    found: list[str] = []
+    exposed: list[str] = []
     # The server is on this machine, whatever proxy the environment names.
     with httpx.Client(base_url=url, timeout=_SECONDS, trust_env=False) as client:
         for method, path in _ROUTES:
@@ -51,5 +51,5 @@ def open_routes(url: str) -> list[str]:
                     "not known whether it asks for the key. Its last lines above may say why."
                 ) from error
             if answer.status_code not in _REFUSED:
-                found.append(path)
-    return found
+                exposed.append(path)
+    return exposed
