@@ -79,7 +79,7 @@ def wait_until_healthy(
     try:
         _wait(process, url, seconds, said)
     except BaseException:
-        _end(process, _LOADING_PATIENCE)
+        _end_within(process, _LOADING_PATIENCE)
         raise
 
 
@@ -107,13 +107,18 @@ def _wait(
     )
 
 
-def _end(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
-    """Ask the server to end, then kill what is left of its session; at once if interrupted."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end, then kill what is left of its session."""
+    _end_within(process, PATIENCE)
+
+
+def _end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """The same with less patience; an interrupt ends all patience."""
     try:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
+                process.wait(seconds)
     finally:
         # Workers outlive a server that ended badly; they are in its process group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
