@@ -108,6 +108,7 @@ def serve(
     With a key, of --api-key-file or VLLM_API_KEY, every route asks for it: /rerank, /classify,
     /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
     without it. This is tried before the server is announced. The key is read once, at the start.
+    The docker line of --print takes the check along into the container.
 
     Example: qwen3-rerank serve Qwen/Qwen3-Reranker-8B --tensor-parallel 2 --api-key-file key
     """

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from cli.script import invoke
+from rerank_answers import Setup
+from rerank_server import RerankServer
 
+from qwen3_ascend_retrievers.cli.serve import _self_check
+from qwen3_ascend_retrievers.errors import EngineError
 from qwen3_ascend_retrievers.model_files import TINY_FOLDER
 from qwen3_ascend_retrievers.serving.key_guard import KEY_VARIABLE
 
@@ -74,6 +78,19 @@ def test_a_key_that_cannot_be_sent_is_refused(tmp_path: Path, key: str) -> None:
     done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
     assert done.exit_code == 2
     assert key.strip() not in done.output
+
+
+def test_a_server_that_answers_without_the_key_is_not_announced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As vLLM's own key leaves it: only /v1 is guarded."""
+    setup = Setup(api_key="sk-very-secret", has_classify=False, has_tokenize=False)
+    with RerankServer(setup) as server, pytest.raises(EngineError, match="It was ended"):
+        _self_check(server.url, "sk-very-secret")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "/rerank, /v2/rerank, /score, /classify" in shown
+    assert "answer without the key" in shown
+    assert "/v1/rerank" not in shown
 
 
 def test_an_empty_key_is_refused(tmp_path: Path) -> None:
