@@ -13,6 +13,7 @@ from rich.text import Text
 from ..diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
 from ..diagnosis.engine_checks import failed
 from ..diagnosis.findings import exit_code
+from ..engines.remote.options import key_of
 from ..errors import InvalidInputError, RerankError
 from .options import EngineOptions, Json
 from .output import err, note, out, printable, write_json
@@ -70,7 +71,7 @@ def _engine(options: EngineOptions) -> list[Finding]:
         # What is known of the machine is wanted most where nothing can run on it.
         return [failed(error, "engine")]
     with made as reranker, err().status("") as status:
-        for one in check_engine(reranker, options.base_url):
+        for one in check_engine(reranker, options.base_url, key_of(options.api_key())):
             found.append(one)
             status.update(f"checked: {one.name}")
     # A first contact that failed is the only finding, and says it already.

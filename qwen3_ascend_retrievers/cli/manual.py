@@ -30,7 +30,8 @@ process need `local` or `vllm`.
 Results go to standard output, everything else to standard error. Exit codes: 0 all well, 1 the
 engine or the server failed, 2 wrong input, 130 interrupted, 143 terminated; `doctor` has its own.
 Ctrl-C and SIGTERM leave no half-written file and no process. The server's key comes from
-`--api-key-file` or `QWEN3_RERANK_API_KEY`, and is never shown.
+`--api-key-file` or `QWEN3_RERANK_API_KEY` (the key that `serve` asks for: `--api-key-file` or
+`VLLM_API_KEY`), and is never shown.
 
 `qwen3-rerank --install-completion` sets up completion for bash, zsh, fish and PowerShell.
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from subprocess import Popen
 from typing import Annotated, cast
 
 import typer
@@ -17,17 +20,20 @@ from ..diagnosis.engine_checks import first_checks
 from ..document_files import read_text
 from ..engines.remote import RemoteEngine
 from ..engines.vllm.release import parse_version
-from ..errors import EngineError, InvalidInputError
+from ..errors import EngineError
 from ..model_files import local_folder
 from ..reranker import Reranker
+from ..serving.checks import check_extra, check_key, check_length
 from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
+from ..serving.exposure import open_routes
+from ..serving.key_guard import KEY_VARIABLE, OPEN_PATHS
 from ..serving.machine import choose_hardware, vllm_version
-from ..serving.process import check_port, running, wait_until_healthy
-from ..settings import API_KEY_VARIABLE, whole_number
+from ..serving.process import PATIENCE, check_port, running, wait_until_healthy
+from ..settings import API_KEY_VARIABLE, environment, whole_number
 from .doctor import show
 from .options import Json
 from .output import err, note, out, write_json
-from .running import command
+from .running import Terminated, command
 
 # What --print assumes of a machine that it cannot see: the newest release of vllm-ascend.
 _ASCEND = "0.23.0"
@@ -56,22 +62,25 @@ class Place:
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000
     api_key_file: Annotated[
-        Path | None, typer.Option(help="File with the key that clients must send.")
+        Path | None,
+        typer.Option(
+            help="File with the key that clients must send.", show_default="variable VLLM_API_KEY"
+        ),
     ] = None
     max_length: Annotated[
         int | None,
-        typer.Option(help="Most tokens of a prompt.", show_default="8192; 2048 on a 300I DUO"),
+        typer.Option(
+            help="Most tokens of a prompt, at least 256.", show_default="8192; 2048 on a 300I DUO"
+        ),
     ] = None
     start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
 
     def key(self) -> str | None:
-        """The key in the file; None without one."""
+        """The key in the file, or else in vLLM's own variable; None without one."""
         if self.api_key_file is None:
-            return None
-        key = read_text(self.api_key_file).strip()
-        if not key:
-            raise InvalidInputError(f"{self.api_key_file} is empty. Put a key into it.")
-        return key
+            key = environment(KEY_VARIABLE)
+            return check_key(key, KEY_VARIABLE) if key else None
+        return check_key(read_text(self.api_key_file).strip(), str(self.api_key_file))
 
     def check(self) -> None:
         """Raise InvalidInputError for numbers that are too small."""
@@ -94,11 +103,17 @@ def serve(
 ) -> None:
     """Serve a model with vLLM: right flags, exact template, checked before it is announced.
 
-    Stays in the foreground; Ctrl-C ends the server and its workers.
+    Stays in the foreground; Ctrl-C ends the server and its workers, and a second one kills them.
+
+    With a key, of --api-key-file or VLLM_API_KEY, every route asks for it: /rerank, /classify,
+    /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
+    without it. This is tried before the server is announced. The key is read once, at the start.
+    The docker line of --print takes the check along into the container.
 
     Example: qwen3-rerank serve Qwen/Qwen3-Reranker-8B --tensor-parallel 2 --api-key-file key
     """
     place.check()
+    check_extra(extra or ())
     key = place.key()
     wanted = _wanted(model, tuple(extra or ()), place, print_only)
     made = server_command(wanted)
@@ -108,7 +123,7 @@ def serve(
     url = reachable(place.host, place.port)
     check_port(place.host, place.port)
     note(made.shell())
-    with running(made, key) as process:
+    with running(made, key) as process, _ending_is_said(process):
         with err().status("") as status:
             wait_until_healthy(
                 process,
@@ -119,6 +134,17 @@ def serve(
         _announce(_self_check(url, key), url, wanted, json)
         code = process.wait()
     raise EngineError(f"The server ended by itself with code {code}; its last lines say why.")
+
+
+@contextmanager
+def _ending_is_said(process: Popen[bytes]) -> Iterator[None]:
+    """Whoever interrupts a running server learns what is waited for."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        if process.poll() is None:
+            note(f"Ending vLLM, for up to {PATIENCE:.0f} s; a second Ctrl-C kills it at once.")
+        raise
 
 
 def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) -> Wanted:
@@ -139,6 +165,7 @@ def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) 
         checkpoint = find_checkpoint(model)
         kind, path = checkpoint.kind, str(checkpoint.folder)
         positions = checkpoint.max_positions
+    check_length(place.max_length, positions, extra)
     return Wanted(
         model=path,
         name=model,
@@ -152,6 +179,7 @@ def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) 
         tensor_parallel=place.tensor_parallel,
         max_length=place.max_length,
         max_positions=positions,
+        guarded=place.key() is not None,
         key_file=place.api_key_file,
         extra=extra,
     )
@@ -171,10 +199,20 @@ def _print(made: ServerCommand, wanted: Wanted, json: bool) -> None:
 def _self_check(url: str, key: str | None) -> list[Finding]:
     with Reranker(RemoteEngine(url, api_key=key)) as reranker:
         found = list(first_checks(reranker, url))
+    if key is not None:
+        found.append(_key_check(open_routes(url)))
     if worst(found) == "red":
         show(found, err())
-        raise EngineError("The server's scores are wrong, as the red lines say. It was ended.")
+        raise EngineError("The server is not right, as the red lines say. It was ended.")
     return found
+
+
+def _key_check(open_routes: list[str]) -> Finding:
+    if not open_routes:
+        return Finding("key", "green", f"asked for on all routes but {' and '.join(OPEN_PATHS)}")
+    said = f"{', '.join(open_routes)} answer without the key"
+    remedy = "Leave out what replaces vLLM's HTTP server: VLLM_USE_RUST_FRONTEND, or an argument."
+    return Finding("key", "red", said, remedy, "docs/cli.md, serve")
 
 
 def _announce(found: list[Finding], url: str, wanted: Wanted, json: bool) -> None:
@@ -183,8 +221,12 @@ def _announce(found: list[Finding], url: str, wanted: Wanted, json: bool) -> Non
         write_json({"base_url": url, "model": wanted.name, "python": line})
     else:
         show(found)
-        if wanted.key_file is not None:
-            note(f'export {API_KEY_VARIABLE}="$(cat {shlex.quote(str(wanted.key_file))})"')
+        if wanted.guarded:
+            note(f"export {API_KEY_VARIABLE}={_key_source(wanted.key_file)}")
         note("from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index")
         out().print(line, markup=False, soft_wrap=True)
     sys.stdout.flush()
+
+
+def _key_source(file: Path | None) -> str:
+    return f'"${KEY_VARIABLE}"' if file is None else f'"$(cat {shlex.quote(str(file))})"'

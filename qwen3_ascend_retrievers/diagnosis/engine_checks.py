@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pydantic import SecretStr
+
 from ..engines.base import Engine, EngineFacts
 from ..errors import (
     AuthenticationError,
@@ -20,7 +22,7 @@ from ..errors import (
     TooLongError,
 )
 from ..reranker import Reranker
-from .findings import Finding
+from .findings import Colour, Finding
 from .metrics import cache_hits
 from .score_checks import (
     PrefixCheck,
@@ -67,41 +69,54 @@ class Subject:
         reranker: with the engine, which it does not close.
         facts: what the engine said at first contact.
         base_url: the server, or None for a model in this process.
+        key: what the server is sent for its /metrics.
     """
 
     reranker: Reranker
     facts: EngineFacts
     base_url: str | None
+    key: SecretStr | None = None
 
 
 Check = Callable[[Subject], list[Finding]]
 
 
 def first_checks(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
-    """The quick ones of `check_engine`: first contact, template and known pairs."""
-    return _checked(reranker, base_url, _CHECKS[:2])
+    """The quick ones of `check_engine`: first contact, template and known pairs.
+
+    They are for a server of one's own, whose length was chosen: a short one is no mistake.
+    """
+    for finding in _checked(reranker, base_url, None, _CHECKS[:2]):
+        short = finding.name == "model" and finding.remedy == _LONGER
+        yield replace(finding, colour="amber") if short else finding
 
 
-def check_engine(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
+def check_engine(
+    reranker: Reranker, base_url: str | None = None, key: SecretStr | None = None
+) -> Iterator[Finding]:
     """Findings one by one, as they are made; a failing first contact is the last.
 
     Args:
         reranker: what is examined; its instruction should be the default.
         base_url: its server, whose /metrics is looked at; None for a model in this process.
+        key: the server's, which may guard /metrics.
     """
-    return _checked(reranker, base_url, _CHECKS)
+    return _checked(reranker, base_url, key, _CHECKS)
 
 
 def _checked(
-    reranker: Reranker, base_url: str | None, checks: tuple[tuple[str, Check], ...]
+    reranker: Reranker,
+    base_url: str | None,
+    key: SecretStr | None,
+    checks: tuple[tuple[str, Check], ...],
 ) -> Iterator[Finding]:
     try:
         facts = reranker.engine.facts()
     except RerankError as error:
         yield failed(error, "engine")
         return
-    yield _model(facts)
-    subject = Subject(reranker, facts, base_url)
+    yield _model(facts, reranker.settings.max_length)
+    subject = Subject(reranker, facts, base_url, key)
     for name, check in checks:
         try:
             yield from check(subject)
@@ -111,11 +126,13 @@ def _checked(
             yield failed(error, name)
 
 
-def _model(facts: EngineFacts) -> Finding:
+def _model(facts: EngineFacts, chosen: int | None) -> Finding:
     said = f"{facts.model}, at most {facts.max_length} tokens"
     if facts.max_length is None or facts.max_length >= _SHORTEST:
         return Finding("model", "green", said)
-    return Finding("model", "red", f"{said}: most documents would be cut", _LONGER, _CARD)
+    # Whoever asked for so few tokens is reminded; a server that has them unasked is set up wrongly.
+    colour: Colour = "red" if chosen is None or facts.max_length < chosen else "amber"
+    return Finding("model", colour, f"{said}: most documents would be cut", _LONGER, _CARD)
 
 
 def check_texts(engine: Engine) -> Finding:
@@ -158,9 +175,9 @@ def _template(subject: Subject) -> list[Finding]:
 
 def _prefix_cache(subject: Subject) -> list[Finding]:
     check = PrefixCheck(subject.reranker)
-    before = cache_hits(subject.base_url)
+    before = cache_hits(subject.base_url, subject.key)
     check.repeat()
-    after = cache_hits(subject.base_url)
+    after = cache_hits(subject.base_url, subject.key)
     apart = check.apart()
     said = f"logits of repeated prompts differ by at most {apart:.3f}"
     source = "https://github.com/vllm-project/vllm-ascend/issues/7145"

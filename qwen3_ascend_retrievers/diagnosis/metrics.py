@@ -7,6 +7,7 @@ from typing import Final
 
 import anyio
 import httpx
+from pydantic import SecretStr
 
 # The counter's name since vLLM 0.9; older ones count per queries and hits without "_total".
 _HITS: Final = re.compile(r"^vllm:(?:gpu_)?prefix_cache_hits(?:_total)?(?:\{[^}]*\})? (\S+)$", re.M)
@@ -15,26 +16,27 @@ _SECONDS: Final = 10.0
 _MOST_BYTES: Final = 10_000_000
 
 
-def cache_hits(base_url: str | None) -> float | None:
+def cache_hits(base_url: str | None, key: SecretStr | None = None) -> float | None:
     """Tokens that the server took from its prefix cache so far; None where nobody says."""
     if base_url is None:
         return None
     root = re.sub(r"/v1/?$", "", base_url.rstrip("/"))
     try:
-        page = anyio.run(_fetch, f"{root}/metrics")
+        page = anyio.run(_fetch, f"{root}/metrics", key)
         found = [float(value) for value in _HITS.findall(page)]
     except (httpx.HTTPError, ValueError):
         return None
     return sum(found) if found else None
 
 
-async def _fetch(url: str) -> str:
+async def _fetch(url: str, key: SecretStr | None) -> str:
     """The page; empty if the server refuses it, or it is too long or too slow."""
     page = b""
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     with anyio.move_on_after(_SECONDS):
         async with (
             httpx.AsyncClient(timeout=_SECONDS) as client,
-            client.stream("GET", url) as reply,
+            client.stream("GET", url, headers=headers) as reply,
         ):
             async for part in reply.aiter_bytes():
                 page += part

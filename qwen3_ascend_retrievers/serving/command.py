@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,12 +18,18 @@ from ..engines.vllm.release import Version
 from ..engines.vllm.settings import decide
 from ..engines.vllm.situation import Situation
 from ..engines.vllm.versions import ORIGINAL
+from . import key_guard
+from .key_guard import KEY_VARIABLE, KeyGuard
 
 Hardware = Literal["a2", "a3", "310p", "cuda", "cpu"]
 
 TEMPLATE: Final = Path(__file__).parent.parent / "templates" / "qwen3_reranker.jinja"
 MODULE: Final = ("-m", "vllm.entrypoints.openai.api_server")
-KEY_VARIABLE: Final = "VLLM_API_KEY"
+# --middleware takes a class by its import path in every release from 0.9.2 on.
+GUARD: Final = f"{key_guard.__name__}.{KeyGuard.__name__}"
+_GUARD_FILE: Final = Path(key_guard.__file__)
+# Python looks for modules in the working directory first; the image's PYTHONPATH must stay.
+_GUARD_FOLDER: Final = "/guard"
 # vLLM applies --chat-template to /v1/rerank since this release (seen from 0.18 to 0.32).
 _TEMPLATES_SINCE: Final = (0, 18, 0)
 # --task was renamed --runner in this release.
@@ -59,7 +66,8 @@ class Wanted:
         tensor_parallel: devices of each replica.
         max_length: tokens of a prompt; None takes the table's.
         max_positions: the most that the model can; None if nobody looked.
-        key_file: a file with the key that clients must send; None lets everyone in.
+        guarded: whether clients must send a key, which the server finds in VLLM_API_KEY.
+        key_file: the file with that key; None if the variable is set already.
         extra: further arguments for vLLM, which win.
     """
 
@@ -75,6 +83,7 @@ class Wanted:
     tensor_parallel: int = 1
     max_length: int | None = None
     max_positions: int | None = None
+    guarded: bool = False
     key_file: Path | None = None
     extra: tuple[str, ...] = ()
 
@@ -86,11 +95,13 @@ class ServerCommand:
     Attributes:
         arguments: of Python, from -m on.
         environment: variables to set where the caller has not set them; the key is not among them.
-        key_file: where the key is, which goes into VLLM_API_KEY.
+        guarded: whether the key is wanted in VLLM_API_KEY.
+        key_file: where the key is, which goes into VLLM_API_KEY; None if it is there already.
     """
 
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    guarded: bool = False
     key_file: Path | None = None
 
     def shell(self) -> str:
@@ -102,7 +113,7 @@ class ServerCommand:
         image = f"{_IMAGE}:v{wanted.ascend or '0.23.0'}{_SUFFIX[wanted.hardware]}"
         count = wanted.data_parallel * wanted.tensor_parallel
         devices = (*(f"/dev/davinci{at}" for at in range(count)), *_DEVICES)
-        words = ["docker", "run", "--rm", "--shm-size=1g", "-p", f"{wanted.port}:{wanted.port}"]
+        words = ["docker", "run", "--rm", "--shm-size=1g", "-p", _published(wanted)]
         for device in devices:
             words += ["--device", device]
         mounts = [f"{one}:{one}" for one in _MOUNTS]
@@ -114,13 +125,18 @@ class ServerCommand:
         if Path(wanted.model).is_dir():
             mounts.append(f"{Path(wanted.model).resolve()}:/model:ro")
             arguments[arguments.index(wanted.model)] = "/model"
+        if self.guarded:
+            module = f"{_GUARD_FILE.stem}.{KeyGuard.__name__}"
+            mounts.append(f"{_GUARD_FILE}:{_GUARD_FOLDER}/{_GUARD_FILE.name}:ro")
+            words += ["-w", _GUARD_FOLDER]
+            arguments[arguments.index(GUARD)] = module
         arguments[arguments.index("--host") + 1] = "0.0.0.0"  # noqa: S104 - in the container
         for mount in mounts:
             words += ["-v", mount]
         for name, value in self.environment.items():
             words += ["-e", f"{name}={value}"]
         key = self._variables()[: self.key_file is not None]
-        words += ["-e", KEY_VARIABLE] if key else []
+        words += ["-e", KEY_VARIABLE] if self.guarded else []
         return " ".join([*key, shlex.join([*words, image, "python", *arguments])])
 
     def _variables(self) -> list[str]:
@@ -163,7 +179,8 @@ def server_command(wanted: Wanted) -> ServerCommand:
     for name, value in settings.items():
         if name not in _NOT_SERVED:
             flags += _flag(name, value)
-    return ServerCommand((*flags, *wanted.extra), environment, wanted.key_file)
+    flags += ["--middleware", GUARD] if wanted.guarded else []
+    return ServerCommand((*flags, *wanted.extra), environment, wanted.guarded, wanted.key_file)
 
 
 def _flag(name: str, value: Any) -> Iterator[str]:
@@ -174,6 +191,16 @@ def _flag(name: str, value: Any) -> Iterator[str]:
         return
     yield f"--{flag}"
     yield json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _published(wanted: Wanted) -> str:
+    """What docker's -p takes, so that the container is reached where the server would be."""
+    try:
+        host = ip_address(wanted.host)
+    except ValueError:
+        return f"{wanted.port}:{wanted.port}"
+    shown = f"[{host}]" if host.version == 6 else str(host)
+    return f"{shown}:{wanted.port}:{wanted.port}"
 
 
 def reachable(host: str, port: int) -> str:

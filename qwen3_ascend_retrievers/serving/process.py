@@ -19,10 +19,13 @@ import httpx
 from ..engines.vllm.workers import Watchdog
 from ..errors import EngineError, InvalidInputError
 from ..settings import completed
-from .command import KEY_VARIABLE, ServerCommand
+from .command import ServerCommand
+from .key_guard import KEY_VARIABLE
 
 # vLLM ends its workers when asked to; what still runs after this many seconds is killed.
-_PATIENCE: Final = 30.0
+PATIENCE: Final = 30.0
+# While it loads it does not heed SIGTERM (seen for 30 seconds and more), and serves nobody.
+_LOADING_PATIENCE: Final = 3.0
 _PAUSE: Final = 0.5
 
 
@@ -69,7 +72,7 @@ def check_port(host: str, port: int) -> None:
 def wait_until_healthy(
     process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
 ) -> None:
-    """Return when the server answers /health.
+    """Return when the server answers /health; end it if that cannot be, or is not waited for.
 
     Args:
         process: the server.
@@ -80,6 +83,16 @@ def wait_until_healthy(
     Raises:
         EngineError: the server ended, or is not ready in time.
     """
+    try:
+        _wait(process, url, seconds, said)
+    except BaseException:
+        _end_within(process, _LOADING_PATIENCE)
+        raise
+
+
+def _wait(
+    process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
+) -> None:
     start = time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         if process.poll() is not None:
@@ -90,7 +103,7 @@ def wait_until_healthy(
             )
         with contextlib.suppress(httpx.TransportError):
             # The server is on this machine, whatever proxy the environment names.
-            answer = httpx.get(f"{url}/health", timeout=_PATIENCE, trust_env=False)
+            answer = httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False)
             if answer.status_code == 200:
                 return
         said(int(passed))
@@ -117,11 +130,18 @@ def _watched() -> Iterator[Callable[[Iterable[int]], None]]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask the server to end, then kill what is left of its session."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
-    # Workers outlive a server that ended badly; they are in its process group.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    _end_within(process, PATIENCE)
+
+
+def _end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """The same with less patience; an interrupt ends all patience."""
+    try:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+    finally:
+        # Workers outlive a server that ended badly; they are in its process group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

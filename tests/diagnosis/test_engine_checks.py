@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import pytest
 from diagnosis.examined import Bent, answering, examine
+from pydantic import SecretStr
+from rerank_server import RerankServer
 from word_server import WordServer
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, Reranker
+from qwen3_ascend_retrievers.core.canary import SHORTEST
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.diagnosis.engine_checks import first_checks
 from qwen3_ascend_retrievers.diagnosis.metrics import cache_hits
 from qwen3_ascend_retrievers.diagnosis.score_checks import known_pairs
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
@@ -110,6 +114,23 @@ def test_a_refusing_server_is_red_by_the_name_of_what_is_wrong(status: int, name
     assert found[name].colour == "red"
 
 
+@pytest.mark.parametrize("chosen", [None, 512])
+def test_a_short_length_is_red_unless_it_was_asked_for(chosen: int | None) -> None:
+    findings = examine(LocalEngine("tiny", max_length=512), max_length=chosen)
+    assert "most documents would be cut" in findings["model"].said
+    red = [name for name, finding in findings.items() if finding.colour == "red"]
+    assert red == (["model"] if chosen is None else [])
+    assert findings["model"].colour != "green"
+
+
+@pytest.mark.parametrize("length", [SHORTEST, 512])
+def test_a_server_that_was_started_with_a_short_length_is_not_red(length: int) -> None:
+    with Reranker(LocalEngine("tiny", max_length=length)) as reranker:
+        colours = {finding.name: finding.colour for finding in first_checks(reranker)}
+    assert (colours["model"], colours["guide's pair"]) == ("amber", "green")
+    assert "red" not in colours.values()
+
+
 def test_no_server_is_red() -> None:
     found = examine(RemoteEngine("http://127.0.0.1:9", max_retries=0), "http://127.0.0.1:9")
     assert found["reachability"].colour == "red"
@@ -126,6 +147,9 @@ def test_cache_hits_are_read_from_metrics() -> None:
         assert cache_hits(f"{url}/v1/") == 130.0
     with answering(404, text) as url:
         assert cache_hits(url) is None
+    with RerankServer() as server:
+        cache_hits(server.url, SecretStr("sk-metrics"))
+    assert server.asked[0].headers["authorization"] == "Bearer sk-metrics"
     with answering(200, b"vllm:prefix_cache_hits_total x\n") as url:
         assert cache_hits(url) is None
     assert cache_hits(None) is None

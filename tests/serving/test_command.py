@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 from pathlib import Path
@@ -14,8 +15,9 @@ from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, prompt
 from qwen3_ascend_retrievers.engines.vllm.release import Version, parse_version
 from qwen3_ascend_retrievers.engines.vllm.versions import ORIGINAL
 from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError
-from qwen3_ascend_retrievers.serving import machine
+from qwen3_ascend_retrievers.serving import key_guard, machine
 from qwen3_ascend_retrievers.serving.command import (
+    GUARD,
     TEMPLATE,
     Wanted,
     reachable,
@@ -98,7 +100,7 @@ def test_the_shell_lines_hold_no_key_and_can_be_read_by_a_shell(tmp_path: Path) 
     key.write_text("sk-very-secret")
     wanted = Wanted(
         model=str(tmp_path), name="n", kind="original", hardware="a3", tensor_parallel=2,
-        ascend=version("0.18.0"), key_file=key,
+        ascend=version("0.18.0"), guarded=True, key_file=key,
     )  # fmt: skip
     made = server_command(wanted)
     line = made.shell()
@@ -116,6 +118,39 @@ def test_the_shell_lines_hold_no_key_and_can_be_read_by_a_shell(tmp_path: Path) 
     assert value(words, "--model") == "/model"
     assert value(words, "--host") == "0.0.0.0"
     assert words[words.index("VLLM_API_KEY") - 1] == "-e"
+    assert docker.startswith(f"VLLM_API_KEY=\"$(cat '{key}')\" docker run ")
+
+
+def test_a_key_brings_the_guard_also_into_a_container_without_this_package() -> None:
+    for text in ("0.9.2", "0.13.0", "0.32.0"):
+        assert value(command(guarded=True, version=version(text)), "--middleware") == GUARD
+    assert "--middleware" not in command()
+    module, _, name = GUARD.rpartition(".")
+    assert getattr(importlib.import_module(module), name) is key_guard.KeyGuard
+    wanted = Wanted(
+        model="m", name="n", kind="original", hardware="a2", ascend=version("0.23.0"), guarded=True
+    )
+    words = shlex.split(server_command(wanted).docker(wanted))
+    assert f"{key_guard.__file__}:/guard/key_guard.py:ro" in words
+    assert value(words, "-w") == "/guard"
+    assert value(words, "--middleware") == "key_guard.KeyGuard"
+    # The key is in the caller's environment already.
+    assert words[0] == "docker"
+    assert words[words.index("VLLM_API_KEY") - 1] == "-e"
+
+
+@pytest.mark.parametrize(
+    ("host", "published"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000:8000"),
+        ("0.0.0.0", "0.0.0.0:8000:8000"),
+        ("::1", "[::1]:8000:8000"),
+        ("npu-host", "8000:8000"),
+    ],
+)
+def test_a_container_is_published_where_the_server_would_listen(host: str, published: str) -> None:
+    wanted = Wanted(model="m", name="n", kind="original", hardware="a2", host=host)
+    assert value(shlex.split(server_command(wanted).docker(wanted)), "-p") == published
 
 
 def test_a_server_that_listens_everywhere_is_reached_here() -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
+from qwen3_ascend_retrievers.serving import process as process_module
 from qwen3_ascend_retrievers.serving.command import ServerCommand
-from qwen3_ascend_retrievers.serving.process import check_port, running, wait_until_healthy
+from qwen3_ascend_retrievers.serving.process import (
+    PATIENCE,
+    check_port,
+    running,
+    wait_until_healthy,
+)
 
 # A stand-in for vLLM: a worker that ignores its parent's end, and /health.
 SERVER = """
@@ -26,6 +35,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+# The same while it loads: it does not heed SIGTERM, and neither does its worker.
+LOADING = """
+import pathlib, signal, subprocess, sys, time
+note = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+note.with_suffix(".new").write_text(str(worker.pid))
+note.with_suffix(".new").rename(note)
+time.sleep(600)
 """
 
 
@@ -109,6 +130,46 @@ def test_an_early_end_and_a_long_wait_are_errors() -> None:
         wait_until_healthy(process, "http://127.0.0.1:9", 1, seen.append)
     assert seen
     assert gone(process.pid)
+
+
+def test_a_server_that_loads_is_not_waited_for_when_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_LOADING_PATIENCE", 0.1)
+    note = tmp_path / "note"
+
+    def interrupt(_: int) -> None:
+        if note.exists():
+            raise KeyboardInterrupt
+
+    starting = running(ServerCommand(("-c", LOADING, str(note))), None)
+    with starting as process, pytest.raises(KeyboardInterrupt):
+        wait_until_healthy(process, "http://127.0.0.1:9", 60, interrupt)
+    start = time.monotonic()
+    assert gone(process.pid)
+    assert gone(int(note.read_text()))
+    assert time.monotonic() - start < PATIENCE / 2
+
+
+def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    start = 0.0
+
+    def interrupted_twice() -> None:
+        nonlocal start
+        with running(ServerCommand(("-c", LOADING, str(note))), None) as process:
+            wait_for(note)
+            pids.append(process.pid)
+            start = time.monotonic()
+            Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raise EngineError
+
+    pids: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert time.monotonic() - start < PATIENCE / 2
+    assert gone(pids[0])
+    assert gone(int(note.read_text()))
 
 
 def test_a_port_in_use_or_none_at_all_is_refused() -> None:

@@ -6,36 +6,99 @@ import json
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 from shell import SCRIPT, SECONDS, colours, environment, run
 
+from qwen3_ascend_retrievers.core.canary import SHORTEST
 
-def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
+# Each answered 200 without the key behind vLLM's own --api-key, or could be mistaken for another.
+UNGUARDED = (
+    ("POST", "/rerank"), ("POST", "/v1/rerank"), ("POST", "/v2/rerank"), ("POST", "/score"),
+    ("POST", "/classify"), ("POST", "/pooling"), ("POST", "/tokenize"), ("POST", "/detokenize"),
+    ("POST", "/invocations"), ("POST", "//rerank"), ("POST", "/v1/../rerank"),
+    ("POST", "/%72erank"), ("POST", "/rerank/"), ("OPTIONS", "/rerank"), ("HEAD", "/metrics"),
+    ("GET", "/metrics"), ("GET", "/metrics/"), ("GET", "/version"), ("GET", "/load"),
+    ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/v1/models"), ("POST", "/ping"),
+)  # fmt: skip
+QUESTION = {
+    "query": "a", "documents": ["b"], "text_1": "a", "text_2": "b", "input": "a", "prompt": "a",
+    "tokens": [1],
+}  # fmt: skip
+
+
+@dataclass
+class Served:
+    """A running `qwen3-rerank serve` and what it has written."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    def announced(self) -> Any:
+        """What it says when the server is ready and checked; its standard output is JSON."""
+        said = ""
+        assert self.process.stdout is not None
+        while (line := self.process.stdout.readline()) not in ("}\n", ""):
+            said += line
+        assert line, self.log.read_text()[-5000:]
+        return json.loads(said + "}")
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    key = tmp_path / "key"
-    key.write_text("sk-very-secret\n")
-    with (tmp_path / "log").open("w") as log:
-        command = [str(SCRIPT), "serve", "tiny", "--hardware", "cpu", "--json", "--port", str(port)]
-        serving = subprocess.Popen(
-            [*command, "--api-key-file", str(key), "--", "--enforce-eager"],
+    command = [str(SCRIPT), "serve", "tiny", "--hardware", "cpu", "--json", "--port", str(port)]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, *options, "--", "--enforce-eager"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             env=environment(),
         )  # fmt: skip
-    workers: list[psutil.Process] = []
-    assert serving.stdout is not None
     try:
-        # Nothing is on stdout before the server is ready and checked; it closes if that fails.
-        said = ""
-        while (line := serving.stdout.readline()) not in ("}\n", ""):
-            said += line
-        assert line, (tmp_path / "log").read_text()[-5000:]
-        url = f"http://127.0.0.1:{port}"
-        assert json.loads(said + "}")["base_url"] == url
-        server = ("--base-url", url, "--api-key-file", str(key))
+        yield Served(process, f"http://127.0.0.1:{port}", folder / "log")
+    finally:
+        # Killed, it could not take its workers along.
+        process.terminate()
+        process.wait(SECONDS)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def check_routes(url: str, key: str) -> None:
+    """Without the key only health checks are answered, with it all is as it was."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for method, path in UNGUARDED:
+            body = QUESTION if method == "POST" else None
+            for value in ("", "Bearer wrong", f"Basic {key}"):
+                headers = {"Authorization": value} if value else {}
+                answer = client.request(method, path, json=body, headers=headers)
+                assert answer.status_code == 401, (method, path)
+        assert {client.get(path).status_code for path in ("/health", "/ping")} == {200}
+        client.headers["Authorization"] = f"Bearer {key}"
+        for path in ("/rerank", "/v1/rerank", "/classify", "/tokenize"):
+            assert client.post(path, json=QUESTION).status_code == 200, path
+
+
+def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-very-secret\n")
+    with serving(tmp_path, "--api-key-file", str(key)) as started:
+        assert started.announced()["base_url"] == started.url
+        check_routes(started.url, "sk-very-secret")
+        server = ("--base-url", started.url, "--api-key-file", str(key))
         doctor = run("doctor", *server, "--json", "--max-length", "1500")
         found = colours(doctor.stdout)
         assert found["template"] == found["guide's pair"] == found["prefix cache"] == "green"
@@ -50,18 +113,44 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         assert measured["nDCG@10"]["after"] == 1
         shown = doctor.stdout + doctor.stderr + ranked.stdout + explained.stdout
         assert "sk-very-secret" not in shown
-        workers = psutil.Process(serving.pid).children(recursive=True)
+        workers = started.workers()
         assert len(workers) > 1
-        serving.send_signal(signal.SIGINT)
-        assert serving.wait(SECONDS) == 130
-    finally:
-        # Killed, it could not take its workers along.
-        serving.terminate()
-        serving.wait(SECONDS)
-        serving.stdout.close()
+        for process in workers:
+            assert "sk-very-secret" not in " ".join(process.cmdline())
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(SECONDS) == 130
     _, left = psutil.wait_procs(workers, timeout=60)
     assert left == []
-    assert "sk-very-secret" not in (tmp_path / "log").read_text()
+    assert "sk-very-secret" not in started.log.read_text()
+
+
+def test_the_shortest_length_is_served_and_ended_by_sigterm(tmp_path: Path) -> None:
+    with serving(tmp_path, "--max-length", str(SHORTEST)) as started:
+        started.announced()
+        workers = started.workers()
+        started.process.terminate()
+        assert started.process.wait(SECONDS) == 143
+    _, left = psutil.wait_procs(workers, timeout=60)
+    assert left == []
+
+
+def is_loading(workers: list[psutil.Process]) -> bool:
+    """Whether the server has started its engine's process."""
+    return any("spawn_main" in part for process in workers for part in process.cmdline())
+
+
+def test_ctrl_c_while_it_loads_ends_it_in_seconds(tmp_path: Path) -> None:
+    with serving(tmp_path) as started:
+        end = time.monotonic() + SECONDS
+        while not is_loading(workers := started.workers()) and time.monotonic() < end:
+            time.sleep(0.1)
+        start = time.monotonic()
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(SECONDS) == 130
+        # It was 30 seconds and more; 3 and a kill on an idle machine.
+        assert time.monotonic() - start < 20
+    _, left = psutil.wait_procs(workers, timeout=60)
+    assert left == []
 
 
 def evaluated(folder: Path, *server: str) -> dict[str, dict[str, float]]:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any, Final
 
-from ...core.canary import AskClassify, AskRerank, AskTokens, KnownTokens, first_contact
+from ...core.canary import (
+    SHORTEST,
+    AskClassify,
+    AskRerank,
+    AskTokens,
+    KnownTokens,
+    first_contact,
+)
 from ...core.canary import Question as Canary
 from ...core.recheck import take_reference
 from ...core.rerank_api import (
@@ -23,6 +30,7 @@ from ...core.tokens import Tokens
 from ...errors import (
     AuthenticationError,
     ReplyError,
+    StatusError,
     TemplateMismatchError,
 )
 from .counting import LocalTokens, server_tokens
@@ -207,12 +215,26 @@ class _Probe:
         try:
             answer: Answer = await self._exchange.ask(question)
         except Refused as refused:
+            if refused.kind == "too_long":
+                raise _too_short(self._exchange.root, refused) from refused.error
             # What is decided here lasts, so it must not hang on one broken reply.
             if not isinstance(refused.error, ReplyError):
                 raise
             answer = await self._exchange.ask(question)
         self.told = answer.model or self.told
         return answer
+
+
+def _too_short(root: str, refused: Refused) -> Refused:
+    """What it means that not even the canaries fit."""
+    error = StatusError(
+        f"{root} takes only prompts that are too short for Qwen3-Reranker: the template and a "
+        "short query alone take about 100 tokens. Start the server with --max-model-len "
+        f"{SHORTEST} or more; 8192 is usual.",
+        status=getattr(refused.error, "status", None),
+        request_id=getattr(refused.error, "request_id", None),
+    )
+    return Refused(error, "too_long")
 
 
 def _unusable(refused: Refused) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from remote_rankings import DOCUMENTS, QUERY, check_ranking
 from rerank_answers import Setup, right_logit
 
 from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.core.canary import SHORTEST
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.errors import (
@@ -50,6 +52,23 @@ RIGHT: dict[str, tuple[Setup, dict[str, Any]]] = {
     "small batches": (Setup(), {"batch_size": 2}),
     "no list of models": (Setup(lists_models=False), {}),
 }
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+@pytest.mark.parametrize("template", ["none", "exact"])
+def test_a_server_with_short_prompts(
+    serve: Any, connect: Any, template: str, has_ids: bool
+) -> None:
+    """From the shortest length on the canaries fit; below it the error says what is wrong."""
+    setup = Setup(template=template, has_classify=has_ids, has_tokenize=has_ids)
+    facts = connect(serve(replace(setup, max_model_len=SHORTEST)).url).facts()
+    assert (facts.max_length, facts.template_verified) == (SHORTEST, has_ids)
+    for length in (16, 100):
+        engine = connect(serve(replace(setup, max_model_len=length)).url)
+        with pytest.raises(StatusError, match=f"--max-model-len {SHORTEST}") as caught:
+            engine.facts()
+        assert caught.value.status == 400
+        assert f"{length} tokens" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])

@@ -1,0 +1,101 @@
+"""What is refused before a server starts, and what a running one leaves open."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from served import served
+
+from qwen3_ascend_retrievers.core.canary import SHORTEST
+from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
+from qwen3_ascend_retrievers.serving.checks import check_extra, check_key, check_length
+from qwen3_ascend_retrievers.serving.exposure import open_routes
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "is empty"),
+        ("one-key\nanother-key", "has 2 lines"),
+        ("one-key\r\n\r\nanother-key", "has 3 lines"),
+        ("schlüssel-geheim", "no HTTP header takes"),
+        ("a\x00bc-geheim", "no HTTP header takes"),
+        ("a\tbc-geheim", "no HTTP header takes"),
+    ],
+)
+def test_a_key_that_no_client_could_send_is_refused(key: str, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^FILE .*{said}") as caught:
+        check_key(key, "FILE")
+    assert not key or key[-6:] not in str(caught.value)
+
+
+def test_a_usual_key_is_kept() -> None:
+    assert check_key("sk-0123 with/all=of+it~", "FILE") == "sk-0123 with/all=of+it~"
+
+
+@pytest.mark.parametrize(
+    "extra", [["--api-key", "x"], ["--seed", "1", "--api-key=x"], ["--api_key", "x"], ["--api-k=x"]]
+)
+def test_a_key_among_vllm_s_arguments_is_refused(extra: list[str]) -> None:
+    with pytest.raises(InvalidInputError, match="--api-key-file FILE"):
+        check_extra(extra)
+
+
+def test_other_arguments_are_vllm_s() -> None:
+    check_extra(["--api-server-count", "2", "--seed", "--", "api-key"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "positions", "extra"),
+    [
+        (SHORTEST - 1, None, []),
+        (1, 40_960, []),
+        (None, SHORTEST - 1, []),
+        (8192, SHORTEST - 1, []),
+        (None, None, ["--max-model-len", "64"]),
+        (8192, None, ["--max_model_len=64"]),
+        (None, None, ["--seed", "1", "--max-model-l", "64"]),
+    ],
+)
+def test_a_length_below_the_minimum_is_refused(
+    wish: int | None, positions: int | None, extra: list[str]
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"--max-length {SHORTEST} or more"):
+        check_length(wish, positions, extra)
+
+
+def test_other_lengths_are_served() -> None:
+    check_length(SHORTEST, 40_960, [])
+    check_length(None, None, [])
+    # What vLLM is told itself wins; it takes more forms than plain numbers.
+    check_length(1, None, ["--max-model-len", "512"])
+    check_length(None, None, ["--max-model-len", "8k"])
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Guards what begins with /v1, as vLLM does."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(401 if self.path.startswith("/v1") else 422)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815 - theirs
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+def test_routes_that_answer_without_the_key_are_found() -> None:
+    with served(HTTPServer(("127.0.0.1", 0), _Server)) as url:
+        exposed = open_routes(url)
+    assert {"/rerank", "/classify", "/tokenize", "/metrics"} <= set(exposed)
+    assert not [path for path in exposed if path.startswith("/v1")]
+
+
+def test_a_server_that_is_gone_guards_nothing() -> None:
+    with pytest.raises(EngineError, match="did not answer on /rerank"):
+        open_routes("http://127.0.0.1:9")
