@@ -148,9 +148,11 @@ def test_a_preset_misspelt_is_refused_with_the_nearest(text: str, preset: str) -
         "Поиск",
     ],
 )
-def test_sentences_stay_as_they_are(sentence: str) -> None:
+def test_sentences_and_other_words_stay_as_they_are(sentence: str) -> None:
     assert instruction_for(sentence) == sentence
     assert not is_name(sentence)
+    assert instruction_for("Rerank") == "Rerank"
+    assert is_name("Rerank")
 
 
 @given(st.sampled_from(sorted(INSTRUCTIONS)), st.data())
