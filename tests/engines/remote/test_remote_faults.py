@@ -217,7 +217,9 @@ async def test_retry_after_is_kept_to(serve: Any, connect: Any, how: str) -> Non
     assert times[1] - times[0] >= 0.9
 
 
-@pytest.mark.parametrize("value", ["3600", formatdate(time.time() + 3600, usegmt=True)])
+@pytest.mark.parametrize(
+    "value", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "date"]
+)
 async def test_a_long_retry_after_is_no_reason_to_wait(
     serve: Any, connect: Any, value: str
 ) -> None:
