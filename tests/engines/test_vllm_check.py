@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.engines.vllm.check import Answer, Prompt, Sizes, self_check
-from qwen3_ascend_retrievers.errors import EngineError
+from qwen3_ascend_retrievers.errors import EngineError, ModelError
 from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
 
 SIZES = Sizes(block=16, step=256, prompts=8, length=1024, half=False)
@@ -117,7 +117,7 @@ async def test_where_no_prompt_is_ever_split_there_is_nothing_to_split(tiny_fold
     for sizes in (replace(SHORT, prompts=4), replace(SIZES, step=None)):
         model = Model(sizes, split=4)
         assert await check(model, tiny_folder) == "passed"
-        assert len(model.asked) == 9
+        assert len(model.asked) == 11
 
 
 async def test_noise_of_16_bits_is_no_disagreement(tiny_folder: Path) -> None:
@@ -162,3 +162,16 @@ async def test_a_cache_that_is_never_hit_is_not_passed(tiny_folder: Path) -> Non
             return await super().__call__(prompts)
 
     assert await check(Forgetful(), tiny_folder) == "not exercised"
+
+
+@pytest.mark.parametrize("sizes", [SIZES, replace(SIZES, block=None), SHORT])
+@pytest.mark.parametrize("logit", [math.nan, math.inf])
+async def test_a_model_without_numbers_is_no_matter_of_caches(
+    tiny_folder: Path, sizes: Sizes, logit: float
+) -> None:
+    async def ask(prompts: Sequence[Prompt]) -> list[Answer]:
+        return [Answer(logit, 0) for _ in prompts]
+
+    with pytest.raises(ModelError, match="weights are damaged") as caught:
+        await self_check(ask, load_tokenizer(str(tiny_folder)), sizes)
+    assert "prefix_caching" not in str(caught.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.engines.vllm.host import Host
-from qwen3_ascend_retrievers.engines.vllm.quiet import starting
+from qwen3_ascend_retrievers.engines.vllm.quiet import raised_in, starting
 from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
 
 
@@ -234,7 +234,10 @@ def test_the_first_error_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
         except MemoryError:
             log.exception("EngineCore failed to start.")
         log.error("RuntimeError: a later one")
-        assert noted.cause() == "MemoryError: the KV cache does not fit"
+        cause = noted.cause()
+        assert cause is not None
+        assert cause.startswith("MemoryError: the KV cache does not fit (")
+        assert cause.endswith(", in test_the_first_error_is_the_cause)")
     assert not any(isinstance(one, logging.FileHandler) for one in log.handlers)
     log.handlers, log.level, log.propagate = kept
 
@@ -245,3 +248,53 @@ def test_the_callers_logging_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     with starting({}) as noted:
         assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ
         assert noted.cause() is None
+
+
+WORKER = """\
+(Worker pid=7) ERROR Worker failed
+(Worker pid=7) Traceback (most recent call last):
+(Worker pid=7)   File "/v/site-packages/vllm/v1/executor.py", line 10, in run
+(Worker pid=7)     work()
+(Worker pid=7)     ^^^^^^
+(Worker pid=7)   File "/v/site-packages/vllm/worker.py", line 77, in load_model
+(Worker pid=7)     assert rows == columns
+(Worker pid=7) AssertionError
+EngineCore failed to start.
+Traceback (most recent call last):
+  File "/v/site-packages/vllm/core.py", line 3, in run
+    raise RuntimeError("Worker failed with error '', see above.")
+RuntimeError: Worker failed with error '', see above.
+"""
+CHAINED = """\
+Traceback (most recent call last):
+  File "/app/a.py", line 1, in first
+    1 / 0
+ZeroDivisionError: division by zero
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/app/b.py", line 2, in second
+    raise vllm.errors.Refusal("no memory") from None
+vllm.errors.Refusal: no memory
+of any kind
+RuntimeError: of another record
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (WORKER, "AssertionError (vllm/worker.py, line 77, in load_model)"),
+        (
+            CHAINED,
+            "ZeroDivisionError: division by zero (/app/a.py, line 1, in first); then "
+            "Refusal: no memory (/app/b.py, line 2, in second)",
+        ),
+        ("ERROR something\n", None),
+        ("", None),
+        ("Traceback (most recent call last):\n", None),
+    ],
+)
+def test_the_reason_of_a_failed_start(log: str, reason: str | None) -> None:
+    assert raised_in(log) == reason

@@ -28,3 +28,12 @@ class SplitSpoiledWorker(SpoiledWorker):
     def reads_what_was(self, scheduler_output: Any) -> bool:
         """Whether a step computes a prompt's second piece."""
         return any(scheduler_output.scheduled_cached_reqs.num_computed_tokens)
+
+
+class AssertingWorker(CPUWorker):
+    """Fails while it loads, and says nothing of why."""
+
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        """An assertion has no message."""
+        layers = self.vllm_config.model_config.hf_config.num_hidden_layers
+        assert layers < 0

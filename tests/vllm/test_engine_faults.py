@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,11 @@ from typing import Any
 import psutil
 import pytest
 from processes import are_gone, engine_processes
+from safetensors.torch import load_file, save_file
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.engines.vllm.versions import installed_vllm
-from qwen3_ascend_retrievers.errors import EngineError, ModelError
+from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, ModelError
 
 Start = Callable[..., VLLMEngine]
 
@@ -293,3 +296,38 @@ def test_a_script_from_standard_input_is_told(tmp_path: Path) -> None:
     assert told.returncode == 1
     assert "EngineError: The main script is not in a file" in told.stderr
     assert told.stderr.count("Traceback") == 1
+
+
+def test_a_reason_without_words_has_its_place(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    arguments = {"worker_cls": "spoiled_worker.AssertingWorker"}
+    engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, vllm_args=arguments)
+    with pytest.raises(
+        EngineError, match=r"AssertionError \(.*spoiled_worker\.py, line \d+, in load"
+    ):
+        engine.facts()
+    engine.close()
+
+
+def test_damaged_weights_are_no_matter_of_the_prefix_cache(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "rerank"))
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] *= math.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    engine = VLLMEngine(str(folder), "float32", 512, enforce_eager=True)
+    with pytest.raises(ModelError, match="weights are damaged"):
+        engine.facts()
+    engine.close()
+
+
+@pytest.mark.parametrize("arguments", [{"max_num_seqs": "abc"}, {"block_size": 7}])
+def test_a_wrong_value_in_vllm_args_is_named(tiny_folder: Path, arguments: dict[str, Any]) -> None:
+    engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, vllm_args=arguments)
+    (name,) = arguments
+    with pytest.raises(InvalidInputError, match=f"vllm_args: vLLM does not take {name}="):
+        engine.facts()
+    engine.close()

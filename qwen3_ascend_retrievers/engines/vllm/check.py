@@ -8,6 +8,7 @@ one step of the engine. Nothing here knows vLLM; prompts go out through a functi
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +17,7 @@ from typing import Final, Literal, TypeVar
 from ...core.agreement import Agreement
 from ...core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ...core.tokens import Tokenizer
-from ...errors import EngineError
+from ...errors import EngineError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ Value = TypeVar("Value")
 Outcome = Literal["passed", "not exercised"]
 
 _BLOCKS: Final = 3
+# Tokens of an ordinary query part.
+_ORDINARY: Final = 80
 # What is asked stands at the start only, so that an answer without the start is another one.
 _QUESTION: Final = "Which town is the capital of the country? "
 _MORE: Final = "Say also what else is known about it. "
@@ -90,8 +93,10 @@ async def self_check(ask: Ask, tokenizer: Tokenizer, sizes: Sizes) -> Outcome:
 
     Raises:
         EngineError: they differ; the message says which setting to change.
+        ModelError: the model computes no number, whatever the caches do.
     """
     check = _Check(ask, tokenizer, sizes)
+    await check.plain()
     parts = {"the prefix cache": await check.prefix(), "chunked prefill": await check.chunks()}
     missed = [name for name, compared in parts.items() if not compared]
     if missed:
@@ -105,6 +110,12 @@ class _Check:
         self._ask, self._tokenizer, self._sizes = ask, tokenizer, sizes
         self._salts = (f"self-check-{number}" for number in count())
         self._noise = 0.0
+
+    async def plain(self) -> None:
+        """Raise if an ordinary prompt has no logit, which no cache can be the cause of."""
+        query = self._query(_ORDINARY)
+        for document in self._documents():
+            await self._alone((query + document)[: self._sizes.length])
 
     async def prefix(self) -> bool:
         """Whether the cache was hit, with the right logits; raises if they were wrong."""
@@ -204,8 +215,19 @@ class _Check:
             )
 
     async def _alone(self, ids: Ids) -> float:
-        """A logit for which nothing was cached."""
-        return (await self._ask([Prompt(ids, next(self._salts))]))[0].logit
+        """A logit for which nothing was cached.
+
+        Raises:
+            ModelError: it is no number.
+        """
+        logit = (await self._ask([Prompt(ids, next(self._salts))]))[0].logit
+        if not math.isfinite(logit):
+            raise ModelError(
+                f"The model computes {logit} for an ordinary prompt, with nothing cached: its "
+                "weights are damaged, or too large for this dtype. With dtype float16 take "
+                "bfloat16 or float32; else fetch the model again."
+            )
+        return logit
 
     def _query(self, tokens: int) -> Ids:
         """The first so many tokens of a query part."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import EngineError
 from ...locks import Lock
+from .arguments import blame
 from .main_guard import check_note, guard_hint
 from .options import Options
 from .quiet import Noted
@@ -55,10 +56,20 @@ def interrupt(options: Options) -> None:
         end(engine_processes(_start.known), patience=0)
 
 
-def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, Workers]:
+def launch(
+    vllm: Vllm, arguments: Any, noted: Noted, model: str, extra: Mapping[str, Any]
+) -> tuple[Any, Workers]:
     """vLLM's async engine and its processes; none of them is left if it fails.
 
+    Args:
+        vllm: the installed version.
+        arguments: of its engine.
+        noted: what its processes log.
+        model: to be named in errors.
+        extra: those of the arguments that are the caller's own.
+
     Raises:
+        InvalidInputError: vLLM refuses one of the caller's own.
         EngineError: vLLM does not start; the message has the reason that its processes logged.
     """
     children = multiprocessing.active_children()
@@ -70,12 +81,17 @@ def launch(vllm: Vllm, arguments: Any, noted: Noted, model: str) -> tuple[Any, W
         return engine, Workers(engine_processes(known), watchdog)
     except BaseException as error:
         # vLLM, torch and the plugins raise whatever the layer that failed raised.
-        failed = isinstance(error, Exception)
-        Workers(engine_processes(known), watchdog).end(PATIENCE if failed else 0)
-        if not failed:
+        Workers(engine_processes(known), watchdog).end(
+            PATIENCE if isinstance(error, Exception) else 0
+        )
+        if not isinstance(error, Exception):
             raise
         check_note(noted.guard)
-        cause = noted.cause() or f"{type(error).__name__}: {error}"
+        cause = noted.cause()
+        refusal = blame(error, cause, extra)
+        if refusal is not None:
+            raise refusal from error
+        cause = cause or f"{type(error).__name__}: {error}"
         raise EngineError(
             f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
         ) from error

@@ -113,7 +113,7 @@ def _started(options: Options) -> LoadedModel:
         arguments, _ = decide(replace(situation, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
         made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
-        engine, workers = launch(vllm, made, noted, options.model)
+        engine, workers = launch(vllm, made, noted, options.model, options.vllm_args)
     lora = None if options.lora is None else vllm.lora(options.lora)
     requests = Requests(vllm, engine, lora, _turns(engine))
     length = arguments["max_model_len"]

@@ -19,8 +19,13 @@ from ...settings import completing, environment
 from .main_guard import NOTE_VARIABLE
 
 _CHOSEN_BY_CALLER: Final = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
-# The last line of a traceback, with what stands before it in worker processes' logs cut off.
-_RAISED: Final = re.compile(r"^(?:[\w.]*\.)?(\w*(?:Error|Exception)): (.+)$", re.MULTILINE)
+# The lines of a traceback: its beginning, each place, the exception, and between two of a chain.
+_TRACEBACK: Final = "Traceback (most recent call last):"
+_PLACE: Final = re.compile(r' +File "([^"]+)", line (\d+), in (.+)')
+_RAISED: Final = re.compile(
+    r"(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt)|[A-Z]\w+(?=: ))((?:: .*)?)$"
+)
+_CHAINED: Final = ("The above exception", "During handling")
 _LOGGERS: Final = ("vllm", "vllm_ascend")
 
 
@@ -37,11 +42,40 @@ class Noted:
     guard: Path
 
     def cause(self) -> str | None:
-        """The first exception of the log, in one line."""
+        """The exceptions of the log's first traceback and where they were raised, in one line."""
         if self.path is None or not self.path.is_file():
             return None
-        found = _RAISED.search(self.path.read_text(encoding="utf-8", errors="replace"))
-        return None if found is None else f"{found.group(1)}: {found.group(2).strip()}"
+        return raised_in(self.path.read_text(encoding="utf-8", errors="replace"))
+
+
+def raised_in(log: str) -> str | None:
+    """What was raised first and last in the first traceback in `log`, each with its place.
+
+    None if there is no traceback. A worker's own comes before those of the processes that wait for
+    it. An exception may have no message, as an assertion has none; its place then says it all.
+    """
+    before, head, rest = log.partition(_TRACEBACK)
+    prefix = before.rpartition("\n")[2] if head else ""
+    raised: list[str] = []
+    place, is_over = "", False
+    for line in rest.split("\n")[1:]:
+        text = line.removeprefix(prefix)
+        if is_over and not text.startswith(_TRACEBACK):
+            if text.strip() and not text.startswith(_CHAINED):
+                break
+        elif found := _PLACE.match(text):
+            place = f"{_short(found.group(1))}, line {found.group(2)}, in {found.group(3)}"
+        elif found := _RAISED.match(text):
+            raised.append(f"{found.group(1)}{found.group(2)} ({place})")
+            is_over = True
+        else:
+            is_over = False
+    return "; then ".join(dict.fromkeys([raised[0], raised[-1]])) if raised else None
+
+
+def _short(path: str) -> str:
+    """A file of an installed package, as it is imported."""
+    return path.rpartition("site-packages/")[2]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import EngineError, InvalidInputError, MissingDependencyError
+from .arguments import check_types
 from .release import Version, parse_version
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Vllm:
             raise InvalidInputError(
                 f"vLLM {self.version} has no engine argument {unknown[0]!r}; see vllm_args."
             )
+        check_types(self._arguments, extra)
         selector = {"runner": "pooling"} if "runner" in self._fields else {"task": "score"}
         if "disable_log_requests" in self._fields:
             selector["disable_log_requests"] = True  # type: ignore[assignment]
