@@ -85,8 +85,8 @@ def as_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dic
                 "span": one.span,
                 "windows": one.windows,
                 "text": one.document,
-                "error": None if one.error is None else str(one.error),
             }
+            | ({} if one.error is None else {"error": str(one.error)})
             for place, one in enumerate(ranking.results, 1)
         ],
     }

@@ -91,8 +91,11 @@ class Agreement:
         return cls(tuple(exact), tuple(mutant), max(readable, default=unread))
 
     def holds(self, values: Sequence[float], *, logits: bool) -> bool:
-        """Whether `values` are of the exact prompts and not of the mutants."""
+        """Whether `values` are of the exact prompts and not of the mutants; NaN is of none."""
         exact, mutant = self.exact, self.mutant
+        # Said first, as the largest of some numbers and NaN depends on their order.
+        if not all(map(math.isfinite, (*exact, *mutant, *values))):
+            return False
         noise, share = 3 * self.noise, _SHARE * max(map(abs, exact))
         if not logits:
             exact, mutant = tuple(map(sigmoid, exact)), tuple(map(sigmoid, mutant))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -203,3 +204,11 @@ def test_agreement_of_probabilities() -> None:
     known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
     assert known.holds(tuple(map(sigmoid, exact)), logits=False)
     assert not known.holds(tuple(map(sigmoid, mutant)), logits=False)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_what_is_not_finite_agrees_with_nothing(wrong: float) -> None:
+    for first, second in ((wrong, 2.0), (1.0, wrong)):
+        assert not Agreement((1.0, 2.0), (3.0, 4.0), 0.0).holds((first, second), logits=True)
+        assert not Agreement((first, second), (3.0, 4.0), 0.0).holds((first, second), logits=True)
+        assert not Agreement((1.0, 2.0), (first, second), 0.0).holds((1.0, 2.0), logits=False)

@@ -264,7 +264,7 @@ def test_a_main_script_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_forked_workers_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
     check_main("fork")
     for method in (None, "spawn"):
         with pytest.raises(EngineError, match="not in a file"):

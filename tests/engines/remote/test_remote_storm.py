@@ -164,7 +164,8 @@ def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
     engine: RemoteEngine = connect(
         [hung.url, *(server.url for server in servers)],
         timeout=TIMEOUT,
-        deadline=DEADLINE,
+        # Long, for a loaded machine: who waits for the hung one is seen by its number of requests.
+        deadline=60,
         cooldown=1,
         max_concurrency=32,
     )
