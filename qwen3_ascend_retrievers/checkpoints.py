@@ -16,19 +16,15 @@ from typing import Any, Final, Literal
 
 from .errors import ModelError
 from .model_files import fetch_model, find_file
-from .model_formats import describe_format
 from .settings import DEFAULT_MODEL
 
 Kind = Literal["original", "converted"]
-Shape = tuple[int, ...]
 
 # Embedding rows of Qwen's base and chat models; the rerankers have 151,669.
 _BASE_VOCABULARY: Final = 151_936
 _BASE_NAME: Final = re.compile(r"qwen3-[\d.]+b(-a[\d.]+b)?(-(base|instruct|thinking|fp8).*)?")
 # Bytes of a value, for the types that scoring reads; quantized models have others besides.
 _WIDTHS: Final = {"F32": 4, "F16": 2, "BF16": 2}
-# The reference implementation's own bound (safetensors, MAX_HEADER_SIZE).
-_LONGEST_HEADER: Final = 100_000_000
 _USE: Final = f'Use a reranker such as "{DEFAULT_MODEL}", or a checkpoint made from one.'
 
 
@@ -68,13 +64,13 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     if (folder / "1_Pooling").is_dir():
         raise ModelError(f"{model} is an embedding model: it has a pooling layer. {_USE}")
     find_file(str(folder), "tokenizer.json")
+    _check_weights(model, folder, kind, config)
     try:
         vocabulary, positions = int(config["vocab_size"]), int(config["max_position_embeddings"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{model}: config.json lacks a readable {error}.") from error
     if vocabulary < 1 or positions < 1:
         raise ModelError(f"{model}: config.json holds a size below 1. Fetch the model again.")
-    _check_weights(model, folder, kind, config)
     return Checkpoint(model, folder, kind, vocabulary, positions)
 
 
@@ -149,75 +145,44 @@ def _check_weights(model: str, folder: Path, kind: Kind, config: Mapping[str, An
         shards, listed = sorted(set(map(str, weight_map.values()))), set(weight_map)
     else:
         shards, listed = ["model.safetensors"], set()
-    shapes: dict[str, Shape] = {}
-    for shard in shards:
-        shapes |= tensor_shapes(model, folder / shard)
+    names = {name for shard in shards for name in _tensor_names(model, folder / shard)}
     needed = {"model.embed_tokens.weight", "model.norm.weight"}
     if kind == "converted":
         needed.add("score.weight")
     elif not config.get("tie_word_embeddings", False):
         needed.add("lm_head.weight")
-    missing = sorted((needed | listed) - shapes.keys())
+    missing = sorted((needed | listed) - names)
     if missing:
         raise ModelError(
             f"{model}: {missing[0]} is not among its weights, nor {len(missing) - 1} others. The "
             f"download is incomplete, or this is no reranker (an embedding model has no "
             f"lm_head). {_USE}"
         )
-    _check_shapes(model, shapes, config)
 
 
-def _check_shapes(model: str, shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> None:
-    """Raise ModelError where the rows that scoring reads are not those that config.json names."""
-    rows = shapes["model.embed_tokens.weight"][:1]
-    if rows != (int(config["vocab_size"]),):
-        raise ModelError(
-            f"{model}: config.json says vocab_size {config['vocab_size']!r}, and the embedding "
-            f"has {rows[0] if rows else 'no'} rows. They are not of the same model."
-        )
-    for name, expected in (("lm_head.weight", rows), ("score.weight", (1,))):
-        if name in shapes and shapes[name][:1] != expected:
-            raise ModelError(
-                f"{model}: {name} has the shape {list(shapes[name])}, where the first size must be "
-                f"{expected[0]}. {_USE}"
-            )
-
-
-def tensor_shapes(model: str, path: Path) -> dict[str, Shape]:
-    """Shapes of the tensors in a safetensors file, if it is as long as its header says.
+def _tensor_names(model: str, path: Path) -> set[str]:
+    """Names in a safetensors file, if the file is as long as its header says.
 
     Format: https://huggingface.co/docs/safetensors: eight bytes with the header's length, the
     header in JSON, the tensors.
-
-    Raises:
-        ModelError: the file is missing, cut short, or none of that format.
     """
     again = "The download is incomplete: fetch the model again."
     if not path.is_file():
-        form = describe_format(path.parent)
-        if form is not None:
-            raise ModelError(f"{model} has no {path.name}: it is {form}")
         raise ModelError(f"{model}: {path.name} is missing in {path.parent}. {again}")
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if 8 + length > size:
             raise ModelError(f"{model}: {path} is cut short, or a Git LFS pointer. {again}")
-        if length > _LONGEST_HEADER:
-            raise ModelError(
-                f"{model}: {path} claims a header of {length:,} bytes, and the format allows "
-                f"{_LONGEST_HEADER:,}. It is no safetensors file. {again}"
-            )
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            whole = 8 + length + max(_end(entry) for entry in header.values())
-            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+            whole = 8 + length + max(_end(one) for one in header.values())
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{model}: {path} is no safetensors file. {again}") from error
     if size != whole:
         raise ModelError(f"{model}: {path} has {size} of {whole} bytes. {again}")
-    return shapes
+    return set(header)
 
 
 def _end(entry: Any) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import InvalidInputError, MissingDependencyError, ModelError
-from .model_formats import describe_format
 from .settings import DEFAULT_MODEL, flag
 
 TINY: Final = "tiny"
@@ -57,8 +56,6 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
         InvalidInputError: a revision was given for a folder, which has none.
     """
     folder = TINY_FOLDER if model == TINY else Path(model).expanduser()
-    if folder.is_file():
-        raise ModelError(f"{str(folder)!r} is {describe_format(folder)}")
     if not folder.is_dir():
         if model != TINY and _HUB_ID.fullmatch(model) and not model.startswith("."):
             return None
@@ -92,9 +89,6 @@ def find_file(model: str, name: str, revision: str | None = None) -> Path:
         return Path(_from_hub(model, "hf_hub_download", filename=name, revision=revision))
     path = folder / name
     if not path.is_file():
-        form = describe_format(folder)
-        if form is not None:
-            raise ModelError(f"{model} has no {name}: it is {form}")
         raise ModelError(
             f"{model}: {name} is missing in {folder}. The download may be incomplete: fetch the "
             "model again, and check that this is the folder of a Hugging Face checkpoint."

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .core.byte_level import offsets_from_strings
 from .core.tokens import CachedTokenizer, Encoding, Tokenizer
 from .errors import MissingDependencyError, ModelError
 from .model_files import find_file
@@ -17,8 +16,6 @@ from .model_files import find_file
 if TYPE_CHECKING:
     import tokenizers
 
-# Letters of several scripts, white space and a sign of four bytes.
-_PROBE: Final = "Gravity is\n\n a Force: 重力 притягивает, 🐼"
 # What the template and the two answers are made of: each must be one token.
 _ATOMS: Final = ("yes", "no", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
@@ -65,15 +62,10 @@ def load_tokenizer(
     # The library raises plain Exception for a file it cannot parse.
     except Exception as error:
         raise ModelError(f"{model}: {path} is no readable tokenizer: {error}") from error
-    _check_size(model, path, loaded, vocabulary)
-    try:
-        _check_atoms(model, path, loaded)
-    except ModelError:
-        raise
-    # A vocabulary without what its own rules need makes the library raise plain Exception.
-    except Exception as error:
-        raise ModelError(f"{model}: {path} cannot encode Qwen3's template: {error}") from error
-    return CachedTokenizer(_FileTokenizer(loaded))
+    _check_size(model, path, loaded.get_vocab_size(), vocabulary)
+    made = _FileTokenizer(loaded)
+    _check_atoms(model, path, made)
+    return CachedTokenizer(made)
 
 
 def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -82,35 +74,18 @@ def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     return yes.ids[0], no.ids[0]
 
 
-def _check_size(
-    model: str, path: Path, loaded: tokenizers.Tokenizer, vocabulary: int | None
-) -> None:
-    largest = max(loaded.get_vocab().values(), default=-1)
-    if vocabulary is not None and largest >= vocabulary:
+def _check_size(model: str, path: Path, tokens: int, vocabulary: int | None) -> None:
+    if vocabulary is not None and tokens > vocabulary:
         raise ModelError(
-            f"{model}: {path} has token ids up to {largest} and the model's embedding {vocabulary} "
-            "rows. They are not of the same model."
+            f"{model}: {path} has {tokens} tokens and the model's embedding {vocabulary} rows. "
+            "They are not of the same model."
         )
 
 
-def _check_atoms(model: str, path: Path, loaded: tokenizers.Tokenizer) -> None:
-    """Raise ModelError unless the template's tokens are there, and every text keeps all it has."""
-    for text in _ATOMS:
-        tokens = loaded.encode(text, add_special_tokens=False).tokens
-        if tokens != [text]:
+def _check_atoms(model: str, path: Path, tokenizer: Tokenizer) -> None:
+    for text, encoding in zip(_ATOMS, tokenizer.encode_batch(_ATOMS), strict=True):
+        if len(encoding.ids) != 1:
             raise ModelError(
-                f"{model}: {path} makes {len(tokens)} tokens of {text!r} ({', '.join(tokens)}), "
-                "which Qwen3's template needs as one of its own. It is no Qwen3 reranker's "
-                "tokenizer."
+                f"{model}: {path} makes {len(encoding.ids)} tokens of {text!r}, which Qwen3's "
+                "template needs as one. It is no Qwen3 reranker's tokenizer."
             )
-    ids = [loaded.token_to_id(text) for text in _ATOMS]
-    if len(set(ids)) < len(_ATOMS):
-        raise ModelError(
-            f"{model}: {path} gives the same id to two of {', '.join(_ATOMS)}, so that all scores "
-            "would be alike. It is damaged, or no Qwen3 reranker's tokenizer."
-        )
-    if not offsets_from_strings(_PROBE, loaded.encode(_PROBE, add_special_tokens=False).tokens):
-        raise ModelError(
-            f"{model}: {path} does not keep every byte of a text, as Qwen3's byte-level BPE does. "
-            "It is no Qwen3 reranker's tokenizer."
-        )

@@ -49,7 +49,6 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
 
 
 def _header(path: Path) -> Iterator[tuple[str, Tensor]]:
-    # Its length was found to be sane by `find_checkpoint`.
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
