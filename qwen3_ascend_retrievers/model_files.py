@@ -1,7 +1,7 @@
 """Where a model's files are: the bundled folder, a local folder, or the hub's cache.
 
-Finding, fetching and reading JSON only; whether a checkpoint can be used is checkpoints.py's judgement, and
-its tokenizer is tokenizer_files.py's.
+Finding, fetching and reading JSON only; whether a checkpoint can be used is checkpoints.py's
+judgement, and its tokenizer is tokenizer_files.py's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tensors in a model's safetensors files: names, shapes and places, from the files' headers.
 
 Format: https://huggingface.co/docs/safetensors: eight bytes with the header's length, the header
-in JSON, the tensors. No weights are read here.
+in JSON, the tensors. Files are read, not mapped: mapped pages would count as this process's memory.
 """
 
 from __future__ import annotations
@@ -42,6 +42,19 @@ class Tensor:
     shape: tuple[int, ...]
     start: int
     size: int
+
+    def read(self, offset: int, size: int) -> bytearray:
+        """Some of its bytes.
+
+        Raises:
+            ModelError: the file became shorter.
+        """
+        data = bytearray(size)
+        with self.path.open("rb") as file:
+            file.seek(self.start + offset)
+            if file.readinto(data) != size:
+                raise ModelError(f"{self.path} became shorter while it was read.")
+        return data
 
 
 def tensors_of(model: str, folder: Path) -> dict[str, Tensor]:

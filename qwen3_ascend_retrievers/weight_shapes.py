@@ -50,7 +50,7 @@ def check_shapes(
         converted: whether the head is `score.weight`.
         quantized: whether the layers' tensors have other names, types and shapes.
     """
-    needed = _outer_shapes(config, converted)
+    needed = _outer_shapes(config, converted=converted, has_head=HEAD in tensors)
     if not quantized:
         needed |= _layer_shapes(config)
     _check_present(model, needed, tensors)
@@ -91,12 +91,14 @@ def check_sizes(model: str, config: Mapping[str, Any]) -> None:
             )
 
 
-def _outer_shapes(config: Mapping[str, Any], converted: bool) -> dict[str, Shape]:
+def _outer_shapes(
+    config: Mapping[str, Any], *, converted: bool, has_head: bool
+) -> dict[str, Shape]:
     rows, width = config["vocab_size"], config["hidden_size"]
     shapes: dict[str, Shape] = {EMBEDDING: (rows, width), _NORM: (width,)}
     if converted:
         shapes[SCORE] = (1, width)
-    elif not config.get("tie_word_embeddings", False):
+    elif has_head or not config.get("tie_word_embeddings"):
         shapes[HEAD] = (rows, width)
     return shapes
 
@@ -134,9 +136,7 @@ def _layer_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     }
 
 
-def _check_present(
-    model: str, needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]
-) -> None:
+def _check_present(model: str, needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) -> None:
     missing = sorted(needed.keys() - tensors.keys())
     if not missing:
         return

@@ -18,6 +18,7 @@ from ..document_files import read_text
 from ..engines.remote import RemoteEngine
 from ..engines.vllm.release import parse_version
 from ..errors import EngineError, InvalidInputError
+from ..model_check import checked_tokenizer
 from ..model_files import local_folder
 from ..reranker import Reranker
 from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
@@ -137,6 +138,8 @@ def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) 
         positions = None
     else:
         checkpoint = find_checkpoint(model)
+        if not print_only:
+            checked_tokenizer(checkpoint)
         kind, path = checkpoint.kind, str(checkpoint.folder)
         positions = checkpoint.max_positions
     return Wanted(
