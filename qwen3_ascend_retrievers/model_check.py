@@ -14,7 +14,7 @@ from .core.tokens import Tokenizer
 from .errors import ModelError
 from .tokenizer_files import answer_ids, load_tokenizer
 from .weight_files import WIDTHS, Tensor, tensors_of
-from .weight_shapes import EMBEDDING, HEAD, SCORE
+from .weight_shapes import EMBEDDING, HEAD, NORM, SCORE
 
 # struct's letter, and the bits that are all set in NaN and infinity.
 _BITS: Final = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00)}
@@ -38,13 +38,9 @@ def checked_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 def _check_head(
     checkpoint: Checkpoint, tensors: Mapping[str, Tensor], answers: tuple[int, int]
 ) -> None:
+    _check_nonzero(checkpoint.model, NORM, tensors)
     if checkpoint.kind == "converted":
-        (score,) = _rows(checkpoint.model, SCORE, tensors, (0,))
-        if not any(value & ~_sign(tensors[SCORE]) for value in score):
-            raise ModelError(
-                f"{checkpoint.model}: {SCORE} is all zeros, so that every score would be 0.5. "
-                f"{_AGAIN}"
-            )
+        _check_nonzero(checkpoint.model, SCORE, tensors)
         return
     embedding = _rows(checkpoint.model, EMBEDDING, tensors, answers)
     head = _rows(checkpoint.model, HEAD, tensors, answers) if HEAD in tensors else embedding
@@ -61,24 +57,29 @@ def _check_head(
         )
 
 
+def _check_nonzero(model: str, name: str, tensors: Mapping[str, Tensor]) -> None:
+    if not any(_rows(model, name, tensors, (0,))[0]):
+        raise ModelError(
+            f"{model}: {name} is all zeros, so that every score would be 0.5. {_AGAIN}"
+        )
+
+
 def _rows(
     model: str, name: str, tensors: Mapping[str, Tensor], rows: tuple[int, ...]
 ) -> list[tuple[int, ...]]:
-    """The bits of some rows of a matrix, all of finite numbers."""
+    """The bits of some rows of a matrix, or of a whole vector; all of finite numbers."""
     tensor = tensors[name]
     letter, special = _BITS[tensor.dtype]
-    size = WIDTHS[tensor.dtype] * tensor.shape[1]
+    count, width = tensor.shape[-1], WIDTHS[tensor.dtype]
+    negative_zero = 1 << (8 * width - 1)
     values: list[tuple[int, ...]] = []
     for row in rows:
-        data = tensor.read(row * size, size)
-        values.append(struct.unpack(f"<{tensor.shape[1]}{letter}", data))
-        if any(value & special == special for value in values[-1]):
+        data = tensor.read(row * width * count, width * count)
+        bits = struct.unpack(f"<{count}{letter}", data)
+        if any(value & special == special for value in bits):
             raise ModelError(
                 f"{model}: {name} holds numbers that are not finite (NaN or infinity), so that no "
                 f"score can be computed. {_AGAIN}"
             )
+        values.append(tuple(0 if value == negative_zero else value for value in bits))
     return values
-
-
-def _sign(tensor: Tensor) -> int:
-    return 1 << (8 * WIDTHS[tensor.dtype] - 1)

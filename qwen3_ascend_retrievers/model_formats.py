@@ -51,6 +51,7 @@ _FORMATS: Final = tuple(
         (r"\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$", "a model in pickle files (.bin, .pt)", _SAVE),
     )
 )
+_WEIGHTS: Final = re.compile(r"(?!adapter_)[^/]*\.safetensors")
 # Not weights, though they are named like them.
 _NO_WEIGHTS: Final = re.compile(r"(training_args|optimizer|scheduler|rng_state[^/]*)\.(bin|pth?)$")
 
@@ -87,13 +88,13 @@ def format_of_folder(folder: Path, *, missing: str) -> str:
     names = list(names_in(folder))
     if not names:
         return f"is an empty folder ({folder}): {missing} is missing. Fetch the model again."
-    inner = sorted(name for name in names if name.endswith("/config.json"))
-    weights = [name for name in names if "/" not in name and name.endswith(".safetensors")]
-    if missing == "config.json" and inner:
-        places = ", ".join(repr(name.removesuffix("/config.json")) for name in inner[:3])
+    inner = sorted(name for name in names if name.endswith(f"/{missing}"))
+    weights = sorted(name for name in names if _WEIGHTS.fullmatch(name))
+    if inner and missing in ("config.json", "tokenizer.json"):
+        places = ", ".join(repr(name.removesuffix(f"/{missing}")) for name in inner[:3])
         return (
-            f"holds no config.json itself; its subfolder {places} does. Give the path of the "
-            "folder that config.json, tokenizer.json and the weights are in."
+            f"holds no {missing} itself; its subfolder {places} does. Give the path of the folder "
+            "that config.json, tokenizer.json and the weights are in."
         )
     # Exports and adapters may lie beside a whole model, which then lacks something else.
     known = None if weights and missing == "tokenizer.json" else foreign_format(names)
@@ -103,6 +104,12 @@ def format_of_folder(folder: Path, *, missing: str) -> str:
         return (
             "has a tokenizer in the old form only (vocab.json, merges.txt). Take tokenizer.json "
             f'from the model that it was made from, such as "{DEFAULT_MODEL}".'
+        )
+    if missing == "model.safetensors" and weights:
+        return (
+            f"has its weights in {weights[0]!r}, where loaders do not look for them: "
+            f"{missing} is missing in {folder}, and so is an index of shards. Save the model again "
+            "with save_pretrained, or fetch it again."
         )
     return (
         f"is incomplete: {missing} is missing in {folder}. Fetch the model again, and check that "

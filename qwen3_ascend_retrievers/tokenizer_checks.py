@@ -43,8 +43,8 @@ def check_tokenizer(
     """
     ids = loaded.get_vocab()
     tokens = loaded.get_vocab_size(with_added_tokens=False)
-    _check_size(model, path, ids, vocabulary)
     _check_kind(model, path, loaded, tokens)
+    _check_size(model, path, ids, vocabulary)
     try:
         atoms = loaded.encode_batch(list(_ATOMS), add_special_tokens=False)
         prompts = _prompts(loaded)

@@ -6,6 +6,7 @@ embedding of another size, would score without complaint.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,7 +17,7 @@ from .weight_files import WIDTHS, Tensor
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 SCORE: Final = "score.weight"
-_NORM: Final = "model.norm.weight"
+NORM: Final = "model.norm.weight"
 _SIZES: Final = (
     "vocab_size",
     "max_position_embeddings",
@@ -25,6 +26,7 @@ _SIZES: Final = (
     "num_hidden_layers",
     "num_attention_heads",
 )
+_OPTIONAL_SIZES: Final = ("num_key_value_heads", "head_dim")
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.")
 # Kept by old versions of transformers, and computed anew by all.
 _COMPUTED: Final = re.compile(r"rotary_emb\.inv_freq$")
@@ -77,25 +79,40 @@ def check_shapes(
 
 
 def check_sizes(model: str, config: Mapping[str, Any]) -> None:
-    """Raise ModelError unless the sizes in config.json are whole numbers above 0."""
-    heads = config.get("num_key_value_heads") is not None
-    optional = ["head_dim"] if config.get("head_dim") is not None else []
-    for name in (*_SIZES, *(["num_key_value_heads"] if heads else []), *optional):
+    """Raise ModelError unless what config.json says of sizes and arithmetic can be used."""
+    for name in (*_SIZES, *_OPTIONAL_SIZES):
         value = config.get(name)
+        if value is None and name in _OPTIONAL_SIZES:
+            continue
         if value is None:
             raise ModelError(f"{model}: config.json lacks a readable {name!r}. {_AGAIN}")
         if type(value) is not int or value < 1:
-            raise ModelError(
-                f"{model}: {name} in config.json is {str(value)[:40]!r}, no whole number above 0. "
-                f"{_AGAIN}"
-            )
+            raise _wrong(model, name, value, "no whole number above 0")
+    for name in ("rms_norm_eps", "rope_theta"):
+        value = config.get(name)
+        if value is None:
+            continue
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise _wrong(model, name, value, "no number above 0")
+    for name in ("rope_parameters", "rope_scaling"):
+        value = config.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise _wrong(model, name, value, "no object")
+    if config.get("hidden_act", "silu") != "silu":
+        raise _wrong(model, "hidden_act", config["hidden_act"], "not 'silu' as in every Qwen3")
+    if not isinstance(config.get("attention_bias", False), bool):
+        raise _wrong(model, "attention_bias", config["attention_bias"], "neither true nor false")
+
+
+def _wrong(model: str, name: str, value: object, reason: str) -> ModelError:
+    return ModelError(f"{model}: {name} in config.json is {str(value)[:40]!r}, {reason}. {_AGAIN}")
 
 
 def _outer_shapes(
     config: Mapping[str, Any], *, converted: bool, has_head: bool
 ) -> dict[str, Shape]:
     rows, width = config["vocab_size"], config["hidden_size"]
-    shapes: dict[str, Shape] = {EMBEDDING: (rows, width), _NORM: (width,)}
+    shapes: dict[str, Shape] = {EMBEDDING: (rows, width), NORM: (width,)}
     if converted:
         shapes[SCORE] = (1, width)
     elif has_head or not config.get("tie_word_embeddings"):
