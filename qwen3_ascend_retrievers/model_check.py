@@ -42,8 +42,8 @@ def _check_head(
     if checkpoint.kind == "converted":
         _check_nonzero(checkpoint.model, SCORE, tensors)
         return
-    embedding = _rows(checkpoint.model, EMBEDDING, tensors, answers)
-    head = _rows(checkpoint.model, HEAD, tensors, answers) if HEAD in tensors else embedding
+    embedding = _answer_rows(checkpoint.model, EMBEDDING, tensors, answers)
+    head = _answer_rows(checkpoint.model, HEAD, tensors, answers) if HEAD in tensors else embedding
     if checkpoint.tied and head != embedding:
         raise ModelError(
             f"{checkpoint.model}: config.json says that {HEAD} is the embedding "
@@ -58,28 +58,31 @@ def _check_head(
 
 
 def _check_nonzero(model: str, name: str, tensors: Mapping[str, Tensor]) -> None:
-    if not any(_rows(model, name, tensors, (0,))[0]):
+    if not any(_row(tensors[name], 0)):
         raise ModelError(
             f"{model}: {name} is all zeros, so that every score would be 0.5. {_AGAIN}"
         )
 
 
-def _rows(
-    model: str, name: str, tensors: Mapping[str, Tensor], rows: tuple[int, ...]
+def _answer_rows(
+    model: str, name: str, tensors: Mapping[str, Tensor], answers: tuple[int, int]
 ) -> list[tuple[int, ...]]:
-    """The bits of some rows of a matrix, or of a whole vector; all of finite numbers."""
+    """The bits of the rows for "yes" and "no", all of finite numbers."""
     tensor = tensors[name]
-    letter, special = _BITS[tensor.dtype]
+    _, special = _BITS[tensor.dtype]
+    rows = [_row(tensor, answer) for answer in answers]
+    if any(value & special == special for row in rows for value in row):
+        raise ModelError(
+            f"{model}: {name} holds numbers that are not finite (NaN or infinity), so that no "
+            f"score can be computed. {_AGAIN}"
+        )
+    return rows
+
+
+def _row(tensor: Tensor, row: int) -> tuple[int, ...]:
+    """The bits of a matrix's row, or of a whole vector; -0.0 as 0.0."""
+    letter, _ = _BITS[tensor.dtype]
     count, width = tensor.shape[-1], WIDTHS[tensor.dtype]
     negative_zero = 1 << (8 * width - 1)
-    values: list[tuple[int, ...]] = []
-    for row in rows:
-        data = tensor.read(row * width * count, width * count)
-        bits = struct.unpack(f"<{count}{letter}", data)
-        if any(value & special == special for value in bits):
-            raise ModelError(
-                f"{model}: {name} holds numbers that are not finite (NaN or infinity), so that no "
-                f"score can be computed. {_AGAIN}"
-            )
-        values.append(tuple(0 if value == negative_zero else value for value in bits))
-    return values
+    bits = struct.unpack(f"<{count}{letter}", tensor.read(row * width * count, width * count))
+    return tuple(0 if value == negative_zero else value for value in bits)

@@ -171,7 +171,8 @@ def _check_present(model: str, needed: Mapping[str, Shape], tensors: Mapping[str
     head = " An embedding model has no lm_head." if missing == [HEAD] else ""
     raise ModelError(
         f"{model}: {missing[0]} is not among its weights, nor {len(missing) - 1} others that "
-        f"config.json calls for. The download is incomplete, or this is no reranker.{head} {_AGAIN}"
+        "config.json calls for: that part of the model would be random numbers. The download is "
+        f"incomplete, or this is no reranker.{head} {_AGAIN}"
     )
 
 
