@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .core.byte_level import BYTE_LETTERS, offsets_from_strings
-from .core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from .errors import ModelError
 from .known_pairs import BOTH
 
@@ -24,7 +23,8 @@ _ATOMS: Final = ("yes", "no", "<|im_start|>", "<|im_end|>", "<think>", "</think>
 # Qwen3's tokens without the added ones. A tokenizer with as many must make Qwen3's ids: this is
 # the SHA-256 of what the official one makes of the known pairs' prompts.
 _QWEN_TOKENS: Final = 151_643
-_QWEN_IDS: Final = "9d7d59fc52aa8b4b8ebe89b9d59b19292ff383c29a55a7a00e624e484bff0670"
+_QWEN_IDS: Final = "48721daab8a2354fdda3b4c00fafd7433b2dd1c9a33ee9d0b2b2c5bc27c6993f"
+_END: Final = "<|im_end|>\n<think>\n\n</think>\n\nyes\nno"
 # Embeddings are padded to a multiple of 64 to 512, and by Qwen itself by 267 rows.
 _MOST_UNUSED: Final = 1024
 _OTHER: Final = "Take tokenizer.json from the reranker's own files."
@@ -124,9 +124,9 @@ def _check_bytes(model: str, path: Path, ids: Mapping[str, int]) -> None:
 
 
 def _prompts(loaded: tokenizers.Tokenizer) -> list[Sequence[int]] | None:
-    """Ids of the known pairs' prompts; None if the tokens do not spell the prompts."""
+    """Ids of the known pairs between the template's tokens; None if not spelled so."""
     texts = [
-        (query_part(DEFAULT_INSTRUCTION, pair.query), document_part(document))
+        (f"<|im_start|>user\n<Query>: {pair.query}\n", f"<Document>: {document}{_END}")
         for pair in BOTH
         for document in (pair.relevant, pair.irrelevant)
     ]

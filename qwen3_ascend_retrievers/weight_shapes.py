@@ -30,7 +30,9 @@ _OPTIONAL_SIZES: Final = ("num_key_value_heads", "head_dim")
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.")
 # Kept by old versions of transformers, and computed anew by all.
 _COMPUTED: Final = re.compile(r"rotary_emb\.inv_freq$")
-_AGAIN: Final = "Fetch the model again, all files from one place."
+_AGAIN: Final = (
+    "config.json and the weights do not fit: fetch the model again, all files from one place."
+)
 
 Shape = tuple[int, ...]
 
@@ -61,7 +63,7 @@ def check_shapes(
         if tensor.shape != shape:
             raise ModelError(
                 f"{model}: {name} has the shape {list(tensor.shape)}, and by config.json "
-                f"{list(shape)}. config.json and the weights are not of the same model. {_AGAIN}"
+                f"{list(shape)}. {_AGAIN}"
             )
         if tensor.dtype not in WIDTHS:
             raise ModelError(
