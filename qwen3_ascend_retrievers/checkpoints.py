@@ -1,13 +1,12 @@
 """Whether a checkpoint is a Qwen3 reranker and complete: judged from its files, in milliseconds.
 
-Reads config.json and the headers of safetensors files, never the weights; needs neither torch nor
-transformers. Finding the files is model_files.py's job.
+Reads JSON files and the headers of safetensors files, never the weights; needs neither torch nor
+transformers. Finding the files is model_files.py's job, and the tokenizer and the rows of the head
+that answer are judged by model_check.py.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +14,36 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from .errors import ModelError
-from .model_files import fetch_model, find_file
+from .model_files import fetch_model, find_file, read_any_json, read_json
+from .model_formats import format_of_folder
 from .settings import DEFAULT_MODEL
+from .weight_files import tensors_of
+from .weight_shapes import check_shapes, check_sizes
 
 Kind = Literal["original", "converted"]
 
 # Embedding rows of Qwen's base and chat models; the rerankers have 151,669.
 _BASE_VOCABULARY: Final = 151_936
 _BASE_NAME: Final = re.compile(r"qwen3-[\d.]+b(-a[\d.]+b)?(-(base|instruct|thinking|fp8).*)?")
-# Bytes of a value, for the types that scoring reads; quantized models have others besides.
-_WIDTHS: Final = {"F32": 4, "F16": 2, "BF16": 2}
+# By a part of the architecture's name; the first that matches says it.
+_FAMILIES: Final = (
+    ("VL", "a model for images and text, with another prompt"),
+    ("ForConditionalGeneration", "a model for images and text, with another prompt"),
+    ("Moe", "a mixture-of-experts chat model"),
+    (",", "of several architectures"),
+    ("ForSequenceClassification", "a classifier or cross-encoder of another family"),
+    ("ForCausalLM", "a language model of another family"),
+    ("Model", "an embedding model (bi-encoder), or a model without a head"),
+)
+# Other places than config.json where a method of quantization is written down.
+_QUANTIZATION_FILES: Final = (
+    "quant_model_description.json",
+    "quantize_config.json",
+    "quant_config.json",
+    "hf_quant_config.json",
+)
+# Modules of sentence-transformers that make one vector of a text.
+_VECTOR_MODULES: Final = ("Pooling", "Normalize", "StaticEmbedding", "SpladePooling")
 _USE: Final = f'Use a reranker such as "{DEFAULT_MODEL}", or a checkpoint made from one.'
 
 
@@ -39,6 +58,8 @@ class Checkpoint:
             is a Qwen3ForSequenceClassification with one label, which is their difference.
         vocabulary: rows of its embedding.
         max_positions: most tokens of a prompt.
+        quantized: by what method its layers are quantized, or None.
+        tied: whether its head is its embedding.
     """
 
     model: str
@@ -46,6 +67,8 @@ class Checkpoint:
     kind: Kind
     vocabulary: int
     max_positions: int
+    quantized: str | None = None
+    tied: bool = False
 
 
 def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
@@ -60,18 +83,41 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     """
     config = read_json(model, find_file(model, "config.json", revision))
     kind = reranker_kind(model, config)
+    check_sizes(model, config)
     folder = fetch_model(model, revision)
-    if (folder / "1_Pooling").is_dir():
-        raise ModelError(f"{model} is an embedding model: it has a pooling layer. {_USE}")
-    find_file(str(folder), "tokenizer.json")
-    _check_weights(model, folder, kind, config)
-    try:
-        vocabulary, positions = int(config["vocab_size"]), int(config["max_position_embeddings"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{model}: config.json lacks a readable {error}.") from error
-    if vocabulary < 1 or positions < 1:
-        raise ModelError(f"{model}: config.json holds a size below 1. Fetch the model again.")
-    return Checkpoint(model, folder, kind, vocabulary, positions)
+    _check_folder(model, folder)
+    quantized = _quantization(model, folder, config)
+    check_shapes(
+        model,
+        config,
+        tensors_of(model, folder),
+        converted=kind == "converted",
+        quantized=quantized is not None,
+    )
+    return Checkpoint(
+        model,
+        folder,
+        kind,
+        vocabulary=config["vocab_size"],
+        max_positions=config["max_position_embeddings"],
+        quantized=quantized,
+        tied=config.get("tie_word_embeddings") or False,
+    )
+
+
+def check_unquantized(checkpoint: Checkpoint, purpose: str) -> None:
+    """Raise ModelError for a quantized checkpoint where only others can be used.
+
+    Args:
+        checkpoint: a checkpoint that was found.
+        purpose: what needs unquantized weights, as the subject of a sentence.
+    """
+    if checkpoint.quantized is not None:
+        raise ModelError(
+            f"{checkpoint.model} is quantized ({checkpoint.quantized}). {purpose} needs the "
+            f'unquantized checkpoint, such as "{DEFAULT_MODEL}"; VLLMEngine and `qwen3-rerank '
+            "serve` load quantized ones where the device can."
+        )
 
 
 def reranker_kind(model: str, config: Mapping[str, Any]) -> Kind:
@@ -85,21 +131,51 @@ def reranker_kind(model: str, config: Mapping[str, Any]) -> Kind:
     """
     architectures = config.get("architectures") or ["nothing"]
     names = config.get("id2label") or (0, 1)
+    tied = config.get("tie_word_embeddings")
     if not isinstance(architectures, list) or not isinstance(names, dict | tuple):
         raise ModelError(f"{model}: config.json is of no known model. {_USE}")
-    if "Qwen3ForSequenceClassification" in architectures:
-        labels = config.get("num_labels") or len(names)
-        if labels != 1:
-            raise ModelError(
-                f"{model} is a classifier with {labels} labels; a converted reranker has 1. {_USE}"
-            )
-        return "converted"
-    if "Qwen3ForCausalLM" not in architectures:
+    if tied is not None and not isinstance(tied, bool):
         raise ModelError(
-            f"{model} is a {', '.join(map(str, architectures))}, no Qwen3-Reranker. {_USE}"
+            f"{model}: tie_word_embeddings in config.json is {str(tied)[:40]!r}, neither true nor "
+            "false. Fetch the model again."
         )
-    _check_name(model, config)
-    return "original"
+    if architectures == ["Qwen3ForSequenceClassification"]:
+        _check_labels(model, config, config.get("num_labels") or len(names))
+        kind: Kind = "converted"
+    elif architectures == ["Qwen3ForCausalLM"]:
+        _check_name(model, config)
+        kind = "original"
+    else:
+        raise ModelError(f"{model} is {_description(architectures)}, no Qwen3-Reranker. {_USE}")
+    if config.get("model_type", "qwen3") != "qwen3":
+        raise ModelError(
+            f"{model}: config.json names the model type {str(config['model_type'])[:40]!r} and a "
+            f"Qwen3 architecture; loaders would disagree. {_USE}"
+        )
+    return kind
+
+
+def _check_labels(model: str, config: Mapping[str, Any], labels: object) -> None:
+    if config.get("is_original_qwen3_reranker") or config.get("classifier_from_token"):
+        raise ModelError(
+            f"{model}: config.json holds vLLM's overrides for an original reranker "
+            '(classifier_from_token, is_original_qwen3_reranker). Restore "architectures": '
+            '["Qwen3ForCausalLM"] and remove them; they are set here where they are needed.'
+        )
+    if labels != 1 or isinstance(labels, bool):
+        raise ModelError(
+            f"{model} is a classifier with {str(labels)[:40]} labels; a converted reranker has 1. "
+            f"{_USE}"
+        )
+
+
+def _description(architectures: list[Any]) -> str:
+    """What a model of another architecture is, for a sentence."""
+    name = ", ".join(map(str, architectures))[:100]
+    for part, what in _FAMILIES:
+        if part in name:
+            return f"{what} ({name})"
+    return f"a {name}"
 
 
 def _check_name(model: str, config: Mapping[str, Any]) -> None:
@@ -120,76 +196,45 @@ def _check_name(model: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def read_json(model: str, path: Path) -> dict[str, Any]:
-    """The object in a JSON file of the model.
+def _check_folder(model: str, folder: Path) -> None:
+    """Raise ModelError for a folder that is more, or something else, than one whole model."""
+    modules = folder / "modules.json"
+    listed = read_any_json(model, modules) if modules.is_file() else []
+    entries = listed if isinstance(listed, list) else []
+    types = [str(entry.get("type")) for entry in entries if isinstance(entry, dict)]
+    if (folder / "1_Pooling").is_dir() or any(name.endswith(_VECTOR_MODULES) for name in types):
+        raise ModelError(f"{model} is an embedding model: it has a pooling layer. {_USE}")
+    settings = folder / "config_sentence_transformers.json"
+    kind = read_json(model, settings).get("model_type") if settings.is_file() else None
+    if kind in ("SentenceTransformer", "SparseEncoder"):
+        raise ModelError(
+            f"{model} is an embedding model (a {kind} of sentence-transformers). {_USE}"
+        )
+    if (folder / "adapter_config.json").is_file() and any(folder.glob("*.safetensors")):
+        # transformers with peft would load the adapter too, and vLLM would not.
+        if not any(folder.glob("model*.safetensors")):
+            raise ModelError(f"{model} {format_of_folder(folder, missing='model.safetensors')}")
+        raise ModelError(
+            f"{model} holds a whole model and a LoRA adapter (adapter_config.json): whether the "
+            "adapter is meant is unknown. Move the adapter's files into a folder of their own."
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{model} {format_of_folder(folder, missing='tokenizer.json')}")
+
+
+def _quantization(model: str, folder: Path, config: Mapping[str, Any]) -> str | None:
+    """By what method the layers are quantized; None if they are not.
 
     Raises:
-        ModelError: it is not readable, or no object.
+        ModelError: by one that no engine reads.
     """
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{model}: {path} cannot be read: {error}") from error
-    if not isinstance(read, dict):
-        raise ModelError(f"{model}: {path} holds no JSON object.")
-    return read
-
-
-def _check_weights(model: str, folder: Path, kind: Kind, config: Mapping[str, Any]) -> None:
-    """Raise ModelError unless all shards are whole and hold what scoring needs."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = read_json(model, index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ModelError(f"{model}: {index} lists no weights. Fetch the model again.")
-        shards, listed = sorted(set(map(str, weight_map.values()))), set(weight_map)
-    else:
-        shards, listed = ["model.safetensors"], set()
-    names = {name for shard in shards for name in _tensor_names(model, folder / shard)}
-    needed = {"model.embed_tokens.weight", "model.norm.weight"}
-    if kind == "converted":
-        needed.add("score.weight")
-    elif not config.get("tie_word_embeddings", False):
-        needed.add("lm_head.weight")
-    missing = sorted((needed | listed) - names)
-    if missing:
-        raise ModelError(
-            f"{model}: {missing[0]} is not among its weights, nor {len(missing) - 1} others. The "
-            f"download is incomplete, or this is no reranker (an embedding model has no "
-            f"lm_head). {_USE}"
-        )
-
-
-def _tensor_names(model: str, path: Path) -> set[str]:
-    """Names in a safetensors file, if the file is as long as its header says.
-
-    Format: https://huggingface.co/docs/safetensors: eight bytes with the header's length, the
-    header in JSON, the tensors.
-    """
-    again = "The download is incomplete: fetch the model again."
-    if not path.is_file():
-        raise ModelError(f"{model}: {path.name} is missing in {path.parent}. {again}")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if 8 + length > size:
-            raise ModelError(f"{model}: {path} is cut short, or a Git LFS pointer. {again}")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            whole = 8 + length + max(_end(one) for one in header.values())
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ModelError(f"{model}: {path} is no safetensors file. {again}") from error
-    if size != whole:
-        raise ModelError(f"{model}: {path} has {size} of {whole} bytes. {again}")
-    return set(header)
-
-
-def _end(entry: Any) -> int:
-    """Where a tensor of a safetensors header ends; raises what Python does if it is none."""
-    begin, end = entry["data_offsets"]
-    values = math.prod(entry["shape"])
-    width = _WIDTHS.get(entry["dtype"])
-    if not 0 <= begin <= end or (width is not None and end - begin != values * width):
-        raise ValueError(f"offsets {begin} and {end} for {values} values of {entry['dtype']}")
-    return int(end)
+    settings = config.get("quantization_config") or config.get("compression_config")
+    if settings is None and not config.get("quantization"):
+        files = [name for name in _QUANTIZATION_FILES if (folder / name).is_file()]
+        return files[0] if files else None
+    if isinstance(settings, dict) and isinstance(method := settings.get("quant_method"), str):
+        return method[:40]
+    raise ModelError(
+        f"{model} is quantized in a way that no engine here reads: config.json names no "
+        f"quant_method. MLX stores its models so. {_USE}"
+    )

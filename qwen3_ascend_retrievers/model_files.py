@@ -1,11 +1,12 @@
 """Where a model's files are: the bundled folder, a local folder, or the hub's cache.
 
-Finding and fetching only; whether a checkpoint can be used is checkpoints.py's judgement, and
-its tokenizer is tokenizer_files.py's.
+Finding, fetching and reading JSON only; whether a checkpoint can be used is checkpoints.py's
+judgement, and its tokenizer is tokenizer_files.py's.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import warnings
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import InvalidInputError, MissingDependencyError, ModelError
+from .model_formats import foreign_format, format_of_file, format_of_folder
 from .settings import DEFAULT_MODEL, flag
 
 TINY: Final = "tiny"
@@ -21,6 +23,8 @@ TINY_FOLDER: Final = Path(__file__).parent / "tiny_model"
 ALLOW_TINY_VARIABLE: Final = "QWEN3_RERANK_ALLOW_TINY"
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+# The index of the largest model has a tenth of this.
+_LARGEST_JSON: Final = 100_000_000
 _NEEDED: Final = ("*.json", "*.safetensors", "*.txt")
 _warned = threading.Event()
 
@@ -55,8 +59,15 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
         ModelError: there is no such folder, and the name cannot be a hub id.
         InvalidInputError: a revision was given for a folder, which has none.
     """
-    folder = TINY_FOLDER if model == TINY else Path(model).expanduser()
-    if not folder.is_dir():
+    try:
+        folder = TINY_FOLDER if model == TINY else Path(model).expanduser()
+        is_file, is_folder = folder.is_file(), folder.is_dir()
+    # A home directory of nobody, a name that is too long for the disk, NUL.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{model!r:.200} cannot be the path of a model folder: {error}") from error
+    if is_file:
+        raise ModelError(f"{model} {format_of_file(folder)}")
+    if not is_folder:
         if model != TINY and _HUB_ID.fullmatch(model) and not model.startswith("."):
             return None
         raise ModelError(
@@ -89,10 +100,7 @@ def find_file(model: str, name: str, revision: str | None = None) -> Path:
         return Path(_from_hub(model, "hf_hub_download", filename=name, revision=revision))
     path = folder / name
     if not path.is_file():
-        raise ModelError(
-            f"{model}: {name} is missing in {folder}. The download may be incomplete: fetch the "
-            "model again, and check that this is the folder of a Hugging Face checkpoint."
-        )
+        raise ModelError(f"{model} {format_of_folder(folder, missing=name)}")
     return path
 
 
@@ -104,9 +112,42 @@ def fetch_model(model: str, revision: str | None = None) -> Path:
     folder = local_folder(model, revision)
     if folder is not None:
         return folder
-    return Path(
+    folder = Path(
         _from_hub(model, "snapshot_download", allow_patterns=list(_NEEDED), revision=revision)
     )
+    if not any(folder.glob("*.safetensors")):
+        stored = _format_on_hub(model, revision) or format_of_folder(folder, missing="weights")
+        raise ModelError(f"{model} {stored}")
+    return folder
+
+
+def read_json(model: str, path: Path) -> dict[str, Any]:
+    """The object in a JSON file of the model.
+
+    Raises:
+        ModelError: it is not readable, or no object.
+    """
+    value = read_any_json(model, path)
+    if not isinstance(value, dict):
+        raise ModelError(f"{model}: {path} holds no JSON object. Fetch the model again.")
+    return value
+
+
+def read_any_json(model: str, path: Path) -> Any:
+    """The value in a JSON file of the model.
+
+    Raises:
+        ModelError: it is not readable.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_JSON:
+            raise ValueError(f"it has {size} bytes, too many for such a file")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{model}: {path} cannot be read: {error}. Fetch the model again."
+        ) from error
 
 
 def _from_hub(model: str, function: str, **arguments: Any) -> str:
@@ -122,9 +163,25 @@ def _from_hub(model: str, function: str, **arguments: Any) -> str:
         return fetch(model, **arguments)
     # The hub's errors come from its own tree, from httpx or requests, and from the disk.
     except Exception as error:
+        stored = _format_on_hub(model, arguments.get("revision"))
+        if stored is not None:
+            raise ModelError(f"{model} {stored}") from error
         what = arguments.get("filename", "its files")
         raise ModelError(
             f"{model}: {what} could not be fetched ({type(error).__name__}). Check the name and "
             "revision, the way to the hub (HF_ENDPOINT sets a mirror) and HF_HUB_OFFLINE, or "
             "download the model by other means and give its folder."
         ) from error
+
+
+def _format_on_hub(model: str, revision: str | None) -> str | None:
+    """What a repository without the files of a checkpoint is; None if that cannot be told."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        return foreign_format(HfApi().list_repo_files(model, revision=revision))
+    # This only improves a message; the error that led here is what matters.
+    except Exception:
+        return None

@@ -1,4 +1,4 @@
-"""Loads tokenizer.json for the core's `Tokenizer`, and checks that it suits the prompt.
+"""Loads tokenizer.json for the core's `Tokenizer`; tokenizer_checks.py judges it.
 
 Needs the `tokenizers` library only, never transformers.
 """
@@ -6,18 +6,19 @@ Needs the `tokenizers` library only, never transformers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .core.tokens import CachedTokenizer, Encoding, Tokenizer
 from .errors import MissingDependencyError, ModelError
 from .model_files import find_file
+from .tokenizer_checks import check_tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
 
-# What the template and the two answers are made of: each must be one token.
-_ATOMS: Final = ("yes", "no", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# Qwen's has 11 MB.
+_LARGEST: Final = 200_000_000
+_AGAIN: Final = "Fetch the model again."
 
 
 class _FileTokenizer:
@@ -58,34 +59,22 @@ def load_tokenizer(
         ) from error
     path = find_file(model, "tokenizer.json", revision)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"{model}: {path} is too large to be a tokenizer. {_AGAIN}")
         loaded = tokenizers.Tokenizer.from_file(str(path))
+    except ModelError:
+        raise
     # The library raises plain Exception for a file it cannot parse.
     except Exception as error:
-        raise ModelError(f"{model}: {path} is no readable tokenizer: {error}") from error
-    _check_size(model, path, loaded.get_vocab_size(), vocabulary)
-    made = _FileTokenizer(loaded)
-    _check_atoms(model, path, made)
-    return CachedTokenizer(made)
+        raise ModelError(
+            f"{model}: {path} is no readable tokenizer: {str(error)[:200]}. {_AGAIN}"
+        ) from error
+    tokenizer = _FileTokenizer(loaded)
+    check_tokenizer(model, path, loaded, vocabulary)
+    return CachedTokenizer(tokenizer)
 
 
 def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """Token ids of "yes" and "no", from a tokenizer that `load_tokenizer` checked."""
     yes, no = tokenizer.encode_batch(["yes", "no"])
     return yes.ids[0], no.ids[0]
-
-
-def _check_size(model: str, path: Path, tokens: int, vocabulary: int | None) -> None:
-    if vocabulary is not None and tokens > vocabulary:
-        raise ModelError(
-            f"{model}: {path} has {tokens} tokens and the model's embedding {vocabulary} rows. "
-            "They are not of the same model."
-        )
-
-
-def _check_atoms(model: str, path: Path, tokenizer: Tokenizer) -> None:
-    for text, encoding in zip(_ATOMS, tokenizer.encode_batch(_ATOMS), strict=True):
-        if len(encoding.ids) != 1:
-            raise ModelError(
-                f"{model}: {path} makes {len(encoding.ids)} tokens of {text!r}, which Qwen3's "
-                "template needs as one. It is no Qwen3 reranker's tokenizer."
-            )

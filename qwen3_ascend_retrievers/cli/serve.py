@@ -21,6 +21,7 @@ from ..document_files import read_text
 from ..engines.remote import RemoteEngine
 from ..engines.vllm.release import parse_version
 from ..errors import EngineError
+from ..model_check import checked_tokenizer
 from ..model_files import local_folder
 from ..reranker import Reranker
 from ..serving.checks import check_extra, check_key, check_length
@@ -163,6 +164,8 @@ def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) 
         positions = None
     else:
         checkpoint = find_checkpoint(model)
+        if not print_only:
+            checked_tokenizer(checkpoint)
         kind, path = checkpoint.kind, str(checkpoint.folder)
         positions = checkpoint.max_positions
     check_length(place.max_length, positions, extra)

@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..atomic_files import new_folder
-from ..checkpoints import Checkpoint, find_checkpoint, read_json
+from ..checkpoints import Checkpoint, check_unquantized, find_checkpoint
 from ..core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ..core.ranking import sigmoid
 from ..core.tokens import Tokenizer
 from ..errors import InvalidInputError, ModelError
 from ..known_pairs import BOTH
-from ..tokenizer_files import answer_ids, load_tokenizer
+from ..model_check import checked_tokenizer
+from ..model_files import read_json
+from ..tokenizer_files import answer_ids
+from ..weight_files import Tensor, tensors_of
+from ..weight_shapes import EMBEDDING, HEAD, SCORE
 from .settings_files import converted_config, copy_tokenizer, write_json
 from .streamed import last_states
-from .tensors import Tensor, load, load_rows, tensors_of, write_shard
+from .tensors import load, load_rows, write_shard
 
 Progress = Callable[[int, int], None]
 
 # How far apart the scores of source and copy may be.
 TOLERANCE: Final = 1e-3
-_HEAD, _EMBEDDING, _SCORE = "lm_head.weight", "model.embed_tokens.weight", "score.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,10 @@ def convert(model: str, target: Path, *, progress: Progress | None = None) -> Co
         checkpoint = find_checkpoint(model)
         if checkpoint.kind == "converted":
             raise InvalidInputError(f"{model} is a converted checkpoint already; use it as it is.")
-        tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
-        source = tensors_of(checkpoint.folder)
-        yes, no = load_rows(source.get(_HEAD, source[_EMBEDDING]), answer_ids(tokenizer))
+        check_unquantized(checkpoint, "Conversion")
+        tokenizer = checked_tokenizer(checkpoint)
+        source = tensors_of(model, checkpoint.folder)
+        yes, no = load_rows(source.get(HEAD, source[EMBEDDING]), answer_ids(tokenizer))
         shards, size = _write_weights(folder, source, (yes - no)[None], progress)
         config = read_json(model, checkpoint.folder / "config.json")
         write_json(folder / "config.json", converted_config(config, tokenizer))
@@ -78,7 +82,7 @@ def _write_weights(
     folder: Path, source: dict[str, Tensor], score: Any, progress: Progress | None
 ) -> tuple[int, int]:
     """Write all shards and, if there are several, their index; shards and bytes."""
-    kept = {name: one for name, one in source.items() if name != _HEAD}
+    kept = {name: one for name, one in source.items() if name != HEAD}
     total, done = sum(one.size for one in kept.values()), 0
 
     def advance(count: int) -> None:
@@ -92,7 +96,7 @@ def _write_weights(
     weight_map: dict[str, str] = {}
     for file in files:
         part = {name: one for name, one in kept.items() if one.path.name == file}
-        made = {_SCORE: score} if file == files[-1] else {}
+        made = {SCORE: score} if file == files[-1] else {}
         size += write_shard(folder / file, part, made, advance)
         weight_map |= dict.fromkeys([*part, *made], file)
     if len(files) > 1 or files != ["model.safetensors"]:
@@ -106,13 +110,13 @@ def _verify(
 ) -> tuple[tuple[float, float], ...]:
     """Scores of the fixed pairs by both checkpoints, each from its own files."""
     prompts = _prompts(tokenizer)
-    old = last_states(source.folder, tensors_of(source.folder), prompts)
+    old = last_states(source.folder, tensors_of(source.model, source.folder), prompts)
     made = find_checkpoint(str(folder))
-    copied = tensors_of(made.folder)
+    copied = tensors_of(made.model, made.folder)
     new = last_states(folder, copied, prompts)
     yes, no = answers
     before = [sigmoid(logit) for logit in (old @ yes - old @ no).tolist()]
-    after = [sigmoid(logit) for logit in (new @ load(copied[_SCORE])[0]).tolist()]
+    after = [sigmoid(logit) for logit in (new @ load(copied[SCORE])[0]).tolist()]
     scores = tuple(zip(before, after, strict=True))
     # Written so that NaN fails too.
     if not all(abs(one - other) <= TOLERANCE for one, other in scores):

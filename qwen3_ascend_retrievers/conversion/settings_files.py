@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ..checkpoints import read_json
 from ..core.tokens import Tokenizer
+from ..model_files import read_json
 
 _PAD: Final = "<|endoftext|>"
 # Flags of vLLM that turn an original checkpoint into a classifier; here it is one already.

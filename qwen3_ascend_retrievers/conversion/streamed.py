@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError, ModelError, RerankError
-from .tensors import Tensor, load, load_rows
+from ..weight_files import Tensor
+from .tensors import load, load_rows
 
 Ids = Sequence[int]
 

@@ -1,64 +1,19 @@
-"""Tensors in safetensors files, read and copied piece by piece: no file is ever held whole.
-
-Format: https://huggingface.co/docs/safetensors. Files are read, not mapped: mapped pages would
-count as this process's memory.
-"""
+"""Tensors in safetensors files, read and copied piece by piece: no file is ever held whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ..errors import ModelError
+from ..weight_files import Tensor
 
 _PIECE: Final = 8 << 20
 # Names of the format and of torch, for the floats that models are stored in.
 _FLOATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """Where a tensor is.
-
-    Attributes:
-        path: its file.
-        dtype: as the format names it.
-        shape: its sizes.
-        start: its first byte in the file.
-        size: its bytes.
-    """
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    size: int
-
-
-def tensors_of(folder: Path) -> dict[str, Tensor]:
-    """All tensors in a folder that `find_checkpoint` took for whole."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return dict(_header(folder / "model.safetensors"))
-    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return {name: one for shard in shards for name, one in _header(folder / shard)}
-
-
-def _header(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    for name, one in header.items():
-        if name != "__metadata__":
-            begin, end = one["data_offsets"]
-            yield (
-                name,
-                Tensor(path, one["dtype"], tuple(one["shape"]), 8 + length + begin, end - begin),
-            )
 
 
 def load(tensor: Tensor) -> Any:
@@ -79,10 +34,7 @@ def _floats(tensor: Tensor, offset: int, size: int) -> Any:
             "converted. Take the unquantized checkpoint."
         )
     torch = import_module("torch")
-    data = bytearray(size)
-    with tensor.path.open("rb") as file:
-        file.seek(tensor.start + offset)
-        file.readinto(data)
+    data = tensor.read(offset, size)
     return torch.frombuffer(data, dtype=getattr(torch, _FLOATS[tensor.dtype])).float()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from itertools import count
+from typing import Final
 
 Offsets = tuple[tuple[int, int], ...]
 
@@ -83,14 +84,16 @@ def _cover(spelled: Sequence[bytes], places: Sequence[tuple[int, int]]) -> Offse
 
 
 def _bytes(string: str) -> bytes:
-    table = _byte_of_letter()
-    return bytes(table[letter] for letter in string)
+    return bytes(_BYTE_OF_LETTER[letter] for letter in string)
 
 
-@lru_cache(maxsize=1)
-def _byte_of_letter() -> dict[str, int]:
-    """The alphabet of byte-level BPE (GPT-2's encoder.py, `bytes_to_unicode`), inverted."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(byte): byte for byte in printable}
-    others = (byte for byte in range(256) if byte not in set(printable))
-    return table | {chr(0x100 + at): byte for at, byte in enumerate(others)}
+def _letters() -> list[str]:
+    """The letter of each byte, by GPT-2's encoder.py, `bytes_to_unicode`."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    above = count(0x100)
+    return [chr(byte if byte in printable else next(above)) for byte in range(0x100)]
+
+
+# The alphabet of byte-level BPE.
+BYTE_LETTERS: Final = tuple(_letters())
+_BYTE_OF_LETTER: Final = {letter: byte for byte, letter in enumerate(BYTE_LETTERS)}

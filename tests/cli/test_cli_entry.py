@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.script import SCRIPT, invoke, run
+from cli.script import invoke, run
 
 from qwen3_ascend_retrievers import __version__
 from qwen3_ascend_retrievers.cli.manual import manual

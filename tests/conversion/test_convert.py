@@ -17,10 +17,11 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.checkpoints import find_checkpoint
 from qwen3_ascend_retrievers.conversion import convert
 from qwen3_ascend_retrievers.conversion.convert import _verify
-from qwen3_ascend_retrievers.conversion.tensors import load, load_rows, tensors_of
+from qwen3_ascend_retrievers.conversion.tensors import load, load_rows
 from qwen3_ascend_retrievers.errors import InvalidInputError, ModelError
 from qwen3_ascend_retrievers.model_files import TINY_FOLDER
 from qwen3_ascend_retrievers.tokenizer_files import answer_ids, load_tokenizer
+from qwen3_ascend_retrievers.weight_files import tensors_of
 
 
 def untied(folder: Path) -> Path:
@@ -41,9 +42,9 @@ def test_a_sharded_model_with_a_head_of_its_own(tmp_path: Path) -> None:
     made = convert(str(source), target, progress=lambda *counts: seen.append(counts))
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]
     assert made.shards > 2
-    body = {name: one for name, one in tensors_of(source).items() if name != "lm_head.weight"}
+    body = {name: one for name, one in tensors_of("it", source).items() if name != "lm_head.weight"}
     assert seen[-1] == (sum(one.size for one in body.values()),) * 2
-    copied = tensors_of(target)
+    copied = tensors_of("it", target)
     assert copied.keys() == body.keys() | {"score.weight"}
     assert {name: one.dtype for name, one in copied.items() if one.dtype != "BF16"} == {
         "score.weight": "F32"
@@ -106,14 +107,14 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path, converted: Path) ->
         convert("./gone", tmp_path / "target")
     save_file({"w": torch.zeros(2, 2, dtype=torch.int8)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match="holds I8 tensors"):
-        load(tensors_of(tmp_path)["w"])
+        load(tensors_of("it", tmp_path)["w"])
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
 def test_a_copy_that_scores_otherwise_is_refused(converted: Path) -> None:
     source = find_checkpoint("tiny")
     tokenizer = load_tokenizer("tiny")
-    embedding = tensors_of(TINY_FOLDER)["model.embed_tokens.weight"]
+    embedding = tensors_of("it", TINY_FOLDER)["model.embed_tokens.weight"]
     yes, no = load_rows(embedding, answer_ids(tokenizer))
     assert len(_verify(source, converted, tokenizer, (yes, no))) == 4
     with pytest.raises(ModelError, match="it was thrown away"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qwen3_ascend_retrievers import LocalEngine
 from qwen3_ascend_retrievers.checkpoints import find_checkpoint, reranker_kind
+from qwen3_ascend_retrievers.conversion import convert
 from qwen3_ascend_retrievers.errors import ModelError
 
 CAUSAL = {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151_669}
@@ -203,7 +206,23 @@ def test_damaged_folders(folder: Path, damage: Callable[[Path], None], said: str
         {"architectures": ["Qwen3ForSequenceClassification"], "id2label": 5},
         {"vocab_size": float("inf")},
         {"vocab_size": 0},
+        {"vocab_size": True},
+        {"vocab_size": "12288"},
+        {"vocab_size": 12288.0},
         {"max_position_embeddings": -5},
+        {"hidden_size": None},
+        {"num_hidden_layers": 0},
+        {"head_dim": "64"},
+        {"rms_norm_eps": "small"},
+        {"rope_theta": float("nan")},
+        {"rope_parameters": 5},
+        {"hidden_act": "gelu"},
+        {"attention_bias": "no"},
+        {"tie_word_embeddings": "no"},
+        {"model_type": "llama"},
+        {"quantization_config": {"bits": 4, "group_size": 64}},
+        {"quantization": {"bits": 4, "group_size": 64}},
+        {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no"]},
     ],
     ids=str,
 )
@@ -240,3 +259,71 @@ def test_a_header_that_contradicts_itself(folder: Path, change: Callable[[Any], 
     path.write_bytes(len(made).to_bytes(8, "little") + made + data[8 + length :])
     with pytest.raises(ModelError, match="no safetensors file"):
         find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocab_size": 12_000}, "embed_tokens.weight has the shape [12288, 192]"),
+        ({"vocab_size": 20_000}, "embed_tokens.weight has the shape [12288, 192]"),
+        ({"hidden_size": 100}, "embed_tokens.weight has the shape [12288, 192]"),
+        ({"num_attention_heads": 2}, "q_proj.weight has the shape [256, 192]"),
+        ({"num_key_value_heads": 2}, "k_proj.weight has the shape [256, 192]"),
+        ({"head_dim": None}, "the shape [64], and by config.json [128]"),
+        ({"num_hidden_layers": 9}, "model.layers.4.input_layernorm.weight is not among"),
+        ({"num_hidden_layers": 2, "layer_types": None}, "Only a part of the model would be used"),
+        ({"attention_bias": True}, "proj.bias is not among its weights"),
+    ],
+    ids=str,
+)
+def test_a_config_and_weights_that_are_of_two_models(
+    folder: Path, changes: dict[str, Any], said: str
+) -> None:
+    change_config(folder, **changes)
+    with pytest.raises(ModelError) as caught:
+        find_checkpoint(str(folder))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [3 << 30, 150_000_000])
+def test_a_header_of_gigabytes_is_not_read(folder: Path, length: int) -> None:
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(length.to_bytes(8, "little"))
+        # Sparse: it takes no room on the disk.
+        file.truncate(length + 1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=f"a header of {length} bytes"):
+            LocalEngine(str(folder)).facts()
+        with pytest.raises(ModelError, match=f"a header of {length} bytes"):
+            convert(str(folder), folder.parent / "target")
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("Qwen3VLForConditionalGeneration", "images and text"),
+        ("Qwen3VLForSequenceClassification", "images and text"),
+        ("XLMRobertaForSequenceClassification", "cross-encoder of another family"),
+        ("Qwen3Model", "bi-encoder"),
+        ("BertModel", "bi-encoder"),
+        ("Qwen3MoeForCausalLM", "mixture-of-experts"),
+        ("GemmaForCausalLM", "language model of another family"),
+    ],
+)
+def test_other_architectures_are_described(architecture: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        reranker_kind("any/name", {"architectures": [architecture]})
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "bitsandbytes", "fp8"])
+def test_quantized_checkpoints_are_for_vllm_only(folder: Path, method: str) -> None:
+    change_config(folder, quantization_config={"quant_method": method, "bits": 4})
+    assert find_checkpoint(str(folder)).quantized == method
+    with pytest.raises(ModelError, match=rf"quantized \({method}\).*LocalEngine needs"):
+        LocalEngine(str(folder)).facts()
+    with pytest.raises(ModelError, match=rf"quantized \({method}\).*Conversion needs"):
+        convert(str(folder), folder.parent / "target")

@@ -9,11 +9,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-from ...checkpoints import Checkpoint, find_checkpoint, read_json
+from ...checkpoints import Checkpoint, check_unquantized, find_checkpoint
 from ...core.tokens import Tokenizer
 from ...errors import MissingDependencyError, ModelError
-from ...model_files import warn_if_tiny
-from ...tokenizer_files import answer_ids, load_tokenizer
+from ...model_check import checked_tokenizer
+from ...model_files import read_json, warn_if_tiny
+from ...tokenizer_files import answer_ids
 from .device import pick_device, pick_dtype
 from .forward import ForwardPass
 
@@ -49,7 +50,8 @@ def load_model(model: str, revision: str | None, device: str, dtype: str) -> Loc
     warn_if_tiny(model)
     # Before torch is imported, which takes seconds.
     checkpoint = find_checkpoint(model, revision)
-    tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
+    check_unquantized(checkpoint, "LocalEngine")
+    tokenizer = checked_tokenizer(checkpoint)
     transformers = _transformers()
     place = pick_device(device)
     loaded = _load_weights(transformers, checkpoint, pick_dtype(dtype, place)).to(place).eval()

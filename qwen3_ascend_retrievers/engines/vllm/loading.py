@@ -13,9 +13,10 @@ from typing import Any, Literal
 from ...checkpoints import Checkpoint
 from ...core.tokens import Tokenizer
 from ...errors import ModelError
+from ...model_check import checked_tokenizer
 from ...model_files import warn_if_tiny
 from ...settings import environment
-from ...tokenizer_files import answer_ids, load_tokenizer
+from ...tokenizer_files import answer_ids
 from .check import Answer, Ask, Prompt, Sizes, self_check
 from .launch import PATIENCE, launch, starting_for
 from .main_guard import check_main, check_start
@@ -105,7 +106,7 @@ def _started(options: Options) -> LoadedModel:
         with ThreadPoolExecutor(1) as importing:
             vllm = importing.submit(installed_vllm).result()
         checkpoint = find_model(options.model, options.revision, options.source)
-        tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
+        tokenizer = checked_tokenizer(checkpoint)
         check_shards(checkpoint, answer_ids(tokenizer), options.tensor_parallel_size)
         device = vllm.device()
         check_device(platform, device)

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ...checkpoints import Checkpoint, find_checkpoint, read_json, reranker_kind
+from ...checkpoints import Checkpoint, find_checkpoint, reranker_kind
 from ...errors import MissingDependencyError, ModelError
-from ...model_files import local_folder
+from ...model_files import local_folder, read_json
 from ...settings import flag
 
 SOURCES: Final = ("auto", "huggingface", "modelscope")
