@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import InvalidInputError, MissingDependencyError, ModelError
-from .model_formats import foreign_format, format_of_file, format_of_folder
+from .model_formats import foreign_format, format_by_name, format_of_file, format_of_folder
 from .settings import DEFAULT_MODEL, flag
 
 TINY: Final = "tiny"
@@ -67,7 +67,8 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
         raise ModelError(f"{model!r:.200} cannot be the path of a model folder: {error}") from error
     if is_file:
         raise ModelError(f"{model} {format_of_file(folder)}")
-    if not is_folder:
+    # The path of an empty name is the current folder.
+    if not is_folder or not model:
         if model != TINY and _HUB_ID.fullmatch(model) and not model.startswith("."):
             return None
         raise ModelError(
@@ -167,10 +168,12 @@ def _from_hub(model: str, function: str, **arguments: Any) -> str:
         if stored is not None:
             raise ModelError(f"{model} {stored}") from error
         what = arguments.get("filename", "its files")
+        named = format_by_name(model)
+        hint = "" if named is None else f"By its name it {named} Else: "
         raise ModelError(
-            f"{model}: {what} could not be fetched ({type(error).__name__}). Check the name and "
-            "revision, the way to the hub (HF_ENDPOINT sets a mirror) and HF_HUB_OFFLINE, or "
-            "download the model by other means and give its folder."
+            f"{model}: {what} could not be fetched ({type(error).__name__}). {hint}Check the "
+            "name and revision, the way to the hub (HF_ENDPOINT sets a mirror) and HF_HUB_OFFLINE, "
+            "or download the model by other means and give its folder."
         ) from error
 
 

@@ -51,6 +51,13 @@ _FORMATS: Final = tuple(
         (r"\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$", "a model in pickle files (.bin, .pt)", _SAVE),
     )
 )
+# What repositories that are named after a format hold.
+_FILES_BY_WORD: Final = {
+    "gguf": "model.gguf",
+    "onnx": "model.onnx",
+    "openvino": "openvino_model.xml",
+    "mlx": "weights.npz",
+}
 _WEIGHTS: Final = re.compile(r"(?!adapter_)[^/]*\.safetensors")
 # Not weights, though they are named like them.
 _NO_WEIGHTS: Final = re.compile(r"(training_args|optimizer|scheduler|rng_state[^/]*)\.(bin|pth?)$")
@@ -67,6 +74,13 @@ def foreign_format(names: Collection[str]) -> str | None:
         if any(pattern.search(name) for name in lowered):
             return f"is {what}, which no engine here loads as a model. {advice}"
     return None
+
+
+def format_by_name(model: str) -> str | None:
+    """What a repository is by its name, and what to do; None if the name says nothing."""
+    words = re.split(r"[^a-z]+", model.lower())
+    files = [file for word, file in _FILES_BY_WORD.items() if word in words]
+    return foreign_format(files)
 
 
 def format_of_file(path: Path) -> str:

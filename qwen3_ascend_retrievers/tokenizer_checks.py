@@ -18,12 +18,14 @@ from .known_pairs import BOTH
 if TYPE_CHECKING:
     import tokenizers
 
-# What the template and the two answers are made of: each must be one token.
-_ATOMS: Final = ("yes", "no", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# What the template is made of besides text; and the token that fills a batch.
+_CONTROL: Final = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# Each must be one token.
+_ATOMS: Final = ("yes", "no", *_CONTROL, "<|endoftext|>")
 # Qwen3's tokens without the added ones. A tokenizer with as many must make Qwen3's ids: this is
 # the SHA-256 of what the official one makes of the known pairs' prompts.
 _QWEN_TOKENS: Final = 151_643
-_QWEN_IDS: Final = "48721daab8a2354fdda3b4c00fafd7433b2dd1c9a33ee9d0b2b2c5bc27c6993f"
+_QWEN_IDS: Final = "40368214bbfad44e61caaf21488ca09d27288bb8b5053db53604cbfe7349874f"
 _END: Final = "<|im_end|>\n<think>\n\n</think>\n\nyes\nno"
 # Embeddings are padded to a multiple of 64 to 512, and by Qwen itself by 267 rows.
 _MOST_UNUSED: Final = 1024
@@ -126,7 +128,7 @@ def _check_bytes(model: str, path: Path, ids: Mapping[str, int]) -> None:
 def _prompts(loaded: tokenizers.Tokenizer) -> list[Sequence[int]] | None:
     """Ids of the known pairs between the template's tokens; None if not spelled so."""
     texts = [
-        (f"<|im_start|>user\n<Query>: {pair.query}\n", f"<Document>: {document}{_END}")
+        (f"\n <|im_start|>user\n<Query>: {pair.query}\n", f"<Document>: {document} {_END}")
         for pair in BOTH
         for document in (pair.relevant, pair.irrelevant)
     ]
@@ -137,7 +139,10 @@ def _prompts(loaded: tokenizers.Tokenizer) -> list[Sequence[int]] | None:
         prompts.append(whole.ids)
         if [*parts[0].ids, *parts[1].ids] != whole.ids:
             return None
+        # A flag of an added token can let it swallow the spaces beside it, or hide it in a word.
         if not offsets_from_strings(query + document, whole.tokens):
+            return None
+        if any(token not in whole.tokens for token in _CONTROL):
             return None
     return prompts
 

@@ -125,6 +125,15 @@ def _dropout(description: Any) -> None:
     description["model"]["dropout"] = 0.1
 
 
+def _flagged(token: str, flag: str) -> Change:
+    def change(description: Any) -> None:
+        for added in description["added_tokens"]:
+            if added["content"] == token:
+                added[flag] = True
+
+    return change
+
+
 TOKENIZERS = [
     (_one_id, "gives 'yes' and 'no' the same id"),
     (_swapped, "do not follow its merges"),
@@ -140,6 +149,10 @@ TOKENIZERS = [
     (_a_byte_less, "no token for 1 of the 256 bytes"),
     (_no_pre_tokenizer, "do not spell the text"),
     (_stripped, "do not spell the text"),
+    (_flagged("<|im_end|>", "lstrip"), "do not spell the text"),
+    (_flagged("<|im_end|>", "rstrip"), "do not spell the text"),
+    (_flagged("<|im_start|>", "lstrip"), "do not spell the text"),
+    (_flagged("<|im_start|>", "single_word"), "do not spell the text"),
     (_dropout, "tokens at random"),
 ]
 

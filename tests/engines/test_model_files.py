@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -62,10 +66,19 @@ def test_a_hub_id_is_no_folder() -> None:
     assert local_folder("Qwen/Qwen3-Reranker-0.6B", "main") is None
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "./here", "../up", "one", "a/b/c", "a b/c"])
+@pytest.mark.parametrize(
+    "model", ["/no/such/folder", "./here", "../up", "one", "a/b/c", "a b/c", "", "a\0b"]
+)
 def test_a_missing_folder(model: str) -> None:
     with pytest.raises(ModelError, match="no model folder"):
         local_folder(model)
+
+
+@pytest.mark.parametrize("model", ["~nobody-of-this-name/x", "x" * 5000])
+def test_a_name_that_is_no_path(model: str) -> None:
+    with pytest.raises(ModelError, match="cannot be the path") as caught:
+        local_folder(model)
+    assert len(str(caught.value)) < 6000
 
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
@@ -86,6 +99,80 @@ def test_what_the_cache_lacks(hub_cache: Path, model: str) -> None:
     for path in hub_cache.glob("snapshots/*/config.json"):
         path.unlink()
     with pytest.raises(ModelError, match=r"config.json could not be fetched.*HF_HUB_OFFLINE"):
+        find_file(model, "config.json")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub whose every repository holds `files`, none of which can be fetched."""
+
+    files: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("X-Repo-Commit", "0123abcd" * 5)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        # The answer to /api/models/NAME/tree/REVISION.
+        tree = [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in self.files]
+        body = json.dumps(tree).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    from huggingface_hub import constants
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Hub
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["README.md", "Qwen3-Reranker-0.6B.Q8_0.gguf"], "is a GGUF model"),
+        (["adapter_config.json", "adapter_model.safetensors"], "is a LoRA adapter"),
+        (["onnx/model.onnx"], "is an ONNX model"),
+        (["README.md"], r"config.json could not be fetched \(.*EntryNotFoundError\)"),
+    ],
+)
+def test_a_repository_of_another_format(hub: type[Hub], files: list[str], said: str) -> None:
+    hub.files = files
+    with pytest.raises(ModelError, match=said):
+        find_file("somebody/reranker", "config.json")
+
+
+def test_a_repository_with_a_config_and_no_safetensors(hub_cache: Path) -> None:
+    for path in hub_cache.glob("snapshots/*/*.safetensors"):
+        path.unlink()
+    with pytest.raises(ModelError, match="weights is missing"):
+        fetch_model("somebody/tiny-reranker")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("a/Qwen3-Reranker-GGUF", "GGUF"), ("mlx-community/Qwen3-Reranker-4bit", "MLX")],
+)
+@pytest.mark.usefixtures("hub_cache")
+def test_a_repository_that_is_named_after_a_format(model: str, said: str) -> None:
+    with pytest.raises(ModelError, match=f"could not be fetched.*By its name it is an? {said}"):
         find_file(model, "config.json")
 
 

@@ -4,7 +4,6 @@ into a folder of the caller's.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,14 +81,14 @@ def lora_rank(folder: str) -> int:
     Raises:
         ModelError: the folder holds none, or one of a rank that vLLM does not take.
     """
-    path = Path(folder).expanduser() / "adapter_config.json"
     try:
-        rank: Any = json.loads(path.read_text(encoding="utf-8"))["r"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        path = Path(folder).expanduser() / "adapter_config.json"
+        rank: Any = read_json(folder, path)["r"]
+    except (ModelError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"lora={folder!r} is no folder with a readable adapter_config.json (PEFT): {error}"
         ) from error
-    fitting = [one for one in _RANKS if isinstance(rank, int) and rank <= one]
+    fitting = [one for one in _RANKS if type(rank) is int and 0 < rank <= one]
     if not fitting:
         raise ModelError(f"lora={folder!r} has rank {rank!r}; vLLM takes up to {_RANKS[-1]}.")
     return fitting[0]
