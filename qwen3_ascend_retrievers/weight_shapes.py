@@ -27,7 +27,8 @@ _SIZES: Final = (
     "num_attention_heads",
 )
 _OPTIONAL_SIZES: Final = ("num_key_value_heads", "head_dim")
-_LAYER: Final = re.compile(r"model\.layers\.(\d+)\.")
+_SIZES_END: Final = 1 << 31
+_LAYER: Final = re.compile(r"model\.layers\.(\d{1,9})\.")
 # Kept by old versions of transformers, and computed anew by all.
 _COMPUTED: Final = re.compile(r"rotary_emb\.inv_freq$")
 _AGAIN: Final = (
@@ -55,9 +56,12 @@ def check_shapes(
         quantized: whether the layers' tensors have other names, types and shapes.
     """
     needed = _outer_shapes(config, converted=converted, has_head=HEAD in tensors)
+    _check_present(model, needed, tensors)
+    # Before their shapes are listed: config.json can name a billion layers.
+    _check_layers(model, config["num_hidden_layers"], tensors)
     if not quantized:
         needed |= _layer_shapes(config)
-    _check_present(model, needed, tensors)
+        _check_present(model, needed, tensors)
     for name, shape in needed.items():
         tensor = tensors[name]
         if tensor.shape != shape:
@@ -70,7 +74,6 @@ def check_shapes(
                 f"{model}: {name} holds {tensor.dtype} values, and config.json says nothing of "
                 f"quantization; {', '.join(WIDTHS)} can be used. Take the unquantized checkpoint."
             )
-    _check_layers(model, config["num_hidden_layers"], tensors)
     unknown = sorted(set(tensors) - needed.keys() - {HEAD})
     unknown = [name for name in unknown if not _COMPUTED.search(name)]
     if unknown and not quantized:
@@ -88,8 +91,8 @@ def check_sizes(model: str, config: Mapping[str, Any]) -> None:
             continue
         if value is None:
             raise ModelError(f"{model}: config.json lacks a readable {name!r}. {_AGAIN}")
-        if type(value) is not int or value < 1:
-            raise _wrong(model, name, value, "no whole number above 0")
+        if type(value) is not int or not 1 <= value < _SIZES_END:
+            raise _wrong(model, name, value, "no whole number above 0 of a model's size")
     for name in ("rms_norm_eps", "rope_theta"):
         value = config.get(name)
         if value is None:
@@ -184,4 +187,9 @@ def _check_layers(model: str, layers: int, tensors: Mapping[str, Tensor]) -> Non
         raise ModelError(
             f"{model}: its weights have {max(numbers) + 1} layers, and by config.json {layers}. "
             f"Only a part of the model would be used. {_AGAIN}"
+        )
+    if len(numbers) < layers:
+        raise ModelError(
+            f"{model}: its weights have {len(numbers)} layers, and by config.json {layers}: the "
+            f"others would be random numbers. {_AGAIN}"
         )
