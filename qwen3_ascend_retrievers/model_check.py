@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from .checkpoints import Checkpoint
+from .checkpoints import Checkpoint, read_json
 from .core.tokens import Tokenizer
 from .errors import ModelError
 from .tokenizer_files import answer_ids, load_tokenizer
@@ -31,8 +31,23 @@ def checked_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     """
     tokenizer = load_tokenizer(str(checkpoint.folder), vocabulary=checkpoint.vocabulary)
     tensors = tensors_of(checkpoint.model, checkpoint.folder)
-    _check_head(checkpoint, tensors, answer_ids(tokenizer))
+    answers = answer_ids(tokenizer)
+    _check_score_tokens(checkpoint, answers)
+    _check_head(checkpoint, tensors, answers)
     return tokenizer
+
+
+def _check_score_tokens(checkpoint: Checkpoint, answers: tuple[int, int]) -> None:
+    """Raise ModelError for a reranker of sentence-transformers that answers in other tokens."""
+    for path in sorted(checkpoint.folder.glob("*_LogitScore/config.json")):
+        settings = read_json(checkpoint.model, path)
+        tokens = settings.get("true_token_id"), settings.get("false_token_id")
+        if tokens != answers:
+            raise ModelError(
+                f"{checkpoint.model} reads its score from the tokens {tokens} ({path}), and a "
+                f'Qwen3-Reranker from "yes" and "no", {answers}. It is another reranker, with '
+                "another prompt."
+            )
 
 
 def _check_head(

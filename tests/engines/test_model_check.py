@@ -304,3 +304,17 @@ def test_a_converted_head_of_zeros(tmp_path: Path) -> None:
     change_weights(converted, lambda weights: weights["score.weight"].mul_(-0.0))
     with pytest.raises(ModelError, match=r"score.weight is all zeros.*0\.5"):
         LocalEngine(str(converted)).facts()
+
+
+@pytest.mark.parametrize("false", [None, 7, "no"])
+def test_a_reranker_that_answers_in_other_tokens_is_refused(folder: Path, false: object) -> None:
+    """Folders of sentence-transformers say from which tokens the score is read."""
+    yes, no = answer_ids(load_tokenizer(str(folder)))
+    settings = {"true_token_id": yes, "false_token_id": no if false == "no" else false}
+    (folder / "1_LogitScore").mkdir()
+    (folder / "1_LogitScore" / "config.json").write_text(json.dumps(settings))
+    if false == "no":
+        checked_tokenizer(find_checkpoint(str(folder)))
+    else:
+        with pytest.raises(ModelError, match="It is another reranker"):
+            checked_tokenizer(find_checkpoint(str(folder)))
