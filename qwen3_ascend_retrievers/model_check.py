@@ -9,11 +9,11 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from .checkpoints import Checkpoint, read_json
+from .checkpoints import Checkpoint
 from .core.tokens import Tokenizer
 from .errors import ModelError
 from .tokenizer_files import answer_ids, load_tokenizer
-from .weight_files import WIDTHS, Tensor, tensors_of
+from .weight_files import WIDTHS, Tensor, read_json, tensors_of
 from .weight_shapes import EMBEDDING, HEAD, NORM, SCORE
 
 # struct's letter, and the bits that are all set in NaN and infinity.
