@@ -12,8 +12,9 @@ from typing import Final
 from .checkpoints import Checkpoint
 from .core.tokens import Tokenizer
 from .errors import ModelError
+from .model_files import read_json
 from .tokenizer_files import answer_ids, load_tokenizer
-from .weight_files import WIDTHS, Tensor, read_json, tensors_of
+from .weight_files import WIDTHS, Tensor, tensors_of
 from .weight_shapes import EMBEDDING, HEAD, NORM, SCORE
 
 # struct's letter, and the bits that are all set in NaN and infinity.
