@@ -128,9 +128,13 @@ def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> N
         first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
         await asyncio.to_thread(joined.wait, 60)
         assert not first.done()
+        # As asyncio.run does at its end, but before the client is closed.
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await own.aclose()
 
+    own = httpx.AsyncClient()
     with httpx.Client() as sync, ThreadPoolExecutor(2) as pool:
-        own = httpx.AsyncClient()
         reranker = Reranker(connect(server.url, http_client=sync, async_http_client=own))
         ending = pool.submit(asyncio.run, start_and_end(reranker))
         eventually(lambda: bool(server.asked))
