@@ -79,7 +79,7 @@ demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/vllm --ignore=tests/browser \
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/vllm --ignore=tests/browser \
 		--cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-browser: $(READY)

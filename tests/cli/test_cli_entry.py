@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.script import invoke, run
+from cli.script import SCRIPT, invoke, run
 
 from qwen3_ascend_retrievers import __version__
 from qwen3_ascend_retrievers.cli.manual import manual
@@ -64,5 +64,7 @@ def test_the_manual_has_not_drifted() -> None:
 
 
 def test_completion_knows_the_commands() -> None:
-    done = invoke("--show-completion", "bash")
+    # In a shell, by which typer tells whether its option takes a name.
+    line = f"'{SCRIPT}' --show-completion bash; true"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert "_QWEN3_RERANK_COMPLETE" in done.stdout

@@ -147,7 +147,7 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", WRONG_SETTINGS, ids=str)
+@pytest.mark.parametrize("settings", WRONG_SETTINGS, ids=lambda settings: next(iter(settings)))
 def test_a_wrong_setting_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as caught:
         RemoteEngine(**{"base_url": "http://h", **settings})
