@@ -42,6 +42,8 @@ from .wire import Wire
 
 Result = TypeVar("Result")
 Work = Callable[[Endpoint, Exchange, Contact], Awaitable[Result]]
+# Refusals that waiting or asking for less does not change.
+_FINAL: Final = ("final", "document")
 _COUNTING: Final[dict[str, Counting]] = {
     "local": "always",
     "server": "in_doubt",
@@ -196,7 +198,7 @@ class Fleet:
             # The name that it had before is not the caller's wish.
             return self._options.model is None
         is_new = not exchange.is_proven()
-        return is_new and refused.kind == "final" and isinstance(refused.error, StatusError)
+        return is_new and refused.kind in _FINAL and isinstance(refused.error, StatusError)
 
     def _wire(self) -> Wire:
         """The way out of this loop.

@@ -98,19 +98,39 @@ def test_nothing_but_refused_documents_is_an_error(serve: Any, connect: Any) -> 
 def test_a_request_that_is_wrong_as_a_whole_costs_one_more(
     serve: Any, connect: Any, code: int
 ) -> None:
-    def decide(asked: Asked) -> Fault | None:
-        return status(code) if refusing and asked.path == "/v1/rerank" else None
+    class Refusing(RerankAnswers):
+        def rerank(self, body: Any) -> Any:
+            raise RefusalError(code, {"detail": "no"})
 
-    refusing = False
-    server = serve(Setup(**SETUP), decide)
-    reranker = Reranker(connect(server.url))
+    server = serve(Setup(**SETUP))
+    # One connection, which stays open: over another, another server might answer by now.
+    reranker = Reranker(connect(server.url, max_concurrency=1))
     reranker.rank(QUERY, ["text"])
-    refusing, before = True, len(server.asked)
+    server.answers, before = Refusing(server.setup), len(server.asked)
     with pytest.raises(AuthenticationError if code == 403 else StatusError) as caught:
         reranker.rank(QUERY, TEXTS)
     assert isinstance(caught.value, RemoteError)
     assert caught.value.status == code
     assert len(server.asked) == before + 2
+
+
+def test_a_successor_that_refuses_its_predecessor_s_requests_is_greeted_anew(
+    serve: Any, connect: Any
+) -> None:
+    class Strict(RerankAnswers):
+        def classify(self, body: Any) -> Any:
+            raise RefusalError(400, {"detail": "input must be text"})
+
+    server = serve()
+    reranker = Reranker(connect(server.url, tokenizer="tiny", max_concurrency=1))
+    reranker.rank(QUERY, ["text"])
+    assert server.paths()[-1] == "/classify"
+    server.answers = Strict(server.setup)
+    server.decide = lambda asked: None if len(server.asked) > before + 1 else status(400)
+    before = len(server.asked)
+    ranking = reranker.rank(QUERY, TEXTS)
+    assert len([result for result in ranking.results if result.score is not None]) == len(TEXTS)
+    assert server.paths()[-1] == "/v1/rerank"
 
 
 def test_a_gateway_s_403_for_one_text_is_no_matter_of_the_key(serve: Any, connect: Any) -> None:
