@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS
     from .core.ranking import RankedDocument, Score
+    from .core.results import Ranking
     from .engines.local import LocalEngine
     from .engines.remote import RemoteEngine
     from .engines.vllm import VLLMEngine
-    from .rankings import Ranking
     from .reranker import Reranker
 
 __version__ = "0.1.0"

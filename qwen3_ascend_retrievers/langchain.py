@@ -27,16 +27,16 @@ from langchain_core.runnables.config import (
 )
 from pydantic import Field, field_validator
 
-from .adapter import Adapter, listed
+from .adapters.base import Adapter, listed
+from .adapters.fields import FIELDS_CONFIG
+from .adapters.metadata import notes, with_notes
 from .engines.base import engine_to_config
-from .fields import FIELDS_CONFIG
-from .results import notes, with_notes
 from .settings import API_KEY_VARIABLE
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import Callbacks
 
-    from .rankings import Ranking
+    from .core.results import Ranking
 
 __all__ = ["Qwen3Rerank"]
 

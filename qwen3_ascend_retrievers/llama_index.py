@@ -28,15 +28,15 @@ from llama_index.core.prompts.mixin import PromptDictType, PromptMixin, PromptMi
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PlainSerializer
 
-from .adapter import Adapter, listed
+from .adapters.base import Adapter, listed
+from .adapters.fields import FIELDS_CONFIG
+from .adapters.metadata import notes, with_notes
 from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
 from .engines.base import engine_to_config
-from .fields import FIELDS_CONFIG
-from .results import notes, with_notes
 
 if TYPE_CHECKING:
     from .core.ranking import RankedDocument
-    from .rankings import Ranking
+    from .core.results import Ranking
 
 __all__ = ["Qwen3Rerank"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from .calls import RankCall, adrive_call, drive_call, kept_order, ranking_of
-from .core.inputs import Pair, check_documents, check_pairs, check_query
+from ._util.locks import Lock
+from .call import RankCall, adrive_call, drive_call, kept_order, ranking_of
 from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS, instruction_for, is_name
+from .core.results import Ranking
+from .core.validation import Pair, check_documents, check_pairs, check_query
 from .engines.base import Call, Closing, Engine
 from .errors import InvalidInputError, RerankError
-from .locks import Lock
-from .rankings import Ranking
 from .settings import OnError, Overflow, RerankSettings
 
 logger = logging.getLogger(__name__)

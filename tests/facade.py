@@ -12,8 +12,8 @@ from qwen_tokenizer import encode
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.plan import Counting, Plan
 from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.core.results import Ranking
 from qwen3_ascend_retrievers.engines.base import Call
-from qwen3_ascend_retrievers.rankings import Ranking
 from qwen3_ascend_retrievers.testing import FakeEngine
 
 Rank = Callable[..., Awaitable[Ranking]]

@@ -18,7 +18,7 @@ import tokenizers
 
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from qwen3_ascend_retrievers.core.ranking import sigmoid
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER as TINY
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER as TINY
 
 Json = Any
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.atomic_files import (
+from qwen3_ascend_retrievers._util.atomic_files import (
     check_writable,
     new_folder,
     replacing,

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, VLLMEngine
-from qwen3_ascend_retrievers.choose import choose_engine
+from qwen3_ascend_retrievers.engines.registry import choose_engine
 from qwen3_ascend_retrievers.errors import MissingDependencyError
 
 KEY = "sk-very-secret"

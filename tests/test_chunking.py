@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_ascend_retrievers.chunking import split_text
+from qwen3_ascend_retrievers.tools.documents.chunking import split_text
 
 PIECES = st.sampled_from(
     ["# head\n", "\n", "\n\n", "word ", "A sentence. ", "```\n", "code\n", "句子。", "x" * 30, "  "]

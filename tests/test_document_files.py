@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.document_files import NamedText, read_documents
 from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.tools.documents.files import NamedText, read_documents
 
 
 def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 from pydantic import ValidationError
 
 from qwen3_ascend_retrievers import RemoteEngine, errors
-from qwen3_ascend_retrievers.document_files import read_text
 from qwen3_ascend_retrievers.engines.base import engine_from_config
 from qwen3_ascend_retrievers.errors import (
     EngineError,
@@ -25,7 +24,8 @@ from qwen3_ascend_retrievers.errors import (
     summary,
 )
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
-from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
+from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
+from qwen3_ascend_retrievers.tools.documents.files import read_text
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 

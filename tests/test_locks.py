@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from forks import ends_well_in_a_child
 
-from qwen3_ascend_retrievers import adapter, choose, langchain, llama_index
-from qwen3_ascend_retrievers.locks import Lock
+from qwen3_ascend_retrievers import langchain, llama_index
+from qwen3_ascend_retrievers._util.locks import Lock
+from qwen3_ascend_retrievers.adapters import base as adapter
+from qwen3_ascend_retrievers.engines import registry as choose
 
 
 def test_one_thread_at_a_time() -> None:

@@ -13,15 +13,13 @@ from hypothesis import strategies as st
 from strategies import texts
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.core.inputs import Pair
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.prompt import INSTRUCTIONS
 from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.core.results import Ranking, Usage
+from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
-from qwen3_ascend_retrievers.errors import (
-    InvalidInputError,
-)
-from qwen3_ascend_retrievers.rankings import Ranking, Usage
+from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
 
 

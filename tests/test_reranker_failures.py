@@ -15,6 +15,7 @@ from facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import RankedDocument, Score
+from qwen3_ascend_retrievers.core.results import Usage
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
 from qwen3_ascend_retrievers.errors import (
     EngineError,
@@ -25,7 +26,6 @@ from qwen3_ascend_retrievers.errors import (
     ScoreError,
     TooLongError,
 )
-from qwen3_ascend_retrievers.rankings import Usage
 from qwen3_ascend_retrievers.testing import FakeEngine
 
 

@@ -11,10 +11,8 @@ from qwen_tokenizer import count
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, prompt
 from qwen3_ascend_retrievers.core.ranking import RankedDocument
-from qwen3_ascend_retrievers.errors import (
-    TooLongError,
-)
-from qwen3_ascend_retrievers.rankings import Usage
+from qwen3_ascend_retrievers.core.results import Usage
+from qwen3_ascend_retrievers.errors import TooLongError
 
 
 @rankings

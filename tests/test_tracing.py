@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from qwen3_ascend_retrievers.tracing import span
+from qwen3_ascend_retrievers._util.tracing import span
 
 
 def test_without_opentelemetry_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from ..conversion import convert as make
+from ..models.conversion import convert as make
 from .options import Json
 from .output import err, out, write_json
 from .running import command

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
-from ..diagnosis.engine_checks import failed
-from ..diagnosis.findings import exit_code
-from ..engines.remote.options import key_of
+from ..engines.remote.config import key_of
 from ..errors import InvalidInputError, RerankError
+from ..tools.diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
+from ..tools.diagnosis.engine_checks import failed
+from ..tools.diagnosis.findings import exit_code
 from .options import EngineOptions, Json
 from .output import err, note, out, printable, write_json
 from .running import command

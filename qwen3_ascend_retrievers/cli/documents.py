@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ..chunking import CHUNK_CHARACTERS
-from ..document_files import STDIN, NamedText, read_documents
 from ..errors import InvalidInputError
 from ..settings import whole_number
+from ..tools.documents.chunking import CHUNK_CHARACTERS
+from ..tools.documents.files import STDIN, NamedText, read_documents
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,22 +10,22 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..atomic_files import write_bytes, write_text
-from ..evaluation.collection import read_corpus, read_queries
-from ..evaluation.first_stage import bm25_run
-from ..evaluation.journal import Journal
-from ..evaluation.measures import (
+from .._util.atomic_files import write_bytes, write_text
+from ..reranker import Reranker
+from ..settings import whole_number
+from ..tools.evaluation.collection import read_corpus, read_queries
+from ..tools.evaluation.first_stage import bm25_run
+from ..tools.evaluation.journal import Journal
+from ..tools.evaluation.measures import (
     DEFAULT_MEASURES,
     Comparison,
     check_judged,
     compare,
     parse_measures,
 )
-from ..evaluation.plot import png
-from ..evaluation.reranking import Task, rerank_run
-from ..evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
-from ..reranker import Reranker
-from ..settings import whole_number
+from ..tools.evaluation.plot import png
+from ..tools.evaluation.reranking import Task, rerank_run
+from ..tools.evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
 from .evaluation_files import Files
 from .options import EngineOptions, Json
 from .output import err, note, out, write_json

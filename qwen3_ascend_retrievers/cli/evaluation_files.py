@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..atomic_files import check_writable
+from .._util.atomic_files import check_writable
 from ..errors import InvalidInputError
 
 

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from ..atomic_files import check_writable, write_text
+from .._util.atomic_files import check_writable, write_text
 from ..core.prompt import ADDED_TOKENS
-from ..document_files import NamedText
-from ..explanation import Explained, Explanation
-from ..explanation import explain as look_into
-from ..explanation.report import html_report
 from ..settings import check_instruction, whole_number
+from ..tools.documents.files import NamedText
+from ..tools.explanation import Explained, Explanation
+from ..tools.explanation import explain as look_into
+from ..tools.explanation.report import html_report
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import note, out, printable, write_json

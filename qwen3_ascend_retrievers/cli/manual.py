@@ -15,7 +15,7 @@ from typing import Any
 
 import typer.main
 
-from ..atomic_files import write_text
+from .._util.atomic_files import write_text
 from ..core.prompt import INSTRUCTIONS
 from .app import app
 from .options import EngineOptions

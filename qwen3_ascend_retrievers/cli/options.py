@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final, cast
 import typer
 from pydantic import SecretStr
 
-from ..choose import choose_engine
 from ..core.prompt import INSTRUCTIONS
-from ..document_files import read_text
 from ..engines.base import ENGINE_CLASSES, Engine, engine_from_config
+from ..engines.registry import choose_engine
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL
+from ..tools.documents.files import read_text
 
 PANEL: Final = "Engine"
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.ranking import RankedDocument
-from ..document_files import NamedText
-from ..rankings import Ranking
+from ..core.results import Ranking
+from ..tools.documents.files import NamedText
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import note, one_line, out, printable, write_json

@@ -14,15 +14,12 @@ from typing import Annotated, cast
 
 import typer
 
-from ..checkpoints import Kind, find_checkpoint
-from ..diagnosis import Finding, worst
-from ..diagnosis.engine_checks import first_checks
-from ..document_files import read_text
 from ..engines.remote import RemoteEngine
 from ..engines.vllm.release import parse_version
 from ..errors import EngineError
-from ..model_check import checked_tokenizer
-from ..model_files import local_folder
+from ..models.check import checked_tokenizer
+from ..models.checkpoint import Kind, find_checkpoint
+from ..models.files import local_folder
 from ..reranker import Reranker
 from ..serving.checks import check_extra, check_key, check_length
 from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
@@ -31,6 +28,9 @@ from ..serving.key_guard import KEY_VARIABLE, OPEN_PATHS
 from ..serving.machine import choose_hardware, vllm_version
 from ..serving.process import PATIENCE, check_port, running, wait_until_healthy
 from ..settings import API_KEY_VARIABLE, environment, whole_number
+from ..tools.diagnosis import Finding, worst
+from ..tools.diagnosis.engine_checks import first_checks
+from ..tools.documents.files import read_text
 from .doctor import show
 from .options import Json
 from .output import err, note, out, write_json

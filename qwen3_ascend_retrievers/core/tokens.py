@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from cachetools import LRUCache
 
-from ..locks import Lock
+from .._util.locks import Lock
 
 # A bound on memory, not a tuned number: about 24 MB of numbers, and the texts they stand for.
 CACHE_TOKENS: Final = 2_000_000

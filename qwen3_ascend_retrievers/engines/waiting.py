@@ -12,8 +12,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from .._util.locks import Lock
 from ..errors import EngineClosedError
-from ..locks import Lock
 
 Result = TypeVar("Result")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from ..core.canary import SHORTEST
+from ..engines.remote.protocol.canary import SHORTEST
 from ..errors import InvalidInputError
 
 # argparse takes beginnings of names, too; nothing else begins so.

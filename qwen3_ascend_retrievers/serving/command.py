@@ -13,17 +13,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..checkpoints import Kind
+from ..engines.vllm.compat import ORIGINAL
 from ..engines.vllm.release import Version
-from ..engines.vllm.settings import decide
 from ..engines.vllm.situation import Situation
-from ..engines.vllm.versions import ORIGINAL
+from ..engines.vllm.tuning import decide
+from ..models.checkpoint import Kind
 from . import key_guard
 from .key_guard import KEY_VARIABLE, KeyGuard
 
 Hardware = Literal["a2", "a3", "310p", "cuda", "cpu"]
 
-TEMPLATE: Final = Path(__file__).parent.parent / "templates" / "qwen3_reranker.jinja"
+TEMPLATE: Final = Path(__file__).parent / "qwen3_reranker.jinja"
 MODULE: Final = ("-m", "vllm.entrypoints.openai.api_server")
 # --middleware takes a class by its import path in every release from 0.9.2 on.
 GUARD: Final = f"{key_guard.__name__}.{KeyGuard.__name__}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import packages_distributions, version
 
+from ..engines.vllm.compat import INSTALL
 from ..engines.vllm.platform import detect_platform
 from ..engines.vllm.release import Version, parse_version
-from ..engines.vllm.versions import INSTALL
 from ..errors import InvalidInputError, MissingDependencyError
 from .command import Hardware
 

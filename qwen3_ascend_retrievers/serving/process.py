@@ -16,7 +16,7 @@ from typing import Final
 
 import httpx
 
-from ..engines.vllm.workers import Watchdog
+from ..engines.vllm.processes import Watchdog
 from ..errors import EngineError, InvalidInputError
 from ..settings import completed
 from .command import ServerCommand

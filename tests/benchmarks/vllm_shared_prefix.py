@@ -22,7 +22,7 @@ from random_model import SHAPE_06B, make_random_model
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.prompt import document_part, query_part
-from qwen3_ascend_retrievers.engines.vllm.versions import ORIGINAL
+from qwen3_ascend_retrievers.engines.vllm.compat import ORIGINAL
 
 ROUNDS, DOCUMENTS, LENGTH = 3, 32, 1024
 WORDS = ("capital", "town", "egg", "water", "boil", "China", "gravity", "planet", "law", "river")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.explanation import explain
-from qwen3_ascend_retrievers.explanation.report import html_report
 from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.explanation import explain
+from qwen3_ascend_retrievers.tools.explanation.report import html_report
 
 DOCUMENTS = ["bread", "a dog", "the black cat", "cat", '<img src="http://127.0.0.1:9/x">']
 

@@ -12,7 +12,7 @@ from rerank_server import RerankServer
 
 from qwen3_ascend_retrievers.cli.serve import _self_check
 from qwen3_ascend_retrievers.errors import EngineError
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 from qwen3_ascend_retrievers.serving.key_guard import KEY_VARIABLE
 
 

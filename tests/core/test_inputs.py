@@ -7,12 +7,6 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_retrievers.core.inputs import (
-    check_documents,
-    check_pairs,
-    check_query,
-    check_untemplated,
-)
 from qwen3_ascend_retrievers.core.prompt import (
     DEFAULT_INSTRUCTION,
     PREFIX,
@@ -20,6 +14,12 @@ from qwen3_ascend_retrievers.core.prompt import (
     document_part,
     prompt,
     query_part,
+)
+from qwen3_ascend_retrievers.core.validation import (
+    check_documents,
+    check_pairs,
+    check_query,
+    check_untemplated,
 )
 from qwen3_ascend_retrievers.errors import InvalidInputError
 

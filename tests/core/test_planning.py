@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from qwen_tokenizer import count, encode
 from strategies import texts
 
-from qwen3_ascend_retrievers.core.inputs import Pair
 from qwen3_ascend_retrievers.core.plan import Limits, Passage, Plan
-from qwen3_ascend_retrievers.core.planning import plan_steps
+from qwen3_ascend_retrievers.core.planner import plan_steps
 from qwen3_ascend_retrievers.core.prompt import (
     document_part,
     neutralise,
@@ -24,6 +23,7 @@ from qwen3_ascend_retrievers.core.prompt import (
 )
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.core.tokens import Encoding, estimate
+from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.errors import TooLongError
 
 LONG = "Cats sleep. Dogs bark, loudly. " * 60

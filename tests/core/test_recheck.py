@@ -9,9 +9,9 @@ from canary_world import World
 from rerank_answers import Setup, hash_logit
 
 from qwen3_ascend_retrievers.core.agreement import readable_logit, same_logits
-from qwen3_ascend_retrievers.core.recheck import Reference, take_reference
 from qwen3_ascend_retrievers.core.steps import drive
-from qwen3_ascend_retrievers.core.template import Mode
+from qwen3_ascend_retrievers.engines.remote.protocol.recheck import Reference, take_reference
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode
 
 SERVERS: dict[str, tuple[Setup, dict[str, Any]]] = {
     "none": (Setup(), {}),

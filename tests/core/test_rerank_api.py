@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_ascend_retrievers.core.rerank_api import (
+from qwen3_ascend_retrievers.engines.remote.protocol.error_bodies import (
+    error_message,
+    is_busy,
+    is_too_long,
+    is_unknown_model,
+)
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
     classify_body,
     read_classify,
     read_models,
@@ -17,12 +23,6 @@ from qwen3_ascend_retrievers.core.rerank_api import (
     read_tokenize,
     rerank_body,
     tokenize_body,
-)
-from qwen3_ascend_retrievers.core.server_errors import (
-    error_message,
-    is_busy,
-    is_too_long,
-    is_unknown_model,
 )
 from qwen3_ascend_retrievers.errors import ReplyError
 

@@ -11,14 +11,10 @@ from rerank_answers import Setup
 
 from qwen3_ascend_retrievers.core import agreement
 from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
-from qwen3_ascend_retrievers.core.canary import (
-    AskRerank,
-)
 from qwen3_ascend_retrievers.core.ranking import sigmoid
-from qwen3_ascend_retrievers.core.rerank_api import (
-    Answer,
-)
-from qwen3_ascend_retrievers.core.template import (
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import AskRerank
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import Answer
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     Mode,
     check_wish,
     counts_differ,

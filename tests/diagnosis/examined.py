@@ -12,9 +12,9 @@ from served import served
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
-from qwen3_ascend_retrievers.diagnosis import Finding, check_engine
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
 from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.diagnosis import Finding, check_engine
 
 
 def examine(engine: Any, base_url: str | None = None, **settings: Any) -> dict[str, Finding]:

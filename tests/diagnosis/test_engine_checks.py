@@ -11,15 +11,15 @@ from rerank_server import RerankServer
 from word_server import WordServer
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, Reranker
-from qwen3_ascend_retrievers.core.canary import SHORTEST
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
-from qwen3_ascend_retrievers.diagnosis.engine_checks import first_checks
-from qwen3_ascend_retrievers.diagnosis.metrics import cache_hits
-from qwen3_ascend_retrievers.diagnosis.score_checks import known_pairs
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
-from qwen3_ascend_retrievers.known_pairs import CHINESE, GUIDE
+from qwen3_ascend_retrievers.models.known_pairs import CHINESE, GUIDE
 from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.diagnosis.engine_checks import first_checks
+from qwen3_ascend_retrievers.tools.diagnosis.metrics import cache_hits
+from qwen3_ascend_retrievers.tools.diagnosis.score_checks import known_pairs
 
 
 def test_tiny_is_well_but_for_what_it_never_learnt() -> None:

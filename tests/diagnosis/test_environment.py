@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.diagnosis import Finding, check_environment, versions, worst
-from qwen3_ascend_retrievers.diagnosis.findings import exit_code
+from qwen3_ascend_retrievers.tools.diagnosis import Finding, check_environment, versions, worst
+from qwen3_ascend_retrievers.tools.diagnosis.findings import exit_code
 
 GOOD = {"vllm-ascend": "0.18.0", "torch-npu": "2.9.0", "vllm": "0.18.0"}
 

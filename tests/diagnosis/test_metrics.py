@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from served import served
 
-from qwen3_ascend_retrievers.diagnosis import metrics
+from qwen3_ascend_retrievers.tools.diagnosis import metrics
 
 LINE = b"vllm:prefix_cache_hits_total 5.0\n"
 

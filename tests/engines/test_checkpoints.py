@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import LocalEngine
-from qwen3_ascend_retrievers.checkpoints import find_checkpoint, reranker_kind
-from qwen3_ascend_retrievers.conversion import convert
 from qwen3_ascend_retrievers.errors import ModelError
+from qwen3_ascend_retrievers.models.checkpoint import find_checkpoint, reranker_kind
+from qwen3_ascend_retrievers.models.conversion import convert
 
 CAUSAL = {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151_669}
 CONVERTED = {"architectures": ["Qwen3ForSequenceClassification"]}

@@ -14,12 +14,12 @@ from qwen_tokenizer import write_qwen_tokenizer
 from safetensors.torch import load_file, save_file
 
 from qwen3_ascend_retrievers import LocalEngine
-from qwen3_ascend_retrievers.checkpoints import find_checkpoint
-from qwen3_ascend_retrievers.conversion import convert
-from qwen3_ascend_retrievers.engines.remote.counting import LocalTokens
+from qwen3_ascend_retrievers.engines.remote.tokenization import LocalTokens
 from qwen3_ascend_retrievers.errors import ModelError
-from qwen3_ascend_retrievers.model_check import checked_tokenizer
-from qwen3_ascend_retrievers.tokenizer_files import answer_ids, load_tokenizer
+from qwen3_ascend_retrievers.models.check import checked_tokenizer
+from qwen3_ascend_retrievers.models.checkpoint import find_checkpoint
+from qwen3_ascend_retrievers.models.conversion import convert
+from qwen3_ascend_retrievers.models.tokenizer import answer_ids, load_tokenizer
 
 Change = Callable[[Any], object]
 

@@ -14,16 +14,17 @@ from typing import ClassVar
 
 import pytest
 
-from qwen3_ascend_retrievers import LocalEngine, Reranker, model_files
+from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError, ModelError
-from qwen3_ascend_retrievers.model_files import (
+from qwen3_ascend_retrievers.models import files as model_files
+from qwen3_ascend_retrievers.models.files import (
     TinyModelWarning,
     fetch_model,
     find_file,
     local_folder,
     warn_if_tiny,
 )
-from qwen3_ascend_retrievers.tokenizer_files import answer_ids, load_tokenizer
+from qwen3_ascend_retrievers.models.tokenizer import answer_ids, load_tokenizer
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_retrievers.checkpoints import find_checkpoint
 from qwen3_ascend_retrievers.errors import ModelError
+from qwen3_ascend_retrievers.models.checkpoint import find_checkpoint
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.check import Answer, Prompt, Sizes, self_check
+from qwen3_ascend_retrievers.engines.vllm.self_check import Answer, Prompt, Sizes, self_check
 from qwen3_ascend_retrievers.errors import EngineError, ModelError
-from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
+from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 
 SIZES = Sizes(block=16, step=256, prompts=8, length=1024, half=False)
 # What vLLM 0.32 makes of max_length=512: no prompt is longer than a step.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.engines.vllm.host import Host
-from qwen3_ascend_retrievers.engines.vllm.quiet import raised_in, starting
+from qwen3_ascend_retrievers.engines.vllm.logs import raised_in, starting
 from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qwen3_ascend_retrievers.engines.vllm.release import Version, parse_version
-from qwen3_ascend_retrievers.engines.vllm.settings import ROWS, decide
 from qwen3_ascend_retrievers.engines.vllm.situation import Situation
+from qwen3_ascend_retrievers.engines.vllm.tuning import ROWS, decide
 from qwen3_ascend_retrievers.errors import EngineError
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.turns import Turns
+from qwen3_ascend_retrievers.engines.vllm.submission import Turns
 
 # A step of 160 tokens or 16 prompts: room for 64 prompts of 10 tokens, and 4 of them in a turn.
 TOKENS, PROMPTS, PROMPT = 160, 16, 10

@@ -15,13 +15,13 @@ from engines.vllm_releases import RELEASES, write_release
 
 from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.base import Call
-from qwen3_ascend_retrievers.engines.vllm.check import Answer, Prompt
-from qwen3_ascend_retrievers.engines.vllm.loading import asking
+from qwen3_ascend_retrievers.engines.vllm.compat import Vllm, installed_vllm
 from qwen3_ascend_retrievers.engines.vllm.scoring import Requests
-from qwen3_ascend_retrievers.engines.vllm.settings import decide
+from qwen3_ascend_retrievers.engines.vllm.self_check import Answer, Prompt
 from qwen3_ascend_retrievers.engines.vllm.situation import Situation
-from qwen3_ascend_retrievers.engines.vllm.turns import Turns
-from qwen3_ascend_retrievers.engines.vllm.versions import Vllm, installed_vllm
+from qwen3_ascend_retrievers.engines.vllm.startup import asking
+from qwen3_ascend_retrievers.engines.vllm.submission import Turns
+from qwen3_ascend_retrievers.engines.vllm.tuning import decide
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 
 OLD = "0.9.2"

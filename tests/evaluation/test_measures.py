@@ -10,15 +10,15 @@ import pytest
 import scipy.stats
 
 from qwen3_ascend_retrievers.errors import InvalidInputError
-from qwen3_ascend_retrievers.evaluation.first_stage import bm25_run
-from qwen3_ascend_retrievers.evaluation.measures import (
+from qwen3_ascend_retrievers.tools.evaluation.first_stage import bm25_run
+from qwen3_ascend_retrievers.tools.evaluation.measures import (
     compare,
     paired_t_test,
     parse_measures,
     randomization_test,
 )
-from qwen3_ascend_retrievers.evaluation.plot import png
-from qwen3_ascend_retrievers.evaluation.runs import write_run
+from qwen3_ascend_retrievers.tools.evaluation.plot import png
+from qwen3_ascend_retrievers.tools.evaluation.runs import write_run
 
 QRELS = {"1": {"a": 3, "b": 1}, "2": {"c": 1}, "unrun": {"a": 1}}
 BEFORE = {"1": [("x", 3.0), ("b", 2.0), ("a", 1.0)], "2": [("c", 1.0), ("d", 0.5)]}

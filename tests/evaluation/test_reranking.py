@@ -15,10 +15,10 @@ from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
 from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
-from qwen3_ascend_retrievers.evaluation.journal import Journal
-from qwen3_ascend_retrievers.evaluation.reranking import Task, rerank_run
 from qwen3_ascend_retrievers.reranker import Reranker
 from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.evaluation.journal import Journal
+from qwen3_ascend_retrievers.tools.evaluation.reranking import Task, rerank_run
 
 TASK = Task(
     run={f"q{at}": [("a", 2.0), ("b", 1.0)] for at in range(4)},

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_ascend_retrievers.errors import InvalidInputError
-from qwen3_ascend_retrievers.evaluation.collection import read_corpus, read_queries
-from qwen3_ascend_retrievers.evaluation.runs import falling, read_qrels, read_run, write_run
+from qwen3_ascend_retrievers.tools.evaluation.collection import read_corpus, read_queries
+from qwen3_ascend_retrievers.tools.evaluation.runs import falling, read_qrels, read_run, write_run
 
 WHOLE: dict[Callable[[Path], Any], bytes] = {
     read_queries: b'{"_id": "q1", "text": "x"}\n{"_id": 2, "text": "y"}\n',

@@ -12,11 +12,11 @@ from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.prompt import prompt
 from qwen3_ascend_retrievers.core.ranking import Score
 from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError, TooLongError
-from qwen3_ascend_retrievers.explanation import explain
-from qwen3_ascend_retrievers.explanation.chart import MOST, Line, slope_chart
-from qwen3_ascend_retrievers.explanation.report import html_report
+from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 from qwen3_ascend_retrievers.testing import FakeEngine
-from qwen3_ascend_retrievers.tokenizer_files import load_tokenizer
+from qwen3_ascend_retrievers.tools.explanation import explain
+from qwen3_ascend_retrievers.tools.explanation.chart import MOST, Line, slope_chart
+from qwen3_ascend_retrievers.tools.explanation.report import html_report
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = [

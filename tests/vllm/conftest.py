@@ -15,7 +15,7 @@ import pytest
 from engines.conftest import random_folder, tiny_folder
 
 from qwen3_ascend_retrievers import VLLMEngine
-from qwen3_ascend_retrievers.model_files import TINY, TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY, TINY_FOLDER
 
 __all__ = ["random_folder", "tiny_folder"]
 

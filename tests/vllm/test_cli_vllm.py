@@ -17,7 +17,7 @@ import httpx
 import psutil
 from shell import SCRIPT, SECONDS, colours, environment, run
 
-from qwen3_ascend_retrievers.core.canary import SHORTEST
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
 
 # Each answered 200 without the key behind vLLM's own --api-key, or could be mistaken for another.
 UNGUARDED = (

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.ranking import sigmoid
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 
 Result = TypeVar("Result")
 TOLERANCE = 1e-3

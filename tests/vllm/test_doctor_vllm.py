@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
-from qwen3_ascend_retrievers.diagnosis import check_engine
+from qwen3_ascend_retrievers.tools.diagnosis import check_engine
 
 Start = Callable[..., VLLMEngine]
 

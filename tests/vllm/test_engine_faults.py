@@ -22,7 +22,7 @@ from processes import are_gone, engine_processes
 from safetensors.torch import load_file, save_file
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
-from qwen3_ascend_retrievers.engines.vllm.versions import installed_vllm
+from qwen3_ascend_retrievers.engines.vllm.compat import installed_vllm
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, ModelError
 
 Start = Callable[..., VLLMEngine]

@@ -27,12 +27,12 @@ from strategies import SNIPPETS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker, VLLMEngine
-from qwen3_ascend_retrievers.conversion import convert
 from qwen3_ascend_retrievers.core.plan import Limits, Plan
-from qwen3_ascend_retrievers.core.planning import plan_steps
+from qwen3_ascend_retrievers.core.planner import plan_steps
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.engines.base import Call, Engine
+from qwen3_ascend_retrievers.models.conversion import convert
 
 Start = Callable[..., VLLMEngine]
 

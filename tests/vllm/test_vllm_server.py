@@ -16,14 +16,10 @@ from shell import doctor_is_red
 from vllm_server import template_text, vllm_server
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, Reranker
-from qwen3_ascend_retrievers.errors import (
-    AuthenticationError,
-    StatusError,
-    TemplateMismatchError,
-)
+from qwen3_ascend_retrievers.errors import AuthenticationError, StatusError, TemplateMismatchError
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as NodeRerank
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 
 MAX = 512
 KEY, NAME = "sk-vllm-0123456789", "my-reranker"

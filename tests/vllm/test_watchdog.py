@@ -17,7 +17,7 @@ from processes import are_gone
 # An engine that ends by no signal but SIGKILL, with a worker; beside it two of the caller's own.
 PROGRAM = """
 import json, multiprocessing, os, signal, subprocess, sys, time
-from qwen3_ascend_retrievers.engines.vllm.workers import Watchdog
+from qwen3_ascend_retrievers.engines.vllm.processes import Watchdog
 
 def engine(pipe):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -136,7 +136,7 @@ def test_a_killed_serve_takes_its_server_along() -> None:
 def test_a_watchdog_that_was_killed_is_told_of(
     program: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from qwen3_ascend_retrievers.engines.vllm.workers import Watchdog
+    from qwen3_ascend_retrievers.engines.vllm.processes import Watchdog
 
     watchdog = Watchdog()
     watchdog._process.kill()

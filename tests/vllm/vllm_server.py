@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
-from qwen3_ascend_retrievers.model_files import TINY_FOLDER
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 
 OVERRIDES = {
     "architectures": ["Qwen3ForSequenceClassification"],

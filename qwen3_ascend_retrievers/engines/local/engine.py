@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from ..._util.locks import Lock
 from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreError
-from ...locks import Lock
 from ...settings import check_choice, whole_number
 from ..base import Call, Configured, EngineFacts
 from ..waiting import Callers, wait, wait_async

@@ -9,12 +9,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-from ...checkpoints import Checkpoint, check_unquantized, find_checkpoint
 from ...core.tokens import Tokenizer
 from ...errors import MissingDependencyError, ModelError
-from ...model_check import checked_tokenizer
-from ...model_files import read_json, warn_if_tiny
-from ...tokenizer_files import answer_ids
+from ...models.check import checked_tokenizer
+from ...models.checkpoint import Checkpoint, check_unquantized, find_checkpoint
+from ...models.files import read_json, warn_if_tiny
+from ...models.tokenizer import answer_ids
 from .device import pick_device, pick_dtype
 from .forward import ForwardPass
 

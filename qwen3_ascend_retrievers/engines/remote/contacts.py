@@ -18,15 +18,15 @@ from ...errors import (
     EngineError,
     ReplyError,
 )
-from .budget import Budget
-from .counting import LocalTokens
-from .endpoints import Contact, Endpoint, Endpoints
-from .exchange import Exchange
-from .options import Options, shown
-from .probe import is_recognised, make_contact
-from .refusal import RETRIED, Refused, own_error
+from .config import Options, shown
+from .handshake import is_recognised, make_contact
+from .http.deadline import Budget
+from .http.failures import RETRIED, Refused, own_error
+from .http.retrying import Exchange
+from .http.transport import Wire
+from .replicas import Contact, Endpoint, Endpoints
 from .scoring import Drift
-from .wire import Wire
+from .tokenization import LocalTokens
 
 # How many handshakes a call waits for: one may have begun before its last reply.
 _PROOFS: Final = 4

@@ -14,14 +14,14 @@ from pydantic import SecretStr
 
 from ...core.plan import Plan
 from ...core.ranking import PassageScore
-from ...core.template import Protocol, Template, Wishes
 from ...core.tokens import Tokens
 from ...errors import InvalidInputError, RerankError
 from ..base import Call, Configured, EngineFacts
-from .causes import leaving
-from .fleet import Clients, Fleet
-from .options import Options, headers_of, key_of, masked, roots_of
+from .config import Options, headers_of, key_of, masked, roots_of
+from .failover import Clients, Fleet
+from .http.causes import leaving
 from .portal import Portal, Work
+from .protocol.template_owner import Protocol, Template, Wishes
 
 Result = TypeVar("Result")
 # Options that are written down as they are.

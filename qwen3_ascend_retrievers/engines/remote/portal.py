@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from ...locks import Lock
+from ..._util.locks import Lock
 from ..waiting import Callers, closed_error, wait, wait_async
 
 Result = TypeVar("Result")

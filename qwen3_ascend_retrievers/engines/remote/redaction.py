@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ...core.server_errors import QUOTED
-from ...printable import printable
+from ...errors import printable
+from .protocol.error_bodies import QUOTED
 
 # A value of three letters is no secret, and would blot out ordinary words.
 _SHORT: Final = 3

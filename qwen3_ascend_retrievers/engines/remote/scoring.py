@@ -11,23 +11,17 @@ from ...core.batching import portions
 from ...core.plan import Plan
 from ...core.prompt import DEFAULT_INSTRUCTION
 from ...core.ranking import PassageScore, Score, Unscored
-from ...core.rerank_api import Answer
-from ...core.template import IGNORED_INSTRUCTION, counts_differ
 from ...core.tokens import Tokens, estimate
-from ...errors import (
-    EngineError,
-    ReplyError,
-    StatusError,
-    TemplateMismatchError,
-    TooLongError,
-)
+from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchError, TooLongError
 from ..base import Call
-from .endpoints import Contact
-from .exchange import Exchange
-from .options import MAX_TOKENS, Options
-from .questions import Make, Part, classify_question, rerank_question
-from .refusal import Refused
-from .together import together
+from .config import MAX_TOKENS, Options
+from .http.concurrency import together
+from .http.failures import Refused
+from .http.retrying import Exchange
+from .protocol.rerank_api import Answer
+from .protocol.template_owner import IGNORED_INSTRUCTION, counts_differ
+from .replicas import Contact
+from .requests import Make, Part, classify_question, rerank_question
 
 Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
 # A document that no server has a reason to refuse.

@@ -12,10 +12,10 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.tokens import Encoding
 from ..base import Call, Configured, EngineFacts
+from .config import Options
 from .host import Host
 from .launch import interrupt
-from .loading import LoadedModel, load_model, unload
-from .options import Options
+from .startup import LoadedModel, load_model, unload
 
 
 class VLLMEngine(Configured):

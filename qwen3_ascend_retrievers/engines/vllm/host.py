@@ -16,8 +16,8 @@ from concurrent.futures import Future
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
+from ..._util.locks import Lock
 from ...errors import EngineError
-from ...locks import Lock
 from ..waiting import Callers, closed_error, wait, wait_async
 
 Loaded = TypeVar("Loaded")

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..._util.locks import Lock
 from ...errors import EngineError
-from ...locks import Lock
 from .arguments import blame
+from .compat import Vllm
+from .config import Options
+from .logs import Noted
 from .main_guard import check_note, guard_hint
-from .options import Options
-from .quiet import Noted
-from .versions import Vllm
-from .workers import Watchdog, Workers, end, engine_processes
+from .processes import Watchdog, Workers, end, engine_processes
 
 # Seconds in which vLLM's processes may end by themselves.
 PATIENCE: Final = 5.0

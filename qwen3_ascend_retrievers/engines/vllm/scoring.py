@@ -14,8 +14,8 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...errors import EngineError, RerankError, ScoreError
 from ..base import Call
-from .turns import Turns
-from .versions import Reply, Vllm
+from .compat import Reply, Vllm
+from .submission import Turns
 
 # How often a caller's wish to stop is looked at, in seconds.
 _LOOK: Final = 0.1

@@ -23,11 +23,11 @@ from rich.traceback import Traceback
 
 import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
-from qwen3_ascend_retrievers.choose import choose_engine
-from qwen3_ascend_retrievers.engines.remote.causes import leaving, stand_in
+from qwen3_ascend_retrievers.engines.registry import choose_engine
+from qwen3_ascend_retrievers.engines.remote.http.causes import leaving, stand_in
+from qwen3_ascend_retrievers.engines.remote.http.failures import Refused
+from qwen3_ascend_retrievers.engines.remote.http.transport import Reply, Request
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
-from qwen3_ascend_retrievers.engines.remote.refusal import Refused
-from qwen3_ascend_retrievers.engines.remote.wire import Reply, Request
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
     DeadlineExceededError,

@@ -14,7 +14,7 @@ from rerank_answers import Setup, hash_logit
 from rerank_faults import status
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.options import redact
+from qwen3_ascend_retrievers.engines.remote.config import redact
 from qwen3_ascend_retrievers.errors import InvalidInputError, ReplyError, RerankError
 
 KEY = "sk-topsecret-0123456789"

@@ -13,7 +13,7 @@ import pytest
 from remote_rankings import DOCUMENTS, QUERY, check_ranking
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote import client
+from qwen3_ascend_retrievers.engines.remote.http import client
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
     InvalidInputError,

@@ -16,7 +16,7 @@ from rerank_server import Asked, Fault
 from tenacity import AsyncRetrying, RetryCallState
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.exchange import growing_pause
+from qwen3_ascend_retrievers.engines.remote.http.retrying import growing_pause
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     ConnectionFailedError,

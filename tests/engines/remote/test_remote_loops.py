@@ -16,11 +16,7 @@ from waiting import eventually
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.remote.portal import PORTAL_THREAD
-from qwen3_ascend_retrievers.errors import (
-    EngineClosedError,
-    InvalidInputError,
-    RerankCancelled,
-)
+from qwen3_ascend_retrievers.errors import EngineClosedError, InvalidInputError, RerankCancelled
 
 STALL = SLOW[0]
 

@@ -13,9 +13,9 @@ from remote_rankings import DOCUMENTS, QUERY, check_ranking
 from rerank_answers import Setup, right_logit
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.core.canary import SHORTEST
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from qwen3_ascend_retrievers.core.ranking import sigmoid
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     InvalidInputError,

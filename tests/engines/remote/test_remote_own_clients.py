@@ -16,7 +16,7 @@ from rerank_server import Fault
 from waiting import eventually
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.own_clients import THREAD
+from qwen3_ascend_retrievers.engines.remote.http.own_clients import THREAD
 from qwen3_ascend_retrievers.errors import (
     DeadlineExceededError,
     EngineClosedError,

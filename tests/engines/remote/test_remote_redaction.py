@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_ascend_retrievers.engines.remote.options import Options, headers_of, masked
+from qwen3_ascend_retrievers.engines.remote.config import Options, headers_of, masked
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, shown
 
 KEY = "sk-topsecret-0123456789"

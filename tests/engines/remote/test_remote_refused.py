@@ -55,7 +55,7 @@ def test_a_refused_document_comes_last_and_the_others_keep_their_scores(
     (warning,) = [
         record
         for record in caplog.records
-        if record.levelno == logging.WARNING and record.name == "qwen3_ascend_retrievers.calls"
+        if record.levelno == logging.WARNING and record.name == "qwen3_ascend_retrievers.call"
     ]
     assert "2 of 20 texts could not be scored" in warning.getMessage()
     assert "documents[3] (StatusError)" in warning.getMessage()

@@ -15,8 +15,7 @@ from rerank_faults import raw, status
 from rerank_server import Fault, http
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, RerankError
-from qwen3_ascend_retrievers.printable import printable
+from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, RerankError, printable
 
 # A window's title, a cleared screen, line ends, a turned line, nothing to see, Unicode's own ends.
 EVIL = "\x1b]0;title\x07\r\n\x1b[2J\u202e\u200b\x00\x85\u2028\u2066\ufeff\U000e0041"

@@ -1,0 +1,136 @@
+"""Writing files and folders so that an interruption leaves the old one or the new one, no half."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InvalidInputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`; see `write_bytes`.
+
+    Raises:
+        InvalidInputError: `path` may not be written; see `check_writable`.
+    """
+    write_bytes(path, text.encode("utf-8", "surrogatepass"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`: into a FIFO or character device, else replacing what is there.
+
+    Raises:
+        InvalidInputError: `path` may not be written; see `check_writable`.
+    """
+    check_writable(path)
+    if _takes(_mode(path)):
+        path.write_bytes(data)
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place if the block ends well, else vanishes.
+
+    A link stays, and where it leads is replaced. The new file has the old one's rights.
+
+    Raises:
+        InvalidInputError: `path` is no regular file, or may not be written.
+    """
+    check_writable(path, only_file=True)
+    target = _followed(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp's files are for their owner alone; results are as readable as any new file.
+        mode = _mode(target)
+        temporary.chmod(0o666 & ~_umask() if mode is None else stat.S_IMODE(mode))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that is renamed to it if the block ends well, else removed.
+
+    Raises:
+        InvalidInputError: `path` is there already, or its parent may not be written.
+    """
+    if path.exists() or path.is_symlink():
+        raise InvalidInputError(f"{path} is there already and is not overwritten. Take a new name.")
+    check_writable(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(path: Path, *, only_file: bool = False) -> None:
+    """Raise InvalidInputError unless `path` could be made, replaced or written into.
+
+    Args:
+        path: a new file, or an existing one that is not read-only; links are followed.
+        only_file: refuse FIFOs and character devices, such as /dev/stdout, too.
+    """
+    try:
+        obstacle = _obstacle(path, only_file)
+    except OSError as error:
+        obstacle = f"{error.strerror}."
+    if obstacle:
+        raise InvalidInputError(f"{path} cannot be written: {obstacle}")
+
+
+def _obstacle(path: Path, only_file: bool) -> str | None:
+    mode, folder = _mode(path), _followed(path).parent
+    takes = _takes(mode) and not only_file
+    if mode is None:
+        if not folder.is_dir():
+            return f"there is no folder {folder}."
+    elif stat.S_ISDIR(mode):
+        return "it is a folder. Name a file in it."
+    elif not (stat.S_ISREG(mode) or takes):
+        return "it is no regular file. Name another one."
+    # Root may write anything; but a file that nobody may write was meant to stay.
+    elif not (mode & 0o222 and os.access(path, os.W_OK)):
+        return "it is read-only. Name another file, or allow writing."
+    if not takes and not os.access(folder, os.W_OK):
+        return f"{folder} may not be changed."
+    return None
+
+
+def _followed(path: Path) -> Path:
+    """Where a link leads in the end; `path` itself if it is none."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and rights of what is at `path`, links followed; None if there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _takes(mode: int | None) -> bool:
+    """Whether that is written into and never replaced: a FIFO, a terminal, /dev/null."""
+    return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""What both frameworks' adapters share. No framework is imported here."""

@@ -1,0 +1,217 @@
+"""What both adapters do: find their engine, rerank directly, copy themselves.
+
+No framework is imported here. The frameworks' own types, events and ways of writing things down
+are in langchain.py and llama_index.py; the fields are in fields.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from weakref import WeakSet
+
+from pydantic import PrivateAttr
+
+from .._util.locks import Lock
+from ..core.results import Ranking
+from ..engines.base import Configured, Engine
+from ..engines.registry import choose_engine
+from ..errors import InvalidInputError
+from ..reranker import Reranker
+from ..settings import DEFAULT_MODEL
+from .fields import RerankFields
+from .metadata import notes
+from .texts import Texts
+
+# The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
+OWN_TOP_N: Final = -1
+
+_choosing = Lock()
+
+
+class _Hold:
+    """One component's interest in an engine; it ends with the component."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An engine and what it was chosen for; never a reason for two components to differ."""
+
+    by: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    engine: Engine | None = field(default=None, compare=False)
+    hold: _Hold = field(default_factory=_Hold, compare=False, repr=False)
+    holds: WeakSet[_Hold] = field(default_factory=WeakSet, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.holds.add(self.hold)
+
+    def dropped(self) -> Engine | None:
+        """The engine if nobody else holds it."""
+        self.holds.discard(self.hold)
+        return None if self.holds else self.engine
+
+
+class Adapter(RerankFields):
+    """Direct use, engine and copies of both adapters.
+
+    Nothing is loaded, and no server is asked, before first use.
+    """
+
+    _chosen: _Chosen = PrivateAttr(default_factory=_Chosen)
+
+    def rerank(
+        self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
+    ) -> list[dict[str, Any]]:
+        """The order of `documents` for `query`, without the framework's events.
+
+        Args:
+            documents: str, or the framework's own documents.
+            query: what is searched for; not blank.
+            top_n: how many rows, at least 1; None for all; -1 for the component's own `top_n`.
+
+        Returns:
+            One dict per document, best first: "index" in the input and "relevance_score" in
+            [0, 1], which is None where there was nothing to score or `on_error` kept the order;
+            more under `diagnostics`.
+
+        Raises:
+            RerankError: as `Reranker.rank`.
+        """
+        texts = self._texts(listed("documents", documents, "str or documents"))
+        return self._rows(self._rank(query, texts, top_n))
+
+    async def arerank(
+        self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
+    ) -> list[dict[str, Any]]:
+        """`rerank` without blocking the event loop."""
+        texts = self._texts(listed("documents", documents, "str or documents"))
+        return self._rows(await self._arank(query, texts, top_n))
+
+    def close(self) -> None:
+        """Close the engine that was chosen here; one that was passed is its owner's to close.
+
+        A `model_copy` shares the engine, which is closed with the last of those that share it.
+        """
+        if (engine := self._dropped()) is not None:
+            engine.close()
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        if (engine := self._dropped()) is not None:
+            await engine.aclose()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self._arguments())
+
+    def __copy__(self) -> Any:
+        made = super().__copy__()
+        with _choosing:
+            made._chosen = replace(self._chosen, hold=_Hold())
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
+        return type(self)(**deepcopy(self._arguments(), memo))
+
+    def _arguments(self) -> dict[str, Any]:
+        """What was set and may leave this object: not the key, nor a callback manager."""
+        fields = type(self).model_fields
+        # Sorted, so that equal components pickle to equal bytes.
+        kept = sorted(name for name in self.model_fields_set if not fields[name].exclude)
+        return {name: getattr(self, name) for name in kept}
+
+    def _text(self, document: Any, at: int) -> str | None:
+        """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
+        raise NotImplementedError
+
+    def _texts(self, documents: Iterable[Any]) -> Texts:
+        return Texts([self._text(document, at) for at, document in enumerate(documents)])
+
+    def _rank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """The ranking of the texts; documents without one follow, in the input's order."""
+        reranker = self._reranker(top_n)
+        with texts.renumbered():
+            ranking = reranker.rank(query, texts.scored())
+        return texts.complete(ranking, reranker.settings.top_n)
+
+    async def _arank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+        """`_rank` without blocking the event loop."""
+        reranker = self._reranker(top_n)
+        with texts.renumbered():
+            ranking = await reranker.arank(query, texts.scored())
+        return texts.complete(ranking, reranker.settings.top_n)
+
+    def _rows(self, ranking: Ranking) -> list[dict[str, Any]]:
+        return [
+            {
+                "index": one.index,
+                "relevance_score": one.score,
+                **notes(ranking, one, everything=self.diagnostics),
+            }
+            for one in ranking.results
+        ]
+
+    def _reranker(self, top_n: int | None = OWN_TOP_N) -> Reranker:
+        return Reranker(
+            self._engine(),
+            instruction=self.instruction,
+            top_n=self.top_n if top_n == OWN_TOP_N else top_n,
+            score_threshold=self.score_threshold,
+            overflow=self.overflow,
+            max_length=self.max_length,
+            window_overlap=self.window_overlap,
+            on_error=self.on_error,
+            show_progress=self.show_progress,
+        )
+
+    def _engine(self) -> Engine:
+        self.check_together()
+        if self.engine is not None:
+            return self.engine
+        by = (self.model, self.base_url, self.api_key, self.max_length)
+        with _choosing:
+            if self._chosen.engine is None or self._chosen.by != by:
+                self._chosen = _Chosen(by, choose_engine(*by))
+            assert self._chosen.engine is not None
+            return self._chosen.engine
+
+    def _dropped(self) -> Engine | None:
+        with _choosing:
+            engine, self._chosen = self._chosen.dropped(), _Chosen()
+        return engine
+
+    def _model_name(self) -> str:
+        """A name for traces, which must not wait for a model or a server to say its own."""
+        if isinstance(self.engine, Configured):
+            config = self.engine.config()
+            return str(config.get("model") or _first(config.get("base_url")) or self.engine.tag)
+        if self.engine is not None:
+            return type(self.engine).__name__
+        return self.model or _first(self.base_url) or DEFAULT_MODEL
+
+
+def _first(urls: str | list[str] | None) -> str | None:
+    return urls[0] if isinstance(urls, list) else urls
+
+
+def listed(name: str, values: Any, of_what: str, kind: type | None = None) -> list[Any]:
+    """`values` as a list, all of `kind` if it is given.
+
+    Raises:
+        InvalidInputError: one str or dict, no iterable, or an entry of another kind.
+    """
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list of {of_what}, not {type(values).__name__}.")
+    made = list(values)
+    for at, one in enumerate(made):
+        if kind is not None and not isinstance(one, kind):
+            raise InvalidInputError(
+                f"{name}[{at}] must be a {kind.__name__}, not {type(one).__name__}. "
+                "For plain texts there is rerank()."
+            )
+    return made
+
+
+def _rebuilt(kind: type[Adapter], arguments: dict[str, Any]) -> Adapter:
+    return kind(**arguments)

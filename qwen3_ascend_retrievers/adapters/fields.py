@@ -1,0 +1,196 @@
+"""The fields that both adapters have, and what is checked before anything is scored.
+
+No framework is imported here, and nothing is done with the values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from ..core.prompt import instruction_for
+from ..engines.base import Engine, engine_from_config, engine_to_config
+from ..errors import InvalidInputError
+from ..settings import DEFAULT_MODEL, OnError, Overflow, RerankSettings
+
+# Both classes state it in their body: a base class of a framework would win over this one's.
+FIELDS_CONFIG: Final = ConfigDict(
+    arbitrary_types_allowed=True,
+    extra="forbid",
+    validate_assignment=True,
+    hide_input_in_errors=True,
+)
+
+
+if TYPE_CHECKING:
+    # A str is taken too, and kept as a SecretStr.
+    _Secret = SecretStr | str
+else:
+    _Secret = SecretStr
+
+
+def _engine_of(value: Any) -> Any:
+    """An engine as given, or rebuilt from its tagged config."""
+    if isinstance(value, dict):
+        return engine_from_config(value)
+    if value is not None and (isinstance(value, type) or not isinstance(value, Engine)):
+        raise InvalidInputError(
+            f"engine must be an engine object such as LocalEngine('tiny'), not {value!r}."
+        )
+    return value
+
+
+def _written(engine: Engine | None) -> dict[str, Any] | None:
+    return None if engine is None else engine_to_config(engine)
+
+
+class RerankFields(BaseModel):
+    """Fields of both adapters.
+
+    A wrong value, an unknown field, or fields that exclude each other raise InvalidInputError,
+    which is a ValueError too. Nothing is loaded, and no server is asked, before first use.
+    """
+
+    model_config = FIELDS_CONFIG
+
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder or hub name, or 'tiny'; with base_url the name that the server knows. "
+        f"None: what the server serves, or {DEFAULT_MODEL} without base_url.",
+    )
+    base_url: str | list[str] | None = Field(
+        default=None,
+        description="A server with /v1/rerank, or several with the same model. None: the model "
+        "runs in this process.",
+    )
+    api_key: _Secret | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="The server's key. None: QWEN3_RERANK_API_KEY is read when it is needed. "
+        "Pickles, deep copies and written forms leave it out.",
+    )
+    engine: Annotated[
+        Engine | None,
+        BeforeValidator(_engine_of),
+        PlainSerializer(_written),
+        WithJsonSchema({"type": "object"}),
+    ] = Field(default=None, description="An engine object, instead of model and base_url.")
+    top_n: int | None = Field(
+        default=None, description="How many are returned, at least 1. None: all."
+    )
+    instruction: str | None = Field(
+        default=None, description="The task in one sentence, or a preset's name. None: web search."
+    )
+    score_threshold: float | None = Field(
+        default=None, description="What scores below it is left out, in [0, 1]. None: nothing is."
+    )
+    overflow: Overflow = Field(
+        default="truncate",
+        description="A text over the budget is cut, scored in windows ('window'), or an error.",
+    )
+    max_length: int | None = Field(
+        default=None, description="Tokens of a whole prompt, at least 1. None: the engine's own."
+    )
+    window_overlap: int = Field(
+        default=64, description="Most tokens that neighbouring windows share; a window needs twice."
+    )
+    on_error: OnError = Field(
+        default="raise",
+        description="'keep_order' returns the retriever's order, marked in metadata as "
+        "rerank_status, when scoring fails.",
+    )
+    show_progress: bool = Field(default=False, description="A bar on standard error.")
+    diagnostics: bool = Field(
+        default=False, description="Whether metadata says more of each score, as rerank_* keys."
+    )
+
+    # Type checkers make the signature from the fields.
+    if not TYPE_CHECKING:
+
+        def __init__(self, **fields: Any) -> None:
+            # A frame of an error's traceback must not hold it in plain.
+            if isinstance(fields.get("api_key"), str):
+                fields["api_key"] = SecretStr(fields["api_key"])
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _explained(error, type(self)) from error
+            self.check_together()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                raise _explained(error, type(self)) from error
+
+    @field_validator(
+        "instruction",
+        "top_n",
+        "score_threshold",
+        "overflow",
+        "max_length",
+        "window_overlap",
+        "on_error",
+        mode="before",
+    )
+    @classmethod
+    def _as_the_reranker_wants(cls, value: Any, info: ValidationInfo) -> Any:
+        RerankSettings(**{str(info.field_name): value})
+        if info.field_name == "instruction" and value is not None:
+            instruction_for(value)
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _leads_to_a_server(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value is None:
+            return None
+        urls = [value] if isinstance(value, str) else value
+        if not urls or not all(url.strip() for url in urls):
+            raise InvalidInputError("base_url is empty. Leave it out to run the model here.")
+        # Not at the top: httpx is not needed to run a model here.
+        from ..engines.remote.config import roots_of
+
+        roots_of(value)
+        return value
+
+    def check_together(self) -> None:
+        """Raise InvalidInputError for fields that exclude each other."""
+        if self.engine is not None:
+            both = [name for name in ("model", "base_url", "api_key") if getattr(self, name)]
+            if both:
+                raise InvalidInputError(
+                    f"engine and {' and '.join(both)} exclude each other: the engine has its own."
+                )
+        elif self.api_key is not None and self.base_url is None:
+            raise InvalidInputError("api_key is for a server: pass base_url too, or leave it out.")
+
+
+def _explained(error: ValidationError, kind: type[RerankFields]) -> InvalidInputError:
+    """Pydantic's complaints in this package's words, and without the values, secrets included."""
+    said = []
+    for one in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(step) for step in one["loc"])
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidInputError):
+            said.append(str(cause))
+        elif one["type"] == "extra_forbidden":
+            known = ", ".join(sorted(kind.model_fields))
+            said.append(f"{kind.__name__} has no field {name}. It has: {known}.")
+        else:
+            said.append(f"{name}: {one['msg']}.")
+    return InvalidInputError(" ".join(said))

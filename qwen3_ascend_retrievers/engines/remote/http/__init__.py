@@ -1,0 +1,1 @@
+"""One HTTP request, its retries and deadline; nothing here knows what is asked."""

@@ -1,0 +1,40 @@
+"""How much time a call has left. The only clock of the engine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ....errors import DeadlineExceededError
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A deadline.
+
+    Attributes:
+        seconds: what was given, to be named in errors.
+        ends: when it is over, by `time.monotonic()`.
+    """
+
+    seconds: float
+    ends: float
+
+    @classmethod
+    def starting(cls, seconds: float, since: float | None = None) -> Budget:
+        """`seconds` from now, or from an earlier moment."""
+        return cls(seconds, (time.monotonic() if since is None else since) + seconds)
+
+    def left(self) -> float:
+        """Seconds left, 0 if there are none."""
+        return max(0.0, self.ends - time.monotonic())
+
+    def exceeded(self, last: Exception | None = None) -> DeadlineExceededError:
+        """The error to raise when it is over."""
+        told = f" The last failure: {last}" if last else ""
+        return DeadlineExceededError(
+            f"No result within the deadline of {self.seconds:g} s; raise deadline=..., or look at "
+            f"the server's load.{told}",
+            status=getattr(last, "status", None),
+            request_id=getattr(last, "request_id", None),
+        )

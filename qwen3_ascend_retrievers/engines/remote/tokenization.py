@@ -1,0 +1,71 @@
+"""Token ids: from a tokenizer on this side, or from a server's `/tokenize`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+
+from ..._util.locks import Lock
+from ...core.tokens import Tokenizer, Tokens
+from ...models.byte_level import offsets_from_strings
+from .http.concurrency import together
+from .http.retrying import Exchange, Question
+from .protocol.rerank_api import read_tokenize, tokenize_body
+
+
+class LocalTokens:
+    """A tokenizer from a file, loaded at first use, away from the event loop.
+
+    Args:
+        model: "tiny", a folder, or a hub id.
+        revision: of a hub id.
+    """
+
+    def __init__(self, model: str, revision: str | None) -> None:
+        self._model = model
+        self._revision = revision
+        self._lock = Lock()
+        self._loaded: Tokenizer | None = None
+
+    async def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of each text, in order.
+
+        Raises:
+            MissingDependencyError: `tokenizers` is not installed.
+            ModelError: there is no usable tokenizer.
+        """
+        return await anyio.to_thread.run_sync(self._encode, texts)
+
+    def _encode(self, texts: Sequence[str]) -> list[Tokens]:
+        with self._lock:
+            if self._loaded is None:
+                from ...models.tokenizer import load_tokenizer
+
+                self._loaded = load_tokenizer(self._model, self._revision)
+            loaded = self._loaded
+        made = loaded.encode_batch(texts)
+        return [Tokens(tuple(one.ids), tuple(one.offsets)) for one in made]
+
+
+async def server_tokens(
+    exchange: Exchange, model: str | None, texts: Sequence[str]
+) -> list[Tokens]:
+    """The tokens of each text by the server's own tokenizer, one request for each.
+
+    Raises:
+        Refused: the server has no /tokenize, or it fails.
+    """
+    made: list[Tokens] = [Tokens(())] * len(texts)
+
+    async def one(at: int) -> None:
+        def read(reply: Any) -> Tokens:
+            ids, strings, _ = read_tokenize(reply)
+            return Tokens(ids, offsets_from_strings(texts[at], strings) if strings else ())
+
+        body = tokenize_body(model, texts[at])
+        made[at] = await exchange.ask(Question(path="/tokenize", body=body, read=read))
+
+    await together([lambda at=at: one(at) for at in range(len(texts))])  # type: ignore[misc]
+    return made

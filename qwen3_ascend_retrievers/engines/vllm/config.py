@@ -1,0 +1,109 @@
+"""What a VLLMEngine is told, checked. Values only; nothing is looked up here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from ...errors import InvalidInputError
+from ...settings import check_choice, whole_number
+from .checkpoint import SOURCES
+
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+# Arguments of vLLM that are the engine's own business, or another argument's.
+_OWN: Final = {
+    "model": "model", "tokenizer": "model", "revision": "revision", "runner": "nothing",
+    "task": "nothing", "convert": "nothing", "hf_overrides": "nothing", "pooler_config": "nothing",
+    "override_pooler_config": "nothing", "max_model_len": "max_length", "dtype": "dtype",
+    "tensor_parallel_size": "tensor_parallel_size", "gpu_memory_utilization": "device_memory",
+    "enforce_eager": "enforce_eager", "enable_prefix_caching": "prefix_caching",
+    "quantization": "quantization", "enable_lora": "lora", "skip_tokenizer_init": "nothing",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """VLLMEngine's arguments; see there.
+
+    Raises:
+        InvalidInputError: one is of the wrong type or out of range.
+    """
+
+    model: str
+    dtype: str = "auto"
+    max_length: int | None = None
+    tensor_parallel_size: int = 1
+    device_memory: float | None = None
+    revision: str | None = None
+    enforce_eager: bool | None = None
+    prefix_caching: bool | Literal["auto"] = "auto"
+    quantization: str | None = None
+    lora: str | None = None
+    source: str = "auto"
+    self_check: bool = True
+    vllm_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("model", "revision", "quantization", "lora"):
+            object.__setattr__(self, name, _text(name, getattr(self, name), name != "model"))
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("source", self.source, SOURCES)
+        if self.max_length is not None:
+            whole_number("max_length", self.max_length, minimum=1)
+        whole_number("tensor_parallel_size", self.tensor_parallel_size, minimum=1)
+        _check_share(self.device_memory)
+        if not isinstance(self.prefix_caching, bool) and self.prefix_caching != "auto":
+            raise InvalidInputError(
+                f'prefix_caching must be True, False or "auto", not {self.prefix_caching!r}.'
+            )
+        for name, kinds in (("enforce_eager", (bool, type(None))), ("self_check", (bool,))):
+            if not isinstance(getattr(self, name), kinds):
+                raise InvalidInputError(f"{name} must be True or False.")
+        object.__setattr__(self, "vllm_args", _vllm_args(self.vllm_args))
+
+    def config(self) -> dict[str, Any]:
+        """JSON-safe constructor arguments."""
+        return asdict(self)
+
+
+def _text(name: str, value: Any, optional: bool) -> str | None:
+    if optional and value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"{name} must be a non-empty str, not {value!r}.")
+    return text
+
+
+def _check_share(value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value <= 1):
+        raise InvalidInputError(
+            f"device_memory must be a share of the device's memory above 0 and up to 1, or None, "
+            f"not {value!r}."
+        )
+
+
+def _vllm_args(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidInputError("vllm_args must map names of vLLM's engine arguments to values.")
+    for name in value:
+        if name in _OWN:
+            use = _OWN[name]
+            raise InvalidInputError(
+                f"vllm_args: {name!r} "
+                + (
+                    "decides what a score is, and is set by the engine."
+                    if use == "nothing"
+                    else f"is set with VLLMEngine(..., {use}=...)."
+                )
+            )
+    try:
+        return dict(json.loads(json.dumps(dict(value))))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"vllm_args must hold what JSON can write, so that the engine can be pickled: {error}"
+        ) from error

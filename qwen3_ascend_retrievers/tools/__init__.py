@@ -1,0 +1,1 @@
+"""What the commands do, without a terminal: they use Reranker, and print nothing."""

@@ -1,0 +1,1 @@
+"""Documents from files: read, and split into chunks."""

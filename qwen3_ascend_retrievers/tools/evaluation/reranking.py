@@ -1,0 +1,111 @@
+"""Reranking a run query by query, with a journal, so that a stop loses at most one query."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...engines.base import Configured
+from ...errors import EngineError, InvalidInputError
+from ...models.files import TINY, TINY_FOLDER
+from ...reranker import Reranker
+from .journal import Journal, Scored, fingerprint
+from .runs import Run
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be reranked.
+
+    Attributes:
+        run: the first stage's documents of each query, cut to the depth that is reranked.
+        queries: query texts by id.
+        corpus: document texts by id.
+    """
+
+    run: Run
+    queries: Mapping[str, str]
+    corpus: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        missing = sorted(self.run.keys() - self.queries.keys())
+        if missing:
+            raise InvalidInputError(
+                f"The queries lack {len(missing)} of the run's, {missing[0]} among them. Do "
+                "queries and run belong together?"
+            )
+
+    def mark(self, reranker: Reranker) -> str:
+        """The fingerprint of this task with this reranker: texts, order, model and settings."""
+        return fingerprint({"texts": self._digest(), **_nature(reranker)})
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for query, documents in self.run.items():
+            for text in (query, self.queries[query]):
+                digest.update(fingerprint(text).encode())
+            for name, _ in documents:
+                digest.update(fingerprint([name, self.corpus[name]]).encode())
+        return digest.hexdigest()
+
+
+def rerank_run(task: Task, reranker: Reranker, journal: Journal, progress: Progress) -> Run:
+    """The reranked run; queries that the journal has are not scored again.
+
+    Args:
+        task: what is to be reranked.
+        reranker: must return all documents, without a threshold.
+        journal: keeps each query as soon as it is finished.
+        progress: told of each finished query, those of the journal included.
+
+    Raises:
+        EngineError: scoring failed; the journal holds what was finished.
+    """
+    made: Run = {}
+    for query in task.run:
+        if query not in journal.finished:
+            journal.add(query, _rerank(task, reranker, query))
+        made[query] = journal.finished[query]
+        progress(1)
+    return made
+
+
+def _rerank(task: Task, reranker: Reranker, query: str) -> Scored:
+    names = [name for name, _ in task.run[query]]
+    ranking = reranker.rank(task.queries[query], [task.corpus[name] for name in names])
+    scored: Scored = []
+    for result in ranking.results:
+        if result.score is None:
+            raise EngineError(
+                f"The document {names[result.index]} of query {query} could not be scored, and a "
+                "run cannot say so. Change its text, or take it out of the run."
+            ) from result.error
+        scored.append((names[result.index], result.score))
+    return scored
+
+
+def _nature(reranker: Reranker) -> dict[str, Any]:
+    """What decides the scores besides the texts. Loads the model, or asks its server."""
+    engine, settings = reranker.engine, reranker.settings
+    facts = engine.facts()
+    return {
+        "engine": engine.tagged_config() if isinstance(engine, Configured) else repr(type(engine)),
+        "model": facts.model,
+        "weights": list(_weights(facts.model)),
+        "max_length": [facts.max_length, settings.max_length],
+        "instruction": settings.instruction,
+        "overflow": [settings.overflow, settings.window_overlap],
+    }
+
+
+def _weights(model: str) -> Iterator[list[Any]]:
+    """Names, sizes and times of a model folder's weights, so that retraining is noticed."""
+    folder = TINY_FOLDER if model == TINY else Path(model)
+    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+        stat = path.stat()
+        yield [path.name, stat.st_size, stat.st_mtime_ns]
