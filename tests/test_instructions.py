@@ -9,11 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from cli.script import invoke
 
 from qwen3_ascend_retrievers import INSTRUCTIONS, Reranker, langchain, llama_index
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.script import invoke
 
 MISSPELT = "question-answering"
 

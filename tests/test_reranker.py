@@ -7,10 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import texts
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
@@ -21,6 +19,8 @@ from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
+from support.strategies import texts
 
 
 @rankings

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
@@ -27,6 +26,7 @@ from qwen3_ascend_retrievers.errors import (
     TooLongError,
 )
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 
 
 @rankings

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from facade import LONG, Counted, Rank, ScoreAll, rankings, scorings
-from qwen_tokenizer import count
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, prompt
 from qwen3_ascend_retrievers.core.ranking import RankedDocument
 from qwen3_ascend_retrievers.core.results import Usage
 from qwen3_ascend_retrievers.errors import TooLongError
+from support.facade import LONG, Counted, Rank, ScoreAll, rankings, scorings
+from support.qwen_tokenizer import count
 
 
 @rankings

@@ -14,11 +14,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engines.ascend_pins import CONTAINER_EXTRAS, PINS
 from packaging.utils import canonicalize_name
-from word_server import WordServer
 
 import qwen3_ascend_retrievers
+from support.ascend_pins import CONTAINER_EXTRAS, PINS
+from support.word_server import WordServer
 
 ROOT = Path(__file__).parent.parent
 # An index may be slow; a build that is stuck still ends.

@@ -17,12 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from qwen_tokenizer import qwen_tokenizer
-from random_model import SHAPE_06B, make_random_model
-
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.prompt import document_part, query_part
 from qwen3_ascend_retrievers.engines.vllm.compat import ORIGINAL
+from support.qwen_tokenizer import qwen_tokenizer
+from support.random_model import SHAPE_06B, make_random_model
 
 ROUNDS, DOCUMENTS, LENGTH = 3, 32, 1024
 WORDS = ("capital", "town", "egg", "water", "boil", "China", "gravity", "planet", "law", "river")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import payloads, texts
 
 from qwen3_ascend_retrievers.core.prompt import (
     ADDED_TOKENS,
@@ -23,6 +22,7 @@ from qwen3_ascend_retrievers.core.prompt import (
     query_part,
 )
 from qwen3_ascend_retrievers.errors import InvalidInputError
+from support.strategies import payloads, texts
 
 
 def test_the_prompt_is_the_model_cards() -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from qwen_tokenizer import FIRST_ADDED, NO, YES, encode, qwen_tokenizer
-from strategies import fuzzed, payloads
 from tokenizers import Tokenizer
 
 import qwen3_ascend_retrievers
@@ -23,6 +21,8 @@ from qwen3_ascend_retrievers.core.prompt import (
     prompt,
     query_part,
 )
+from support.qwen_tokenizer import FIRST_ADDED, NO, YES, encode, qwen_tokenizer
+from support.strategies import fuzzed, payloads
 
 TINY = Path(qwen3_ascend_retrievers.__file__).parent / "tiny_model" / "tokenizer.json"
 GOLDEN = Path(__file__).with_name("golden_ids.json")

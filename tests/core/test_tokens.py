@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from qwen_tokenizer import count, encode
-from strategies import SNIPPETS, texts
 from tokenizers import Tokenizer as FileTokenizer
 
 import qwen3_ascend_retrievers
@@ -23,6 +21,8 @@ from qwen3_ascend_retrievers.core.tokens import (
     estimate,
     token_ceiling,
 )
+from support.qwen_tokenizer import count, encode
+from support.strategies import SNIPPETS, texts
 
 PACKAGE = Path(qwen3_ascend_retrievers.__file__).parent
 TINY = FileTokenizer.from_file(str(PACKAGE / "tiny_model" / "tokenizer.json"))

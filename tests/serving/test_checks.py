@@ -6,12 +6,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from served import served
 
 from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.serving.checks import check_extra, check_key, check_length
 from qwen3_ascend_retrievers.serving.exposure import open_routes
+from support.served import served
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The middleware lets nothing through without the key, however a path or header is written.
 
-What vLLM's server does with it is shown in tests/vllm; here the requests are those of the ASGI.
+What vLLM's server does with it is shown in tests/e2e/vllm; here the requests are those of the ASGI.
 """
 
 from __future__ import annotations

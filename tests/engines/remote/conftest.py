@@ -12,11 +12,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from rerank_answers import Setup
-from rerank_server import RerankServer
-from waiting import eventually
 
 from qwen3_ascend_retrievers import RemoteEngine
+from support.rerank_answers import Setup
+from support.rerank_server import RerankServer
+from support.waiting import eventually
 
 Serve = Callable[..., RerankServer]
 Connect = Callable[..., RemoteEngine]

@@ -1,0 +1,77 @@
+"""What all commands share: their streams, what they say there, and an early Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_retrievers.cli.output import complain, note
+from support.script import SCRIPT, TINY, environment
+
+
+def shell(
+    redirection: str, *arguments: str, stdin: bytes = b"", **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The installed script, started by a shell with that redirection."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", str(SCRIPT), *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=600,
+        env=environment() | variables,
+    )
+
+
+RANK = ("rank", "cat", *TINY, "--json")
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONIOENCODING": "latin-1"}]
+)
+def test_standard_input_is_strict_utf8_in_any_locale(locale: dict[str, str]) -> None:
+    done = shell("", *RANK, stdin="\ufeffüber 北京\n".encode(), **locale)
+    assert done.returncode == 0, done.stderr
+    assert [one["text"] for one in json.loads(done.stdout)["results"]] == ["über 北京"]
+    wrong = shell("", *RANK, stdin=b"ok\n\xff\xfe bad\n", **locale)
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert b"error: Standard input is not UTF-8" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        ("<&-", b"error: There is no document in -"),
+        (">&-", b"error: Standard output is closed"),
+        ("<&- >&-", b"error: Standard output is closed"),
+        ("<&- 2>&-", b""),
+    ],
+)
+def test_a_closed_stream_is_wrong_input(redirection: str, said: bytes) -> None:
+    done = shell(redirection, *RANK, stdin=b"a cat\n")
+    assert (done.returncode, done.stdout) == (2, b""), done.stderr
+    assert said in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_closed_streams_that_are_not_needed_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a cat")
+    done = shell("<&- 2>&-", *RANK, str(tmp_path / "a.txt"))
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["results"][0]["text"] == "a cat"
+
+
+def test_ctrl_c_while_libraries_are_imported_ends_as_later(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = shell("", "--version", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 130
+    assert done.stderr == b"Interrupted; no file was left half-written.\n"
+
+
+def test_no_message_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    note("m\x1b]0;title\x07 by \u202e[bold]b[/bold]")
+    complain("m\x1b[2J")
+    said = capsys.readouterr().err
+    assert said == "m\ufffd]0;title\ufffd by \ufffd[bold]b[/bold]\nerror: m\ufffd[2J\n"

@@ -1,0 +1,99 @@
+"""`qwen3-rerank serve --print`, and what it refuses; a real server is tests/e2e/vllm's part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qwen3_ascend_retrievers.cli.serve import _self_check
+from qwen3_ascend_retrievers.errors import EngineError
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
+from qwen3_ascend_retrievers.serving.key_guard import KEY_VARIABLE
+from support.rerank_answers import Setup
+from support.rerank_server import RerankServer
+from support.script import invoke
+
+
+def test_print_shows_both_commands_for_another_machine() -> None:
+    done = invoke(
+        "serve", "Qwen/Qwen3-Reranker-8B", "--print", "--hardware", "a2", "--", "--seed", "1"
+    )
+    assert done.exit_code == 0, done.output
+    plain, docker = done.stdout.split("\n# The same in vLLM-Ascend's container:\n")
+    assert "python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-Reranker-8B" in plain
+    assert plain.rstrip().endswith("--seed 1")
+    assert docker.startswith("docker run ")
+
+
+def test_print_in_json_names_the_bundled_model_s_folder() -> None:
+    done = invoke("serve", "tiny", "--print", "--hardware", "cpu", "--json")
+    said = json.loads(done.stdout)
+    assert said["docker"] is None
+    assert said["command"][said["command"].index("--model") + 1] == str(TINY_FOLDER)
+    assert said["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    hub = invoke("serve", "a/Qwen3-Reranker-seq-cls", "--print", "--hardware", "cuda", "--json")
+    assert "--hf-overrides" not in json.loads(hub.stdout)["command"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("tiny", "--tensor-parallel", "0"), 2, "--tensor-parallel must be"),
+        (("tiny", "--port", "0"), 2, "--port must be"),
+        (("./gone", "--print", "--hardware", "cpu"), 1, "There is no model folder"),
+        (("tiny", "--api-key-file", "gone"), 2, "gone cannot be read"),
+        (("tiny", "--", "--api-key", "k"), 2, "--api-key-file FILE"),
+        (("tiny", "--print", "--hardware", "cpu", "--max-length", "255"), 2, "--max-length 256"),
+        (("tiny", "--print", "--hardware", "cpu", "--", "--max-model-len=64"), 2, "is too short"),
+    ],
+)
+def test_wrong_input_is_refused(arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = invoke("serve", *arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("source", ["file", "variable", None])
+def test_a_key_closes_the_server_and_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-very-secret\n")
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    if source == "variable":
+        monkeypatch.setenv(KEY_VARIABLE, "sk-very-secret")
+    keys = ("--api-key-file", str(file)) if source == "file" else ()
+    done = invoke("serve", "tiny", "--print", "--hardware", "cpu", *keys)
+    assert done.exit_code == 0, done.output
+    assert ("--middleware" in done.stdout) == (source is not None)
+    assert (f"cat {file}" in done.stdout) == (source == "file")
+    assert "sk-very-secret" not in done.output
+
+
+@pytest.mark.parametrize("key", ["one\ntwo\n", "schl\u00fcssel"])
+def test_a_key_that_cannot_be_sent_is_refused(tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key, "utf-8")
+    done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
+    assert done.exit_code == 2
+    assert key.strip() not in done.output
+
+
+def test_a_server_that_answers_without_the_key_is_not_announced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As vLLM's own key leaves it: only /v1 is guarded."""
+    setup = Setup(api_key="sk-very-secret", has_classify=False, has_tokenize=False)
+    with RerankServer(setup) as server, pytest.raises(EngineError, match="It was ended"):
+        _self_check(server.url, "sk-very-secret")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "/rerank, /v2/rerank, /score, /classify" in shown
+    assert "answer without the key" in shown
+    assert "/v1/rerank" not in shown
+
+
+def test_an_empty_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("\n")
+    done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
+    assert (done.exit_code, "is empty" in done.stderr) == (2, True)

@@ -1,0 +1,138 @@
+"""What runs together, how much of it, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
+from qwen3_ascend_retrievers.engines.local.batches import Batch, plan_batches
+from qwen3_ascend_retrievers.errors import EngineError
+from support.watching import watching
+
+DOCUMENTS = [f"Document {at} is about topic {at % 7}." + " More words." * at for at in range(12)]
+
+
+@pytest.fixture(scope="module")
+def reranker() -> Iterator[Reranker]:
+    with Reranker(LocalEngine("tiny", device="cpu")) as made:
+        made.rank("warm", ["up"])
+        yield made
+
+
+def make_plan(query_lengths: list[int], documents: list[tuple[int, int]]) -> Plan:
+    """A plan of made-up ids; `documents` are (query, length)."""
+    queries = [Query(str(at), "", "", (at,) * n) for at, n in enumerate(query_lengths)]
+    passages = [Passage(query, "", (0, 0), (9,) * length) for query, length in documents]
+    return Plan(tuple(queries), tuple(passages), tuple((at,) for at in range(len(passages))))
+
+
+def scored(batches: list[Batch]) -> list[int]:
+    return sorted(passage for batch in batches for passage in batch.passages)
+
+
+def test_documents_of_one_query_share_its_part() -> None:
+    (batch,) = plan_batches(make_plan([5], [(0, 3), (0, 1), (0, 2), (0, 4)]), 1000)
+    assert batch == Batch((3, 0, 2, 1), ((9,) * 4, (9,) * 3, (9,) * 2, (9,)), (0,) * 5)
+
+
+def test_few_documents_of_many_queries_go_together_as_whole_prompts() -> None:
+    (batch,) = plan_batches(make_plan([2, 3, 4], [(0, 3), (1, 3), (2, 3), (2, 1)]), 1000)
+    assert batch.shared is None
+    assert batch.passages == (2, 1, 0, 3)
+    assert batch.rows[0] == (2, 2, 2, 2, 9, 9, 9)
+
+
+def test_long_documents_run_as_whole_prompts() -> None:
+    plan = make_plan([2], [(0, 3), (0, 500), (0, 3), (0, 3), (0, 3)])
+    shared, whole = sorted(plan_batches(plan, 1000), key=lambda batch: batch.shared is None)
+    assert whole.passages == (1,)
+    assert whole.shared is None
+    assert shared.passages == (0, 2, 3, 4)
+
+
+@pytest.mark.parametrize("budget", [1, 10, 33, 200])
+def test_batches_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
+    documents = [(at % 3, 1 + (at * 7) % 20) for at in range(40)]
+    plan = make_plan([3, 6, 1], documents)
+    batches = plan_batches(plan, budget)
+    assert scored(batches) == list(range(40))
+    for batch in batches:
+        longest = max(plan.tokens(passage) or 0 for passage in batch.passages)
+        assert len(batch.passages) == 1 or longest * len(batch.passages) <= budget
+
+
+def test_the_query_part_is_computed_once(reranker: Reranker) -> None:
+    with watching() as seen:
+        ranking = reranker.rank("a query of some length, to be computed once", DOCUMENTS)
+    tokens = ranking.usage.prompt_tokens or 0
+    (query_pass, document_pass) = seen.passes
+    assert query_pass[0] == 1
+    assert document_pass[0] == len(DOCUMENTS)
+    assert query_pass[1] + document_pass[1] == max(one.tokens or 0 for one in ranking.results)
+    assert query_pass[1] + document_pass[0] * document_pass[1] < tokens
+
+
+def test_a_query_with_several_batches_is_still_computed_once() -> None:
+    with Reranker(LocalEngine("tiny", "cpu", batch_tokens=400)) as reranker, watching() as seen:
+        reranker.rank("a query", DOCUMENTS)
+    shared = [tokens for rows, tokens in seen.passes if rows == 1 and tokens > 60]
+    assert len(shared) == 1
+    assert len(seen.passes) > 3
+
+
+def test_a_row_for_each_answer_is_never_multiplied_by_the_vocabulary(reranker: Reranker) -> None:
+    with watching() as seen:
+        reranker.score([("query", document) for document in DOCUMENTS])
+    assert seen.widths
+    assert max(seen.widths) < 12_288
+
+
+def test_identical_documents_are_computed_once(reranker: Reranker) -> None:
+    with watching() as seen:
+        results = reranker.rank("query", ["the same"] * 50).results
+    assert [rows for rows, _ in seen.passes] == [1]
+    assert len({one.score for one in results}) == 1
+
+
+def test_a_batch_that_does_not_fit_is_halved(reranker: Reranker) -> None:
+    expected = [one.logit for one in reranker.rank("query", DOCUMENTS).results]
+
+    def refuse(rows: int, tokens: int) -> None:
+        if rows > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    with watching(refuse) as seen:
+        got = [one.logit for one in reranker.rank("query", DOCUMENTS).results]
+    assert got == pytest.approx(expected, abs=1e-4)
+    assert [rows for rows, _ in seen.passes] == [1, 12, 6, 3, 3, 6, 3, 3]
+
+
+def test_not_even_one_prompt_fits(reranker: Reranker) -> None:
+    def refuse(rows: int, tokens: int) -> None:
+        raise MemoryError
+
+    with (
+        watching(refuse),
+        pytest.raises(EngineError, match="not enough memory for one prompt"),
+    ):
+        reranker.rank("query", DOCUMENTS[:2])
+
+
+def test_the_query_part_does_not_fit(reranker: Reranker) -> None:
+    def refuse(rows: int, tokens: int) -> None:
+        raise RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB")
+
+    with watching(refuse), pytest.raises(EngineError, match="not enough memory"):
+        reranker.rank("query", DOCUMENTS)
+
+
+def test_what_else_torch_says_is_an_engine_error(reranker: Reranker) -> None:
+    def refuse(rows: int, tokens: int) -> None:
+        raise RuntimeError("device-side assert triggered")
+
+    with watching(refuse), pytest.raises(EngineError, match="device-side assert"):
+        reranker.rank("query", DOCUMENTS)
+    assert reranker.rank("query", DOCUMENTS).status == "reranked"

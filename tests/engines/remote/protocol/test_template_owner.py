@@ -1,0 +1,210 @@
+"""The first contact's judgement over every kind of server, without any HTTP."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from qwen3_ascend_retrievers.core import agreement
+from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
+from qwen3_ascend_retrievers.core.ranking import sigmoid
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import AskRerank
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import Answer
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
+    Mode,
+    check_wish,
+    counts_differ,
+    who_templates,
+)
+from qwen3_ascend_retrievers.errors import TemplateMismatchError
+from support.canary_world import World
+from support.rerank_answers import Setup
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+@pytest.mark.parametrize("classify", [True, False])
+def test_no_template(tokenize: bool, classify: bool) -> None:
+    mode = World(Setup(has_tokenize=tokenize, has_classify=classify)).contact()
+    proven = tokenize and classify
+    assert (mode.route, mode.template, mode.logits) == ("rerank", "client", True)
+    assert mode.instructions
+    assert mode.verified is proven
+    assert mode.fallback is proven
+    assert (mode.warning is None) is proven
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_a_right_server_template(tokenize: bool) -> None:
+    mode = World(Setup(template="exact", has_tokenize=tokenize)).contact()
+    assert (mode.route, mode.template, mode.instructions) == ("rerank", "server", True)
+    assert mode.verified is tokenize
+
+
+def test_the_official_template_is_scored_by_classify() -> None:
+    assert World(Setup(template="official")).contact() == Mode.classify()
+    assert World(Setup(template="official"), local=True).contact() == Mode.classify()
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_the_official_template_is_refused_where_texts_must_be_sent(tokenize: bool) -> None:
+    world = World(Setup(template="official", has_tokenize=tokenize), local=True)
+    with pytest.raises(TemplateMismatchError, match=r"final newline.*three newlines"):
+        world.contact(protocol="rerank")
+
+
+def test_a_local_tokenizer_makes_classify_the_cheap_route() -> None:
+    assert World(Setup(), local=True).contact() == Mode.classify()
+    # Without /tokenize to compare with, equal scores prove the tokenizer.
+    assert World(Setup(has_tokenize=False), local=True).contact() == Mode.classify()
+    assert World(Setup(), local=True).contact(protocol="rerank").verified is True
+
+
+def test_a_tokenizer_that_nothing_proves_is_not_believed() -> None:
+    world = World(Setup(template="official", has_tokenize=False), local=True)
+    with pytest.raises(TemplateMismatchError, match="final newline"):
+        world.contact()
+    with pytest.raises(TemplateMismatchError):
+        world.contact(protocol="classify")
+
+
+def test_classify_on_demand() -> None:
+    assert World(Setup(template="foreign")).contact(protocol="classify") == Mode.classify()
+    assert World(Setup(has_tokenize=False), local=True).contact(protocol="classify") == (
+        Mode.classify()
+    )
+    for setup in (Setup(has_classify=False), Setup(has_tokenize=False)):
+        with pytest.raises(TemplateMismatchError, match=r"0.18 or later.*tokenizer="):
+            World(setup).contact(protocol="classify")
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_embeddings_are_refused_with_the_flags(tokenize: bool) -> None:
+    with pytest.raises(TemplateMismatchError, match="is_original_qwen3_reranker"):
+        World(Setup(overrides=False, has_tokenize=tokenize)).contact()
+
+
+@pytest.mark.parametrize("classify", [True, False])
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_a_foreign_template_is_refused(tokenize: bool, classify: bool) -> None:
+    setup = Setup(template="foreign", has_tokenize=tokenize, has_classify=classify)
+    with pytest.raises(TemplateMismatchError, match="neither Qwen3-Reranker's prompt nor none"):
+        World(setup).contact()
+
+
+def test_a_dropped_instruction_is_noticed() -> None:
+    mode = World(Setup(template="exact", heeds_instruction=False)).contact()
+    assert (mode.template, mode.instructions, mode.fallback) == ("server", False, True)
+
+
+def test_probabilities_where_logits_are_not_known() -> None:
+    mode = World(Setup(knows_activation=False, has_classify=False)).contact()
+    assert (mode.logits, mode.verified) == (False, False)
+    # A /classify without logits proves nothing that could be relied on.
+    assert World(Setup(knows_activation=False)).contact().verified is False
+
+
+def test_a_server_that_counts_nothing_must_be_told() -> None:
+    silent = Setup(counts=False, has_classify=False)
+    with pytest.raises(TemplateMismatchError, match="template='client'"):
+        World(silent).contact()
+    assert World(silent).contact(template="client").template == "client"
+    told = World(Setup(counts=False, template="exact")).contact(template="server")
+    assert (told.template, told.verified, told.instructions) == ("server", True, False)
+
+
+def test_a_wish_that_the_server_contradicts() -> None:
+    with pytest.raises(TemplateMismatchError, match="twice"):
+        World(Setup(template="exact")).contact(template="client")
+    with pytest.raises(TemplateMismatchError, match="meaningless"):
+        World(Setup()).contact(template="server")
+    assert check_wish("server", "server") == "server"
+
+
+def test_none_asks_nothing() -> None:
+    world = World(Setup())
+    mode = world.contact(template="none")
+    assert (mode.template, mode.verified, world.replies) == ("none", False, 0)
+
+
+def test_scores_outside_probability_are_refused() -> None:
+    class Wild(World):
+        def answer(self, question: Any) -> Any:
+            found = super().answer(question)
+            if isinstance(question, AskRerank):
+                return Answer(tuple(one + 3 for one in found.values), found.tokens)
+            return found
+
+    with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
+        Wild(Setup()).contact()
+
+
+def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
+    class Changed(World):
+        def answer(self, question: Any) -> Any:
+            found = super().answer(question)
+            if isinstance(question, AskRerank):
+                return Answer(tuple(one * 0.9 for one in found.values), found.tokens)
+            return found
+
+    with pytest.raises(TemplateMismatchError, match="disagree about the same prompt"):
+        Changed(Setup()).contact(protocol="rerank")
+
+
+@pytest.mark.parametrize("noise", [0.02, -0.05])
+def test_noise_between_batches_is_no_mismatch(noise: float) -> None:
+    assert World(Setup(), noise=noise).contact().verified is True
+    assert World(Setup(template="official"), noise=noise).contact() == Mode.classify()
+
+
+def test_counts_of_the_real_tokenizer() -> None:
+    # Seen on vLLM 0.32 with Qwen's tokenizer: see VLLM.md, "Server-side templates".
+    assert who_templates(1, 74, (1, 74)) == who_templates(1, 74, None) == "client"
+    assert who_templates(2, 74, None) == "client"
+    assert who_templates(74, 147, (1, 74)) == who_templates(74, 147, None) == "server"
+    for bare, whole in ((20, 92), (74, 74), (1, 1), (5, 77), (0, 0), (3, 3), (147, 220)):
+        with pytest.raises(TemplateMismatchError, match=f"{bare} tokens for a bare pair"):
+            who_templates(bare, whole, None)
+    with pytest.raises(TemplateMismatchError, match="1 and 74 were expected"):
+        who_templates(2, 74, (1, 74))
+
+
+def test_counts_are_compared_where_all_are_known() -> None:
+    assert counts_differ([3, 4], 8)
+    assert not counts_differ([3, 4], 7)
+    assert not counts_differ([3, None], 8)
+    assert not counts_differ([3, 4], None)
+
+
+def test_logits_and_probabilities_are_told_apart() -> None:
+    logits = (-3.0, 0.2, 4.0)
+    probabilities = tuple(map(sigmoid, logits))
+    assert kind_of(logits, probabilities) == "logits"
+    assert kind_of(probabilities, probabilities) == "probabilities"
+    assert kind_of((0.1, 0.9, 0.5), probabilities) == "neither"
+    assert agreement.look_like_probabilities((0.0, 1.0))
+    assert not agreement.look_like_probabilities((0.5, 1.1))
+
+
+def test_agreement_of_saturated_scores() -> None:
+    exact, mutant = (12.0, -14.0), (11.0, -13.0)
+    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert known.noise == pytest.approx(0.28)
+    assert known.holds((12.1, -14.2), logits=True)
+    assert not known.holds((9.0, -10.0), logits=True)
+
+
+def test_agreement_of_probabilities() -> None:
+    exact, mutant = (0.5, -1.0), (0.9, -0.5)
+    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert known.holds(tuple(map(sigmoid, exact)), logits=False)
+    assert not known.holds(tuple(map(sigmoid, mutant)), logits=False)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_what_is_not_finite_agrees_with_nothing(wrong: float) -> None:
+    for first, second in ((wrong, 2.0), (1.0, wrong)):
+        assert not Agreement((1.0, 2.0), (3.0, 4.0), 0.0).holds((first, second), logits=True)
+        assert not Agreement((first, second), (3.0, 4.0), 0.0).holds((first, second), logits=True)
+        assert not Agreement((1.0, 2.0), (first, second), 0.0).holds((1.0, 2.0), logits=False)

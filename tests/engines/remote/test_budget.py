@@ -1,0 +1,150 @@
+"""Long documents: cut before they are sent, where a local tokenizer would; else isolated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, Reranker
+from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, query_part
+from qwen3_ascend_retrievers.core.ranking import sigmoid
+from qwen3_ascend_retrievers.errors import TooLongError
+from support.remote_rankings import QUERY, check_ranking
+from support.rerank_answers import Setup, right_logit, tokens_of
+
+MAX = 256
+LONG = (
+    "The capital of China is Beijing. " * 60,
+    "北京是中华人民共和国的首都。" * 60,
+    "🇨🇳 🏙️ 👩‍👩‍👧‍👦 İstanbul ΣΑΣ cafe\u0301 " * 40,
+    "word " * 3000,
+    "short",
+)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "local tokenizer, ids": {"tokenizer": "tiny"},
+    "local tokenizer, texts": {"tokenizer": "tiny", "protocol": "rerank"},
+    "the server's tokenizer, texts": {},
+    "the server's tokenizer, ids": {"protocol": "classify"},
+}
+
+
+@pytest.mark.parametrize("template", ["none", "exact"])
+@pytest.mark.parametrize("name", SETTINGS)
+async def test_cut_where_the_tokens_say(serve: Any, connect: Any, name: str, template: str) -> None:
+    server = serve(Setup(max_model_len=MAX, template=template))
+    ranking = await Reranker(connect(server.url, **SETTINGS[name])).arank(QUERY, LONG)
+    by_index = {one.index: one for one in ranking.results}
+    for index, document in enumerate(LONG):
+        one = by_index[index]
+        assert one.span is not None
+        kept = neutralise(document[slice(*one.span)])
+        assert one.score is not None
+        assert one.logit == pytest.approx(right_logit(QUERY, kept))
+        assert one.truncated is (document != "short")
+        assert one.cut == ("exact" if one.truncated else "no")
+        if one.truncated:
+            first = query_part(DEFAULT_INSTRUCTION, QUERY)
+            used = len(tokens_of(first)) + len(tokens_of(document_part(kept)))
+            assert MAX - 4 < used <= MAX
+
+
+async def test_every_way_cuts_at_the_same_place(serve: Any, connect: Any) -> None:
+    spans, documents = [], [*LONG, "<|im_end|> <think> " * 100]
+    for settings in SETTINGS.values():
+        server = serve(Setup(max_model_len=MAX))
+        ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
+        spans.append({one.index: one.span for one in ranking.results})
+    assert spans == [spans[0]] * len(SETTINGS)
+
+
+async def test_nothing_is_counted_that_surely_fits(serve: Any, connect: Any) -> None:
+    server = serve()
+    reranker = Reranker(connect(server.url))
+    reranker.engine.facts()
+    counted = server.paths().count("/tokenize")
+    check_ranking(await reranker.arank(QUERY, ["a", "b"]), documents=["a", "b"])
+    assert server.paths().count("/tokenize") == counted
+
+
+async def test_without_a_tokenizer_the_cut_is_an_estimate(serve: Any, connect: Any) -> None:
+    server = serve(Setup(max_model_len=MAX, has_tokenize=False))
+    ranking = await Reranker(connect(server.url)).arank(QUERY, LONG)
+    assert {one.cut for one in ranking.results if one.truncated} == {"estimated"}
+    assert len(ranking.results) == len(LONG)
+    for one in ranking.results:
+        assert one.span is not None
+        kept = neutralise(LONG[one.index][slice(*one.span)])
+        assert one.logit == pytest.approx(right_logit(QUERY, kept))
+
+
+async def test_windows(serve: Any, connect: Any) -> None:
+    server = serve(Setup(max_model_len=MAX))
+    reranker = Reranker(connect(server.url), overflow="window", window_overlap=16)
+    results = (await reranker.arank(QUERY, LONG)).results
+    assert all(one.windows > 1 for one in results if one.document != "short")
+
+
+async def test_overflow_error(serve: Any, connect: Any) -> None:
+    server = serve(Setup(max_model_len=MAX))
+    with pytest.raises(TooLongError, match=r"documents\[0\]"):
+        await Reranker(connect(server.url), overflow="error").arank(QUERY, LONG)
+
+
+def forgetful(setup: Setup) -> Setup:
+    """A server that tells nobody how much it takes."""
+    setup.lists_models = False
+    return setup
+
+
+@pytest.mark.parametrize("settings", [{}, {"tokenizer": "tiny"}])
+async def test_the_one_document_that_is_too_long_is_cut_harder(
+    serve: Any, connect: Any, settings: dict[str, Any]
+) -> None:
+    server = serve(forgetful(Setup(max_model_len=300)))
+    documents = [f"short {at}" for at in range(9)] + ["number " * 250]
+    ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
+    assert len(ranking.results) == len(documents)
+    (cut,) = [one for one in ranking.results if one.index == 9]
+    assert cut.truncated
+    assert cut.cut == "estimated"
+    assert cut.span == (0, len(documents[9]) // 2)
+    assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][: len(documents[9]) // 2]))
+    rest = [one for one in ranking.results if one.index != 9]
+    assert not any(one.truncated for one in rest)
+    for one in rest:
+        assert one.logit == pytest.approx(right_logit(QUERY, one.document))
+
+
+async def test_a_cut_that_was_not_allowed_is_an_error(serve: Any, connect: Any) -> None:
+    server = serve(forgetful(Setup(max_model_len=300, has_tokenize=False)))
+    reranker = Reranker(connect(server.url), overflow="error")
+    documents = ["a", "number " * 250]
+    with pytest.raises(TooLongError, match=r"documents\[1\]") as caught:
+        await reranker.arank(QUERY, documents)
+    assert caught.value.index == 1
+    check_ranking(await reranker.arank(QUERY, ["a", "b"]), documents=["a", "b"])
+
+
+async def test_what_stays_too_long_is_named(serve: Any, connect: Any) -> None:
+    server = serve(forgetful(Setup(max_model_len=300)))
+    documents = ["a", "b", "number " * 5000, "c"]
+    with pytest.raises(TooLongError, match=r"documents\[2\].*max_length") as caught:
+        await Reranker(connect(server.url)).arank(QUERY, documents)
+    assert caught.value.index == 2
+
+
+async def test_big_lists_are_split_by_count_and_by_tokens(serve: Any, connect: Any) -> None:
+    server = serve()
+    many = [f"document {at}" for at in range(101)]
+    check_ranking(
+        await Reranker(connect(server.url, batch_size=10)).arank(QUERY, many), documents=many
+    )
+    sizes = [len(one.body["documents"]) for one in server.asked if one.path == "/v1/rerank"]
+    assert sorted(sizes[-11:]) == [1] + [10] * 10
+
+
+async def test_many_queries_in_one_call(serve: Any, connect: Any) -> None:
+    pairs = [(f"query {at % 3}", f"document {at}") for at in range(12)]
+    scores = await Reranker(connect(serve().url)).ascore(pairs)
+    assert scores == pytest.approx([sigmoid(right_logit(*pair)) for pair in pairs])

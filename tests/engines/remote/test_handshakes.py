@@ -1,0 +1,172 @@
+"""First contact with many callers at once: one for each server, and nobody waits for another's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.errors import (
+    ConnectionFailedError,
+    DeadlineExceededError,
+    TemplateMismatchError,
+)
+from support.forks import ends_well_in_a_child
+from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
+from support.rerank_faults import LOST, SLOW, status
+from support.rerank_server import Asked, Fault
+from support.waiting import eventually
+
+STALL = SLOW[0]
+
+
+def hangs(asked: Asked) -> Fault:
+    return STALL
+
+
+def held(until: threading.Event) -> Fault:
+    """The right reply, but not before the event."""
+
+    async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
+        await asyncio.to_thread(until.wait, 60)
+        writer.write(reply)
+        await writer.drain()
+
+    return Fault("held", act)
+
+
+async def together(reranker: Reranker, callers: int) -> list[Any]:
+    return await asyncio.gather(
+        *(reranker.arank(QUERY, DOCUMENTS) for _ in range(callers)), return_exceptions=True
+    )
+
+
+@pytest.mark.parametrize("hung", [1, 2])
+async def test_hung_replicas_cost_one_timeout_each(serve: Any, connect: Any, hung: int) -> None:
+    bad, good = [serve(decide=hangs) for _ in range(hung)], serve()
+    engine = connect([server.url for server in (*bad, good)], timeout=0.5, deadline=30)
+    for ranking in await together(Reranker(engine), 32):
+        check_ranking(ranking)
+    assert [len(server.asked) for server in bad] == [1] * hung
+    assert good.paths().count("/v1/models") == 1
+
+
+async def test_one_that_hangs_later_costs_each_caller_one_timeout(serve: Any, connect: Any) -> None:
+    bad, good = serve(), serve()
+    engine = connect([bad.url, good.url], timeout=0.5, deadline=30, max_concurrency=8)
+    check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
+    bad.decide, asked = hangs, len(bad.asked)
+    for ranking in await together(Reranker(engine), 64):
+        check_ranking(ranking)
+    # Those who still waited for a free place moved on without asking it.
+    assert 1 <= len(bad.asked) - asked <= 8
+
+
+async def test_after_the_cool_down_one_caller_tries_and_the_others_go_on(
+    serve: Any, connect: Any
+) -> None:
+    bad, good = serve(), serve()
+    engine = connect([bad.url, good.url], timeout=1, deadline=30, cooldown=0.01)
+    reranker = Reranker(engine)
+    check_ranking(await reranker.arank(QUERY, DOCUMENTS))
+    bad.decide = hangs
+    check_ranking(await reranker.arank(QUERY, DOCUMENTS))
+    await asyncio.sleep(0.02)
+    asked = len(bad.asked)
+    first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
+    await asyncio.to_thread(eventually, lambda: len(bad.asked) > asked)
+    for ranking in await together(reranker, 8):
+        check_ranking(ranking)
+    assert not first.done()
+    check_ranking(await first)
+    assert len(bad.asked) - asked == 1
+
+
+async def test_one_failure_is_everybodys(serve: Any, connect: Any) -> None:
+    server = serve(decide=lambda asked: LOST[0])
+    errors = await together(Reranker(connect(server.url, backoff=0.05)), 64)
+    assert {type(error) for error in errors} == {ConnectionFailedError}
+    # Each has its own to raise, with a traceback of its own.
+    assert len({id(error) for error in errors}) == 64
+    assert len(server.asked) == 4
+
+
+async def test_a_wrong_server_is_everybodys_error_too(serve: Any, connect: Any) -> None:
+    server = serve()
+    server.setup.template = "foreign"
+    errors = await together(Reranker(connect(server.url)), 16)
+    assert {type(error) for error in errors} == {TemplateMismatchError}
+    assert server.paths().count("/v1/models") == 1
+
+
+async def test_a_cancelled_caller_is_not_missed(serve: Any, connect: Any) -> None:
+    until = threading.Event()
+    server = serve(decide=lambda asked: held(until) if len(server.asked) == 1 else None)
+    reranker = Reranker(connect(server.url))
+    first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
+    await asyncio.to_thread(eventually, lambda: bool(server.asked))
+    second = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    until.set()
+    check_ranking(await second)
+    assert server.paths().count("/v1/models") == 1
+
+
+def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> None:
+    server = serve(decide=hangs)
+    joined = threading.Event()
+
+    async def start_and_end(reranker: Reranker) -> None:
+        first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
+        await asyncio.to_thread(joined.wait, 60)
+        assert not first.done()
+        # As asyncio.run does at its end, but before the client is closed.
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await own.aclose()
+
+    own = httpx.AsyncClient()
+    with httpx.Client() as sync, ThreadPoolExecutor(2) as pool:
+        reranker = Reranker(connect(server.url, http_client=sync, async_http_client=own))
+        ending = pool.submit(asyncio.run, start_and_end(reranker))
+        eventually(lambda: bool(server.asked))
+        waiting = pool.submit(reranker.rank, QUERY, DOCUMENTS)
+        assert len(server.asked) == 1
+        server.decide = lambda asked: None
+        joined.set()
+        ending.result(60)
+        check_ranking(waiting.result(60))
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_handshake(serve: Any, connect: Any) -> None:
+    until = threading.Event()
+    server = serve(decide=lambda asked: held(until) if len(server.asked) == 1 else None)
+    reranker = Reranker(connect(server.url))
+    thread = threading.Thread(target=reranker.rank, args=(QUERY, DOCUMENTS))
+    thread.start()
+    eventually(lambda: bool(server.asked))
+    try:
+        assert ends_well_in_a_child(lambda: check_ranking(reranker.rank(QUERY, DOCUMENTS)))
+    finally:
+        until.set()
+        thread.join()
+
+
+async def test_who_came_later_has_time_of_its_own(serve: Any, connect: Any) -> None:
+    server = serve(decide=lambda asked: status(429))
+    engine = connect(server.url, deadline=2, backoff=0.05)
+    first = asyncio.ensure_future(engine.afacts())
+    await asyncio.sleep(1)
+    second = asyncio.ensure_future(engine.afacts())
+    with pytest.raises(DeadlineExceededError, match="answered 429"):
+        await first
+    server.decide = lambda asked: None
+    assert (await second).model == "tiny"

@@ -1,0 +1,1 @@
+"""What the tests share: servers that answer or fail on demand, models, a terminal, mutants."""

@@ -1,0 +1,69 @@
+"""Answers to canaries without any HTTP. No tests here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
+    AskClassify,
+    AskRerank,
+    AskTokens,
+    KnownTokens,
+    first_contact,
+)
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
+    Answer,
+    classify_body,
+    read_classify,
+    read_rerank,
+    rerank_body,
+)
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode, Wishes
+from support.rerank_answers import TINY, RerankAnswers, Setup, tokens_of
+
+
+@dataclass
+class World:
+    """Answers the canaries as a server of that setup would.
+
+    Attributes:
+        local: whether there is a tokenizer on this side.
+        noise: added to the logits of every second reply, as bf16 does between batches.
+    """
+
+    setup: Setup
+    local: bool = False
+    noise: float = 0.0
+    replies: int = 0
+
+    def answer(self, question: Any) -> Any:
+        self.replies += 1
+        answers = RerankAnswers(self.setup)
+        if isinstance(question, AskTokens):
+            if not self.local and not self.setup.has_tokenize:
+                return None
+            ids = tuple(tokens_of(text, TINY) for text in question.texts)
+            return KnownTokens(ids, proven=self.setup.has_tokenize, local=self.local)
+        if isinstance(question, AskClassify):
+            if not (self.setup.has_classify and self.setup.overrides):
+                return None
+            body = classify_body("tiny", question.prompts, logits=question.logits)
+            found = read_classify(answers.classify(body), len(question.prompts), logits=True)
+            return self._noisy(found, question.logits)
+        assert isinstance(question, AskRerank)
+        body = rerank_body(
+            "tiny", question.query, question.documents, instruction=question.instruction,
+            logits=question.logits,
+        )  # fmt: skip
+        found = read_rerank(answers.rerank(body), len(question.documents), logits=True)
+        return self._noisy(found, question.logits)
+
+    def _noisy(self, answer: Answer, logits: bool) -> Answer:
+        if not logits or not self.noise or self.replies % 2:
+            return answer
+        return Answer(tuple(one + self.noise for one in answer.values), answer.tokens, answer.model)
+
+    def contact(self, **wishes: Any) -> Mode:
+        return drive(first_contact(Wishes(**wishes)), self.answer)

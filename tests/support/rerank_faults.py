@@ -1,0 +1,140 @@
+"""What can go wrong on the way from a rerank server, as Faults for rerank_server.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from support.rerank_server import Fault, http
+
+Change = Callable[[Any], Any]
+
+
+def status(code: int, body: Any = "no", **headers: str) -> Fault:
+    """A reply with another status."""
+
+    async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
+        writer.write(http(code, body, {"Connection": "close", **headers}))
+        await writer.drain()
+
+    return Fault(f"status {code}", act)
+
+
+async def _reset(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    writer.transport.abort()
+
+
+async def _reset_in_body(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    writer.write(reply[:-3])
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def _cut(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    writer.write(reply[:-3])
+    await writer.drain()
+
+
+async def _stall(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    await asyncio.sleep(3600)
+
+
+async def _drip(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    for at in range(len(reply)):
+        writer.write(reply[at : at + 1])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def _noise(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    writer.write(b"\x00\xff SSH-2.0 whatever\r\n\r\n" * 3)
+    await writer.drain()
+
+
+def _changed(name: str, change: Change) -> Fault:
+    async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
+        made = change(json.loads(reply.partition(b"\r\n\r\n")[2]))
+        writer.write(http(200, made, {"Connection": "close"}))
+        await writer.drain()
+
+    return Fault(name, act)
+
+
+def _items(reply: Any) -> Any:
+    return reply.get("results", reply.get("data")) if isinstance(reply, dict) else reply
+
+
+def _doubled(reply: Any) -> Any:
+    items = _items(reply)
+    if items and isinstance(items[0], dict) and "index" in items[0]:
+        items.append(dict(items[0]))
+    return reply
+
+
+def _missing(reply: Any) -> Any:
+    items = _items(reply)
+    if items:
+        items.pop()
+    return reply
+
+
+def _index(value: Any) -> Change:
+    def change(reply: Any) -> Any:
+        for item in _items(reply) or []:
+            if "index" in item:
+                item["index"] = value
+        return reply
+
+    return change
+
+
+def _score(value: Any) -> Change:
+    def change(reply: Any) -> Any:
+        for item in (_items(reply) or [])[-1:]:
+            for name, made in (("relevance_score", value), ("score", value), ("probs", [value])):
+                if name in item:
+                    item[name] = made
+        return reply
+
+    return change
+
+
+LOST = (
+    Fault("reset", _reset),
+    Fault("reset in the body", _reset_in_body),
+    Fault("body cut", _cut),
+    Fault("noise", _noise),
+)
+SLOW = (Fault("stall", _stall), Fault("drip", _drip))
+OVERLOADED = tuple(status(code) for code in (408, 425, 429, 500, 502, 503, 504))
+FINAL = tuple(status(code) for code in (400, 401, 403, 404, 422))
+# None of these may ever be taken for a right reply.
+WRONG = (
+    _changed("html", lambda reply: "<html><body>502 Bad Gateway</body></html>"),
+    _changed("truncated json", lambda reply: json.dumps(reply)[:-2]),
+    _changed("error under 200", lambda reply: {"error": {"message": "out of memory"}}),
+    _changed("nothing", lambda reply: b""),
+    _changed("null", lambda reply: None),
+    _changed("a list of numbers", lambda reply: [0.1, 0.2]),
+    _changed("index doubled", _doubled),
+    _changed("index missing", _missing),
+    _changed("index -1", _index(-1)),
+    _changed("index too big", _index(10_000)),
+    _changed("index a bool", _index(True)),
+    _changed("NaN", _score(float("nan"))),
+    _changed("infinite", _score(float("inf"))),
+    _changed("score null", _score(None)),
+    _changed("score a str", _score("0.9")),
+)
+
+
+def raw(name: str, content: bytes) -> Fault:
+    """These bytes in place of a reply."""
+
+    async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
+        writer.write(content)
+        await writer.drain()
+
+    return Fault(name, act)

@@ -1,0 +1,156 @@
+"""Each check turns red, with a remedy, on an engine that is wrong in the way it looks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, Reranker
+from qwen3_ascend_retrievers.core.plan import Plan
+from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
+from qwen3_ascend_retrievers.errors import TemplateMismatchError
+from qwen3_ascend_retrievers.models.known_pairs import CHINESE, GUIDE
+from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.diagnosis.engine_checks import first_checks
+from qwen3_ascend_retrievers.tools.diagnosis.metrics import cache_hits
+from qwen3_ascend_retrievers.tools.diagnosis.score_checks import known_pairs
+from support.examined import Bent, answering, examine
+from support.rerank_server import RerankServer
+from support.word_server import WordServer
+
+
+def test_tiny_is_well_but_for_what_it_never_learnt() -> None:
+    found = examine(LocalEngine("tiny", max_length=1200))
+    # It was not trained on Chinese: its score there says nothing.
+    assert {name for name, one in found.items() if one.colour != "green"} <= {"Chinese pair"}
+    assert "expected, not published" in found["guide's pair"].said
+    assert "token ids are sent" in found["template"].said
+
+
+def test_all_scores_alike_are_red() -> None:
+    found = examine(Bent(lambda *_: Score.of_logit(0.01)))
+    assert found["known pairs"].colour == "red"
+    assert "27857" in str(found["known pairs"].source)
+
+
+def test_a_wrong_order_is_red() -> None:
+    found = examine(Bent(lambda one, *_: Score.of_logit(-one.logit)))
+    assert found["guide's pair"].colour == "red"
+    assert found["Chinese pair"].colour in ("green", "amber")
+
+
+def test_a_deaf_engine_is_red_for_its_instruction() -> None:
+    found = examine(FakeEngine())
+    assert found["instruction"].colour == "red"
+    assert found["long document"].colour == "amber"
+
+
+def test_an_engine_that_refuses_instructions_is_red() -> None:
+    def refuse(one: Score, plan: Plan, at: int) -> Score:
+        if "recipe" in plan.queries[0].instruction:
+            raise TemplateMismatchError("The server ignores `instruction`. Drop it.")
+        return one
+
+    found = examine(Bent(refuse))
+    assert found["instruction"].colour == "red"
+    assert found["speed"].colour == "green"
+
+
+def test_a_document_that_is_scored_otherwise_when_cut_is_red() -> None:
+    def bend(one: Score, plan: Plan, at: int) -> Score:
+        return replace(one, logit=(one.logit or 0) + 2) if plan.passages[at].cut != "no" else one
+
+    found = examine(Bent(bend))
+    assert found["long document"].colour == "red"
+
+
+def test_published_scores_are_compared_as_logits() -> None:
+    scores = {
+        GUIDE.relevant: 0.9943,
+        GUIDE.irrelevant: 7e-07,
+        CHINESE.relevant: 0.95,
+        CHINESE.irrelevant: 0.05,
+    }
+    english, chinese = known_pairs(Reranker(FakeEngine(scores)), "Qwen/Qwen3-Reranker-8B")
+    assert (english.colour, chinese.colour) == ("green", "green")
+    assert "published 0.99443" in english.said
+    off = Reranker(FakeEngine(scores | {GUIDE.irrelevant: 7e-05}))
+    assert known_pairs(off, "Qwen/Qwen3-Reranker-8B")[0].colour == "amber"
+    assert known_pairs(off, "Qwen/Qwen3-Reranker-4B")[0].colour == "green"
+
+
+@pytest.mark.parametrize(
+    ("relevant", "irrelevant", "colour"),
+    [(0.95, 0.05, "green"), (0.85, 0.05, "amber"), (0.95, 0.2, "amber")],
+)
+def test_scores_that_nobody_published_are_marked_met_or_missed(
+    relevant: float, irrelevant: float, colour: str
+) -> None:
+    scores = {pair.relevant: relevant for pair in (GUIDE, CHINESE)}
+    scores |= {pair.irrelevant: irrelevant for pair in (GUIDE, CHINESE)}
+    found = known_pairs(Reranker(FakeEngine(scores)), "Qwen/Qwen3-Reranker-4B")
+    assert [one.colour for one in found] == [colour] * 2
+    assert all("expected, not published" in one.said for one in found)
+
+
+def test_a_server_that_proves_nothing_is_amber() -> None:
+    with WordServer() as server:
+        found = examine(RemoteEngine(server.url), server.url)
+    assert found["template"].colour == "amber"
+    assert found["prefix cache"].colour in ("amber", "red")
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(401, "authentication"), (404, "model name and route"), (400, "model name and route")],
+)
+def test_a_refusing_server_is_red_by_the_name_of_what_is_wrong(status: int, name: str) -> None:
+    with answering(status, b'{"error": "no"}') as url:
+        found = examine(RemoteEngine(url, max_retries=0), url)
+    assert list(found) == [name]
+    assert found[name].colour == "red"
+
+
+@pytest.mark.parametrize("chosen", [None, 512])
+def test_a_short_length_is_red_unless_it_was_asked_for(chosen: int | None) -> None:
+    findings = examine(LocalEngine("tiny", max_length=512), max_length=chosen)
+    assert "most documents would be cut" in findings["model"].said
+    red = [name for name, finding in findings.items() if finding.colour == "red"]
+    assert red == (["model"] if chosen is None else [])
+    assert findings["model"].colour != "green"
+
+
+@pytest.mark.parametrize("length", [SHORTEST, 512])
+def test_a_server_that_was_started_with_a_short_length_is_not_red(length: int) -> None:
+    with Reranker(LocalEngine("tiny", max_length=length)) as reranker:
+        colours = {finding.name: finding.colour for finding in first_checks(reranker)}
+    assert (colours["model"], colours["guide's pair"]) == ("amber", "green")
+    assert "red" not in colours.values()
+
+
+def test_no_server_is_red() -> None:
+    found = examine(RemoteEngine("http://127.0.0.1:9", max_retries=0), "http://127.0.0.1:9")
+    assert found["reachability"].colour == "red"
+
+
+def test_cache_hits_are_read_from_metrics() -> None:
+    text = (
+        b"# TYPE vllm:prefix_cache_hits_total counter\n"
+        b'vllm:prefix_cache_hits_total{engine="0",model_name="m"} 128.0\n'
+        b'vllm:prefix_cache_hits_total{engine="1",model_name="m"} 2.0\n'
+        b'vllm:prefix_cache_hits_created{engine="0"} 1.7e9\n'
+    )
+    with answering(200, text) as url:
+        assert cache_hits(f"{url}/v1/") == 130.0
+    with answering(404, text) as url:
+        assert cache_hits(url) is None
+    with RerankServer() as server:
+        cache_hits(server.url, SecretStr("sk-metrics"))
+    assert server.asked[0].headers["authorization"] == "Bearer sk-metrics"
+    with answering(200, b"vllm:prefix_cache_hits_total x\n") as url:
+        assert cache_hits(url) is None
+    assert cache_hits(None) is None
+    assert cache_hits("http://127.0.0.1:9") is None

@@ -1,0 +1,62 @@
+"""A server's metrics page is waited for and read within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from qwen3_ascend_retrievers.tools.diagnosis import metrics
+from support.served import served
+
+LINE = b"vllm:prefix_cache_hits_total 5.0\n"
+
+
+@contextmanager
+def sending(parts: list[bytes], pause: float) -> Iterator[str]:
+    """The address of a server that sends these parts of a reply, with pauses between."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                for part in parts:
+                    self.wfile.write(part)
+                    self.wfile.flush()
+                    ended.wait(pause)
+            except OSError:
+                # The client has had enough.
+                return
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        try:
+            yield url
+        finally:
+            ended.set()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "slow", [[HEAD, b"\r\n", *[b"\n"] * 40, LINE], [HEAD, *[b"X: y\r\n"] * 40, b"\r\n", LINE]]
+)
+def test_a_page_that_drips_is_given_up_as_a_whole(
+    slow: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sending(slow, pause=0) as url:
+        assert metrics.cache_hits(url) == 5.0
+    monkeypatch.setattr(metrics, "_SECONDS", 1.0)
+    with sending(slow, pause=0.1) as url:
+        assert metrics.cache_hits(url) is None
+
+
+def test_a_page_beyond_belief_is_not_read_to_its_end() -> None:
+    with sending([HEAD + b"\r\n", *[b"#" * 999_999 + b"\n"] * 11, LINE], pause=0) as url:
+        assert metrics.cache_hits(url) is None

@@ -1,0 +1,108 @@
+"""An explanation is what the reranker did: same scores, same prompts, same cuts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, LocalEngine, Reranker
+from qwen3_ascend_retrievers.core.prompt import prompt
+from qwen3_ascend_retrievers.core.ranking import Score
+from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError, TooLongError
+from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
+from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.explanation import explain
+from qwen3_ascend_retrievers.tools.explanation.chart import MOST, Line, slope_chart
+from qwen3_ascend_retrievers.tools.explanation.report import html_report
+from support.facade import Answering, Counted
+from support.qwen_tokenizer import count
+
+QUERY = "What is the capital of China?"
+DOCUMENTS = [
+    "Gravity is a force.",
+    "The capital of China is Beijing.",
+    "closes <|im_end|> the turn",
+    "Bread needs flour. " * 100,
+]
+
+
+@pytest.mark.parametrize("overflow", ["truncate", "window"])
+def test_it_agrees_with_the_reranker(overflow: str) -> None:
+    with Reranker(LocalEngine("tiny"), max_length=300, overflow=overflow) as reranker:  # type: ignore[arg-type]
+        made = explain(reranker, QUERY, DOCUMENTS)
+        expected = reranker.rank(QUERY, DOCUMENTS).results
+    assert [one.result.index for one in made.documents] == [one.index for one in expected]
+    tokenizer = load_tokenizer("tiny")
+    for one, ranked in zip(made.documents, expected, strict=True):
+        assert one.result.logit == pytest.approx(ranked.logit, abs=1e-3)
+        assert (one.result.span, one.result.tokens) == (ranked.span, ranked.tokens)
+        assert ranked.span is not None
+        scored = ranked.document[slice(*ranked.span)]
+        assert one.prompt == prompt(QUERY, scored, DEFAULT_INSTRUCTION)
+        counts = [part.tokens or 0 for part in one.parts]
+        assert sum(counts) == one.result.tokens == len(tokenizer.encode_batch([one.prompt])[0].ids)
+        assert one.neutralised == (("document",) if ranked.index == 2 else ())
+
+
+def test_without_a_tokenizer_nothing_is_made_up() -> None:
+    made = explain(Reranker(Counted(counting="never")), "cat", ["a dog", "a cat"], "faq")
+    assert made.instruction.startswith("Given a customer's question")
+    assert [one.result.index for one in made.documents] == [1, 0]
+    assert {part.tokens for one in made.documents for part in one.parts} == {None}
+    assert {one.result.tokens for one in made.documents} == {None}
+
+
+def test_an_engine_that_counts_only_in_doubt_is_asked_to_count() -> None:
+    engine = Counted(counting="in_doubt")
+    documents = [f"a cat and {at} dogs" for at in range(600)]
+    made = explain(Reranker(engine), "cat", documents)
+    assert engine.plans[0].tokens(0) is None
+    for one in made.documents:
+        assert one.result.tokens == count(one.prompt) == sum(part.tokens or 0 for part in one.parts)
+
+
+def test_a_cut_of_the_engine_s_is_refused_or_shown() -> None:
+    engine = Answering(lambda plan, call: [Score(0.5), Score(0.25, kept=5)])
+    documents = ["a cat", "a dog that barks"]
+    with pytest.raises(TooLongError, match=r"documents\[1\] does not fit the server"):
+        explain(Reranker(engine, overflow="error"), "cat", documents)
+    _, cut = explain(Reranker(engine), "cat", documents).documents
+    assert (cut.result.span, cut.result.truncated) == ((0, 5), True)
+    assert cut.prompt == prompt("cat", "a dog", DEFAULT_INSTRUCTION)
+
+
+def test_a_bar_where_it_is_wished(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Reranker(FakeEngine()), "cat", ["a dog", "a cat"])
+    assert capsys.readouterr().err == ""
+    explain(Reranker(FakeEngine(), show_progress=True), "cat", ["a dog", "a cat"])
+    assert re.search(r"reranking: .* 0/2 ", capsys.readouterr().err)
+
+
+def test_wrong_input_and_wrong_scores_are_errors() -> None:
+    with pytest.raises(InvalidInputError, match="query is empty"):
+        explain(Reranker(FakeEngine()), " ", ["a"])
+    with pytest.raises(ScoreError):
+        explain(Reranker(FakeEngine({"a": 2.0})), "cat", ["a"])
+
+
+def test_the_report_escapes_and_needs_no_network() -> None:
+    evil = "<script>alert(1)</script> $query \udc80 <|im_start|> & \x00"
+    made = explain(Reranker(FakeEngine()), evil, [evil, "a cat"], evil)
+    page = html_report([made, made], [evil, "name & <b>"])
+    assert "<script" not in page
+    assert re.findall(r"(?:src|href|url)\s*[=(]", page) == []
+    assert "default-src 'none'" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; $query" in page
+    assert "name &amp; &lt;b&gt;" in page
+    page.encode("utf-8")
+    assert "<mark>&lt;|im_start|&gt;</mark>" in page
+    assert "Control tokens neutralised in: instruction, query, document." in page
+
+
+def test_the_chart_draws_each_line_from_its_place_to_its_place() -> None:
+    chart = slope_chart([Line("a", 1, 2), Line("b", 2, 1), Line("c", 3, 3)], "h")
+    lines = re.findall(r'<g class="(\w+)"><line x1="\d+" y1="(\d+)" x2="\d+" y2="(\d+)"', chart)
+    assert lines == [("up", "62", "40"), ("down", "40", "62"), ("same", "84", "84")]
+    many = slope_chart([Line(f"d{at}", at, at) for at in range(1, 100)], "h")
+    assert many.count("<line") == MOST
