@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import defaultdict
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import CompressorConformance
-
-HERE = Path(__file__).parent
+from support.mutants import failed_tests
 
 FAULTS = {
     "NoOp": {"test_best_first", "test_scores"},
@@ -42,15 +36,7 @@ class TestQwen3RerankWithItsOwnKey(CompressorConformance):
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Test class -> the tests that failed, from one run of pytest over the mutants."""
-    report = tmp_path_factory.mktemp("mutants") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", str(HERE / "langchain_mutants.py")]
-    subprocess.run([*command, f"--junitxml={report}"], capture_output=True, timeout=300)
-    found: dict[str, set[str]] = defaultdict(set)
-    for case in ElementTree.parse(report).iter("testcase"):
-        name = case.attrib["classname"].rpartition(".Test")[2]
-        found[name] |= {case.attrib["name"]} if case.find("failure") is not None else set()
-    return found
+    return failed_tests("langchain_mutants.py", tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

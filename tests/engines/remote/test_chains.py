@@ -168,7 +168,7 @@ async def test_no_frame_shows_a_key_when_the_unforeseen_happens(
     error = await failure(engine, how)
     assert isinstance(error, KeyError)
     places = {place.rpartition("/")[2] for place, _ in frames(error)}
-    assert {"exchange.py: _once", "wire.py: send", "wire.py: _send"} <= places
+    assert {"retrying.py: _once", "transport.py: send", "transport.py: _send"} <= places
     check_locals(error)
     for client in clients:
         await client.aclose() if isinstance(client, httpx.AsyncClient) else client.close()
