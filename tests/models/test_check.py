@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_ascend_retrievers import LocalEngine
-from qwen3_ascend_retrievers.engines.remote.tokenization import LocalTokens
+from qwen3_ascend_retrievers.engines.remote.tokenization import LocalTokenizer
 from qwen3_ascend_retrievers.errors import ModelError
 from qwen3_ascend_retrievers.models.check import checked_tokenizer
 from qwen3_ascend_retrievers.models.checkpoint import find_checkpoint
@@ -172,7 +172,7 @@ def test_tokenizers_that_cannot_answer(folder: Path, change: Change, said: str) 
 async def test_a_remote_engine_s_own_tokenizer_is_judged_too(folder: Path) -> None:
     change_tokenizer(folder, _one_id)
     with pytest.raises(ModelError, match="the same id"):
-        await LocalTokens(str(folder), None).encode(["text"])
+        await LocalTokenizer(str(folder), None).encode(["text"])
 
 
 @pytest.mark.parametrize(

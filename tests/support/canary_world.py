@@ -11,7 +11,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
     AskRerank,
     AskTokens,
     KnownTokens,
-    first_contact,
+    handshake_steps,
 )
 from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
     Answer,
@@ -20,7 +20,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
     read_rerank,
     rerank_body,
 )
-from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode, Wishes
+from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode, RequestedMode
 from support.rerank_answers import TINY, RerankAnswers, Setup, tokens_of
 
 
@@ -65,5 +65,5 @@ class World:
             return answer
         return Answer(tuple(one + self.noise for one in answer.values), answer.tokens, answer.model)
 
-    def contact(self, **wishes: Any) -> Mode:
-        return drive(first_contact(Wishes(**wishes)), self.answer)
+    def contact(self, **requested: Any) -> Mode:
+        return drive(handshake_steps(RequestedMode(**requested)), self.answer)

@@ -134,9 +134,9 @@ class RerankAnswers:
     def models(self, body: Json) -> Json:
         """A reply of that route."""
         setup = self.setup
-        rest = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
+        cool_down = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
         names = (setup.model, *setup.aliases)
-        return {"object": "list", "data": [{"id": name} | rest for name in names]}
+        return {"object": "list", "data": [{"id": name} | cool_down for name in names]}
 
     def tokenize(self, body: Json) -> Json:
         """A reply of that route."""

@@ -98,14 +98,14 @@ class RerankServer:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._exchange(reader, writer):
+            while await self._client(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         self.idle += 1
         self.most_idle = max(self.idle, self.most_idle)
         try:
@@ -133,8 +133,8 @@ class RerankServer:
     def _answer(self, asked: Asked, size: int) -> tuple[int, Json, dict[str, str]]:
         try:
             return 200, self.answers.routed(asked.path, asked.headers, asked.body, size), {}
-        except RefusalError as refusal:
-            return refusal.status, refusal.body, refusal.headers
+        except RefusalError as failure_of:
+            return failure_of.status, failure_of.body, failure_of.headers
 
 
 def http(status: int, body: Json, headers: dict[str, str] | None = None) -> bytes:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from ...errors import InvalidInputError
 from ...settings import api_key_from_environment, check_choice, is_finite, printed, whole_number
-from .protocol.template_owner import Protocol, Template, Wishes
+from .protocol.template_owner import Protocol, RequestedMode, Template
 from .redaction import Secrets
 from .redaction import redact as redact
 from .redaction import shown as shown
@@ -29,7 +29,7 @@ MAX_TOKENS: Final = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RemoteConfig:
     """Checked settings of a RemoteEngine; see there for what they mean.
 
     Raises:
@@ -39,7 +39,7 @@ class Options:
     roots: tuple[str, ...]
     model: str | None
     api_key: SecretStr | None = field(repr=False)
-    wishes: Wishes
+    requested: RequestedMode
     timeout: float
     deadline: float
     max_retries: int | None
@@ -53,8 +53,8 @@ class Options:
     cooldown: float
 
     def __post_init__(self) -> None:
-        check_choice("template", self.wishes.template, get_args(Template))
-        check_choice("protocol", self.wishes.protocol, get_args(Protocol))
+        check_choice("template", self.requested.template, get_args(Template))
+        check_choice("protocol", self.requested.protocol, get_args(Protocol))
         for name in ("timeout", "deadline"):
             _seconds(name, getattr(self, name), above_zero=True)
         for name in ("backoff", "cooldown"):

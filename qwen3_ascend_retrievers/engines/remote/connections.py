@@ -15,7 +15,7 @@ from ..._util.locks import Lock
 
 
 @dataclass(slots=True)
-class Sources:
+class ReplySources:
     """Where replies came from.
 
     Attributes:
@@ -28,13 +28,13 @@ class Sources:
     names: set[str] = field(default_factory=set)
     proof: int = 0
 
-    def add(self, other: Sources) -> None:
+    def add(self, other: ReplySources) -> None:
         """Take in the other's too."""
         self.connections |= other.connections
         self.names |= other.names
 
 
-class Trust:
+class ConnectionProofs:
     """The sources of one server's replies, proven or not. Safe to use from several threads.
 
     Proofs are numbered as they begin: one that began before a failure says nothing of what
@@ -43,34 +43,34 @@ class Trust:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._proven, self._open = Sources(), Sources()
+        self._proven, self._open = ReplySources(), ReplySources()
         self._begun = self._needed = 0
 
     def forget(self) -> None:
         """Believe nothing: the next contact is a first one."""
         with self._lock:
-            self._proven, self._open = Sources(), Sources()
+            self._proven, self._open = ReplySources(), ReplySources()
 
-    def is_doubted(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether a failure since the last proof may mean that another server answers by now."""
         return self._proven.proof < self._needed
 
-    def sources(self) -> Sources:
+    def reply_sources(self) -> ReplySources:
         """For the replies of one call."""
         with self._lock:
-            return Sources(proof=self._needed)
+            return ReplySources(proof=self._needed)
 
-    def note(self, replies: Sources) -> None:
+    def note(self, replies: ReplySources) -> None:
         """Let the next proof cover these."""
         with self._lock:
             self._open.add(replies)
 
-    def doubt(self, replies: Sources) -> None:
+    def require(self, replies: ReplySources) -> None:
         """A failure: what comes after it needs a proof that begins after it, these replies too."""
         with self._lock:
             self._needed = replies.proof = self._begun + 1
 
-    def covers(self, replies: Sources) -> bool:
+    def covers(self, replies: ReplySources) -> bool:
         """Whether these can be believed."""
         with self._lock:
             known = self._proven
@@ -80,15 +80,15 @@ class Trust:
                 and replies.names <= known.names
             )
 
-    def begin(self) -> Sources:
+    def begin(self) -> ReplySources:
         """What a proof that begins now will cover; its names must be met again in it."""
         with self._lock:
             self._begun += 1
-            covered = Sources(names=self._open.names - self._proven.names, proof=self._begun)
+            covered = ReplySources(names=self._open.names - self._proven.names, proof=self._begun)
             covered.connections |= self._open.connections
             return covered
 
-    def end(self, covered: Sources, replies: Sources) -> None:
+    def end(self, covered: ReplySources, replies: ReplySources) -> None:
         """The canaries were answered right, by `replies`."""
         with self._lock:
             self._proven.connections |= covered.connections

@@ -1,6 +1,6 @@
-"""RemoteEngine: the Engine whose model is behind `/v1/rerank`. Its face; the work is in fleet.py.
+"""RemoteEngine: the Engine whose model is behind `/v1/rerank`; the work is in failover.py.
 
-The HTTP client lives in the portal's loop; sync and async methods hand the same coroutine over.
+The HTTP client lives in the loop of a thread; sync and async methods hand the same coroutine over.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
 from ...errors import InvalidInputError, RerankError
 from ..base import Call, Configured, EngineFacts
-from .config import Options, headers_of, key_of, masked, roots_of
-from .failover import Clients, Fleet
+from .config import RemoteConfig, headers_of, key_of, masked, roots_of
+from .failover import Failover, OwnClients
 from .http.causes import leaving
-from .portal import Portal, Work
-from .protocol.template_owner import Protocol, Template, Wishes
+from .portal import LoopThread, Work
+from .protocol.template_owner import Protocol, RequestedMode, Template
 
 Result = TypeVar("Result")
 # Options that are written down as they are.
@@ -102,11 +102,11 @@ class RemoteEngine(Configured):
         cooldown: float = 10.0,
     ) -> None:
         api_key, headers = masked(api_key), masked(headers)
-        self._options = Options(
+        self._config = RemoteConfig(
             roots=roots_of(base_url),
             model=model,
             api_key=key_of(api_key),
-            wishes=Wishes(template=template, protocol=protocol),
+            requested=RequestedMode(template=template, protocol=protocol),
             timeout=timeout,
             deadline=deadline,
             max_retries=max_retries,
@@ -119,26 +119,26 @@ class RemoteEngine(Configured):
             backoff=backoff,
             cooldown=cooldown,
         )
-        self._clients = Clients.checked(http_client, async_http_client)
-        self._fleet = Fleet(self._options, self._clients)
-        self._portal = Portal(self._fleet.leave)
+        self._clients = OwnClients.checked(http_client, async_http_client)
+        self._failover = Failover(self._config, self._clients)
+        self._loop_thread = LoopThread(self._failover.leave)
         # An engine that nobody closes leaves no thread and no socket behind either.
-        weakref.finalize(self, self._portal.stop)
+        weakref.finalize(self, self._loop_thread.stop)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments without the key, the headers and http clients."""
-        options = self._options
-        roots = list(options.roots)
+        config = self._config
+        roots = list(config.roots)
         made: dict[str, Any] = {
             "base_url": roots[0] if len(roots) == 1 else roots,
-            "model": options.model,
-            "template": options.wishes.template,
-            "protocol": options.wishes.protocol,
+            "model": config.model,
+            "template": config.requested.template,
+            "protocol": config.requested.protocol,
         }
         for name in _PLAIN:
-            made[name] = getattr(options, name)
-        if isinstance(options.verify, bool | str):
-            made["verify"] = options.verify
+            made[name] = getattr(config, name)
+        if isinstance(config.verify, bool | str):
+            made["verify"] = config.verify
         return made
 
     def tagged_config(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class RemoteEngine(Configured):
             InvalidInputError: the engine has a client or an SSLContext that cannot be written
                 down, and would be another engine without it.
         """
-        if self._clients.given or not isinstance(self._options.verify, bool | str):
+        if self._clients.given or not isinstance(self._config.verify, bool | str):
             raise InvalidInputError(
                 "A RemoteEngine with its own http client or SSLContext cannot be written down or "
                 "copied. Leave the engine out and set it again after loading."
@@ -157,21 +157,21 @@ class RemoteEngine(Configured):
 
     def facts(self) -> EngineFacts:
         """The served model and how it is talked to; makes the first contact if need be."""
-        known = self._fleet.known_facts()
-        return self._run(self._fleet.facts()) if known is None else known
+        known = self._failover.known_facts()
+        return self._run(self._failover.facts()) if known is None else known
 
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
-        known = self._fleet.known_facts()
-        return await self._arun(self._fleet.facts()) if known is None else known
+        known = self._failover.known_facts()
+        return await self._arun(self._failover.facts()) if known is None else known
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the tokenizer that was set, else by the server's `/tokenize`."""
-        return self._run(self._fleet.encode(texts))
+        return self._run(self._failover.encode(texts))
 
     async def aencode(self, texts: Sequence[str]) -> list[Tokens]:
         """The same without blocking the event loop."""
-        return await self._arun(self._fleet.encode(texts))
+        return await self._arun(self._failover.encode(texts))
 
     def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of `plan.passages`, all from the same server.
@@ -183,22 +183,22 @@ class RemoteEngine(Configured):
             TooLongError: a document does not fit the server even after cutting it harder.
             RerankCancelled: the caller wanted to stop.
         """
-        return self._run(self._fleet.score(plan, call))
+        return self._run(self._failover.score(plan, call))
 
     async def ascore(self, plan: Plan, call: Call) -> list[PassageScore]:
         """The same without blocking the event loop."""
-        return await self._arun(self._fleet.score(plan, call))
+        return await self._arun(self._failover.score(plan, call))
 
     def close(self) -> None:
         """Close connections and thread; calls under way end in EngineClosedError."""
-        self._portal.stop()
+        self._loop_thread.stop()
 
     def _run(self, work: Work[Result]) -> Result:
         if self._clients.given and self._clients.sync is None:
             work.close()
             raise InvalidInputError("A sync call needs http_client=... beside async_http_client.")
         try:
-            return self._portal.run(work)
+            return self._loop_thread.run(work)
         except RerankError as error:
             failure = leaving(error)
         raise failure
@@ -209,8 +209,8 @@ class RemoteEngine(Configured):
             raise InvalidInputError("An async call needs async_http_client=... beside http_client.")
         try:
             if self._clients.given:
-                return await self._portal.arun_here(work)
-            return await self._portal.arun(work)
+                return await self._loop_thread.arun_here(work)
+            return await self._loop_thread.arun(work)
         except RerankError as error:
             failure = leaving(error)
         raise failure

@@ -23,21 +23,21 @@ from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
 from ...errors import ConnectionFailedError, InvalidInputError, StatusError
 from ..base import Call, EngineFacts
-from .config import Options
-from .contacts import Contacts, is_failure
-from .http.concurrency import together
-from .http.deadline import Budget
-from .http.failures import Refused
-from .http.retrying import Exchange
-from .http.transport import Wire
-from .portal import PORTAL_THREAD
-from .replicas import Contact, Endpoint, Endpoints
-from .scoring import Drift, Encode, Scoring
+from .config import RemoteConfig
+from .http.concurrency import run_concurrently
+from .http.deadline import Deadline
+from .http.failures import RequestFailure
+from .http.retrying import RetryingClient
+from .http.transport import Transport
+from .portal import THREAD_NAME
+from .replicas import Replica, Replicas, ServerProfile
+from .scoring import Encode, Scoring, ServerChanged
 from .served_models import named_models
-from .tokenization import LocalTokens, server_tokens
+from .tokenization import LocalTokenizer, server_tokens
+from .verification import ServerVerifier, is_failure
 
 Result = TypeVar("Result")
-Work = Callable[[Endpoint, Exchange, Contact], Awaitable[Result]]
+Work = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
 # Refusals that waiting or asking for less does not change.
 _FINAL: Final = ("final", "document")
 _COUNTING: Final[dict[str, Counting]] = {
@@ -48,7 +48,7 @@ _COUNTING: Final[dict[str, Counting]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class OwnClients:
     """The caller's own http clients, if any."""
 
     sync: httpx.Client | None
@@ -73,172 +73,176 @@ class Clients:
         return self.sync is not None or self.asynchronous is not None
 
 
-class Fleet:
+class Failover:
     """The replicas behind one engine. Its coroutines run in any event loop.
 
     Args:
-        options: the engine's settings.
+        config: the engine's settings.
         clients: the caller's http clients.
     """
 
-    def __init__(self, options: Options, clients: Clients) -> None:
-        self._options = options
+    def __init__(self, config: RemoteConfig, clients: OwnClients) -> None:
+        self._config = config
         self._clients = clients
-        self._endpoints = Endpoints(options.roots, options.cooldown)
-        name, revision = options.tokenizer, options.tokenizer_revision
-        self._local = LocalTokens(name, revision) if name else None
-        self._contacts = Contacts(options, self._endpoints, self._local, self._wire)
+        self._replicas = Replicas(config.roots, config.cooldown)
+        name, revision = config.tokenizer, config.tokenizer_revision
+        self._local = LocalTokenizer(name, revision) if name else None
+        self._verifier = ServerVerifier(config, self._replicas, self._local, self._transport)
         self._lock = Lock()
-        self._wires: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wire] = (
+        self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = (
             weakref.WeakKeyDictionary()
         )
 
     def known_facts(self) -> EngineFacts | None:
         """What `facts` would say, if that needs no request."""
-        contact = self._endpoints.pick(frozenset())[0].contact
-        return None if contact is None else _facts(contact)
+        profile = self._replicas.pick(frozenset())[0].profile
+        return None if profile is None else _facts(profile)
 
     async def facts(self) -> EngineFacts:
         """What the server says of its model, and how texts are counted."""
 
-        async def work(_: Endpoint, __: Exchange, contact: Contact) -> Contact:
-            return contact
+        async def work(_: Replica, __: RetryingClient, profile: ServerProfile) -> ServerProfile:
+            return profile
 
-        return _facts(await self._somewhere(Budget.starting(self._options.deadline), work))
+        return _facts(await self._somewhere(Deadline.starting(self._config.deadline), work))
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the local tokenizer, else by the server."""
         if self._local is not None:
             return await self._local.encode(texts)
 
-        async def work(endpoint: Endpoint, exchange: Exchange, contact: Contact) -> list[Tokens]:
-            return await _server_tokens(endpoint, exchange, contact, texts)
+        async def work(
+            replica: Replica, client: RetryingClient, profile: ServerProfile
+        ) -> list[Tokens]:
+            return await _server_tokens(replica, client, profile, texts)
 
-        return await self._somewhere(Budget.starting(self._options.deadline), work)
+        return await self._somewhere(Deadline.starting(self._config.deadline), work)
 
     async def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of the plan's passages."""
 
         async def work(
-            endpoint: Endpoint, exchange: Exchange, contact: Contact
+            replica: Replica, client: RetryingClient, profile: ServerProfile
         ) -> list[PassageScore]:
-            encode = self._encoder(endpoint, exchange, contact)
-            return await Scoring(exchange, contact, self._options, encode).run(plan, call)
+            encode = self._encoder(replica, client, profile)
+            return await Scoring(client, profile, self._config, encode).run(plan, call)
 
         scores: list[PassageScore] = []
 
         async def job() -> None:
-            budget = Budget.starting(self._options.deadline, call.started)
-            scores.extend(await self._somewhere(budget, work))
+            deadline = Deadline.starting(self._config.deadline, call.started)
+            scores.extend(await self._somewhere(deadline, work))
 
-        await together([job], call.check if call.wish is not None else None)
+        await run_concurrently([job], call.check if call.wish is not None else None)
         return scores
 
     async def leave(self) -> None:
         """Close the connections that live in this loop."""
         with self._lock:
-            wire = self._wires.pop(asyncio.get_running_loop(), None)
-        if wire is not None:
-            await wire.aclose()
+            transport = self._transports.pop(asyncio.get_running_loop(), None)
+        if transport is not None:
+            await transport.aclose()
 
-    def _encoder(self, endpoint: Endpoint, exchange: Exchange, contact: Contact) -> Encode:
+    def _encoder(self, replica: Replica, client: RetryingClient, profile: ServerProfile) -> Encode:
         async def encode(texts: Sequence[str]) -> Sequence[Tokens]:
             if self._local is not None:
                 return await self._local.encode(texts)
-            return await _server_tokens(endpoint, exchange, contact, texts)
+            return await _server_tokens(replica, client, profile, texts)
 
         return encode
 
-    async def _somewhere(self, budget: Budget, work: Work[Result]) -> Result:
+    async def _somewhere(self, deadline: Deadline, work: Work[Result]) -> Result:
         """The result of `work` on the first server that does not fail.
 
         Raises:
             EngineError: what the last server's failure was.
         """
         failed: set[str] = set()
-        drifted = False
+        changed = False
         while True:
-            endpoint, others = self._endpoints.pick(failed)
-            failure, contact = endpoint.failure, None
-            exchange = Exchange(self._wire(), self._options, endpoint, budget, others=others)
+            replica, others = self._replicas.pick(failed)
+            earlier_failure, profile = replica.failure, None
+            client = RetryingClient(
+                self._transport(), self._config, replica, deadline, others=others
+            )
             try:
-                contact = await self._contacts.known(endpoint, budget, others=others)
-                result = await work(endpoint, exchange, contact)
-                await self._contacts.confirm(endpoint, exchange, contact, budget)
-            except Drift as drift:
-                if endpoint.contact is contact:
-                    endpoint.forget()
-                if drifted:
-                    raise drift.error from drift
-                drifted = True
-            except Refused as refused:
-                stale = contact is not None and self._is_stale(exchange, refused)
-                if stale or _may_have_changed(refused):
-                    endpoint.forget()
-                if stale and not drifted:
-                    drifted = True
-                elif others and is_failure(refused.error):
-                    failed.add(endpoint.root)
-                    self._endpoints.rest(endpoint, refused)
+                profile = await self._verifier.known(replica, deadline, others=others)
+                result = await work(replica, client, profile)
+                await self._verifier.confirm(replica, client, profile, deadline)
+            except ServerChanged as change:
+                if replica.profile is profile:
+                    replica.forget()
+                if changed:
+                    raise change.error from change
+                changed = True
+            except RequestFailure as failure:
+                stale = profile is not None and self._is_stale(client, failure)
+                if stale or _may_have_changed(failure):
+                    replica.forget()
+                if stale and not changed:
+                    changed = True
+                elif others and is_failure(failure.error):
+                    failed.add(replica.root)
+                    self._replicas.cool_down(replica, failure)
                 else:
-                    refused = await named_models(exchange, self._options, refused)
-                    raise refused.error from refused.__cause__
+                    failure = await named_models(client, self._config, failure)
+                    raise failure.error from failure.__cause__
             else:
-                if endpoint.failure is failure:
-                    endpoint.failure = None
+                if replica.failure is earlier_failure:
+                    replica.failure = None
                 return result
 
-    def _is_stale(self, exchange: Exchange, refused: Refused) -> bool:
+    def _is_stale(self, client: RetryingClient, failure: RequestFailure) -> bool:
         """Whether the server may only dislike how its predecessor was talked to."""
-        if refused.kind == "unknown_model":
+        if failure.kind == "unknown_model":
             # The name that it had before is not the caller's wish.
-            return self._options.model is None
-        is_new = not exchange.is_proven()
-        return is_new and refused.kind in _FINAL and isinstance(refused.error, StatusError)
+            return self._config.model is None
+        is_new = not client.is_proven()
+        return is_new and failure.kind in _FINAL and isinstance(failure.error, StatusError)
 
-    def _wire(self) -> Wire:
+    def _transport(self) -> Transport:
         """The way out of this loop.
 
         The caller's async client is only met in the caller's loops, the sync one in the portal's.
         """
         loop = asyncio.get_running_loop()
         with self._lock:
-            wire = self._wires.get(loop)
-            if wire is None:
-                in_portal = threading.current_thread().name == PORTAL_THREAD
+            transport = self._transports.get(loop)
+            if transport is None:
+                in_portal = threading.current_thread().name == THREAD_NAME
                 client = self._clients.sync if in_portal else self._clients.asynchronous
-                wire = self._wires[loop] = Wire(self._options, client)
-            return wire
+                transport = self._transports[loop] = Transport(self._config, client)
+            return transport
 
 
 async def _server_tokens(
-    endpoint: Endpoint, exchange: Exchange, contact: Contact, texts: Sequence[str]
+    replica: Replica, client: RetryingClient, profile: ServerProfile, texts: Sequence[str]
 ) -> list[Tokens]:
     """Tokens by the server's `/tokenize`; those it made before are remembered."""
-    known = endpoint.known
+    known = replica.known
     found = {text: tokens for text in texts if (tokens := known.get(text)) is not None}
     missing = [text for text in dict.fromkeys(texts) if text not in found]
-    made = await server_tokens(exchange, contact.model, missing)
+    made = await server_tokens(client, profile.model, missing)
     for text, tokens in zip(missing, made, strict=True):
         found[text] = tokens
-        endpoint.remember(text, tokens)
+        replica.remember(text, tokens)
     return [found[text] for text in texts]
 
 
-def _facts(contact: Contact) -> EngineFacts:
+def _facts(profile: ServerProfile) -> EngineFacts:
     # Token ids that are sent must be made of every text.
-    counting = "always" if contact.mode.route == "classify" else _COUNTING[contact.tokens]
+    counting = "always" if profile.mode.route == "classify" else _COUNTING[profile.tokens]
     return EngineFacts(
-        model=contact.shown or "unknown",
-        max_length=contact.max_length,
+        model=profile.shown or "unknown",
+        max_length=profile.max_length,
         counting=counting,
-        template_verified=contact.mode.verified,
-        templated=contact.mode.template != "none",
+        template_verified=profile.mode.verified,
+        templated=profile.mode.template != "none",
     )
 
 
-def _may_have_changed(refused: Refused) -> bool:
+def _may_have_changed(failure: RequestFailure) -> bool:
     """Whether the server may be another one by now, so that first contact must be made anew."""
-    lost = isinstance(refused.error, ConnectionFailedError) or refused.is_gateway()
-    missing = isinstance(refused.error, StatusError) and refused.error.status == 404
-    return lost or missing or refused.kind == "unknown_model"
+    lost = isinstance(failure.error, ConnectionFailedError) or failure.is_gateway()
+    missing = isinstance(failure.error, StatusError) and failure.error.status == 404
+    return lost or missing or failure.kind == "unknown_model"

@@ -11,42 +11,51 @@ from typing import Any, Final
 from ...core.steps import adrive
 from ...core.tokens import Tokens
 from ...errors import AuthenticationError, ReplyError, StatusError, TemplateMismatchError
-from .config import Options
-from .http.failures import Refused
-from .http.retrying import Exchange, Question
-from .protocol.canary import SHORTEST, AskClassify, AskRerank, AskTokens, KnownTokens, first_contact
-from .protocol.canary import Question as Canary
+from .config import RemoteConfig
+from .http.failures import RequestFailure
+from .http.retrying import ApiRequest, RetryingClient
+from .protocol.canary import (
+    SHORTEST,
+    AskClassify,
+    AskRerank,
+    AskTokens,
+    CanaryQuestion,
+    KnownTokens,
+    handshake_steps,
+)
 from .protocol.recheck import take_reference
 from .protocol.rerank_api import Answer, classify_body, read_classify, read_rerank, rerank_body
 from .redaction import shown
-from .replicas import Contact
+from .replicas import ServerProfile
 from .served_models import chosen_model, is_absent, listed_models, with_names
-from .tokenization import LocalTokens, server_tokens
+from .tokenization import LocalTokenizer, server_tokens
 
 # How often the canary is asked in the hope of a reply by each new name, behind a balancer.
 _ATTEMPTS: Final = 8
 
 
-async def make_contact(exchange: Exchange, options: Options, local: LocalTokens | None) -> Contact:
+async def shake_hands(
+    client: RetryingClient, config: RemoteConfig, local: LocalTokenizer | None
+) -> ServerProfile:
     """Find out how to talk to the server.
 
     Raises:
-        Refused: a request failed.
+        RequestFailure: a request failed.
         TemplateMismatchError: its scores could not be right.
         InvalidInputError: it serves several models and none was named.
     """
-    listed = await listed_models(exchange)
-    served = chosen_model(exchange, options, listed)
-    probe = _Probe(exchange, served.name if served else options.model, local)
+    listed = await listed_models(client)
+    served = chosen_model(client, config, listed)
+    probe = _Probe(client, served.name if served else config.model, local)
     try:
-        mode = await adrive(first_contact(options.wishes), probe.answer)
+        mode = await adrive(handshake_steps(config.requested), probe.answer)
         reference = await adrive(take_reference(mode), probe.insist)
-    except Refused as refused:
-        raise with_names(options, listed, refused) from refused.__cause__
+    except RequestFailure as failure:
+        raise with_names(config, listed, failure) from failure.__cause__
     name = probe.model or probe.told
-    return Contact(
+    return ServerProfile(
         model=probe.model,
-        shown=name and shown(name, options.secrets()),
+        shown=name and shown(name, config.secrets()),
         max_length=served.max_length if served else None,
         mode=mode,
         tokens="local" if local else "server" if probe.has_tokenize else "none",
@@ -55,10 +64,10 @@ async def make_contact(exchange: Exchange, options: Options, local: LocalTokens 
 
 
 async def is_recognised(
-    exchange: Exchange,
-    contact: Contact,
-    options: Options,
-    local: LocalTokens | None,
+    client: RetryingClient,
+    profile: ServerProfile,
+    config: RemoteConfig,
+    local: LocalTokenizer | None,
     names: Set[str],
 ) -> bool:
     """Whether the server scores the canary as it did at first contact.
@@ -68,26 +77,28 @@ async def is_recognised(
             each of them must say the same.
 
     Raises:
-        Refused: a request failed, or a new name comes with other scores.
+        RequestFailure: a request failed, or a new name comes with other scores.
     """
-    probe = _Probe(exchange, contact.model, local)
+    probe = _Probe(client, profile.model, local)
     for _ in range(_ATTEMPTS if names else 1):
-        steps = take_reference(contact.mode, contact.reference.prompts)
+        steps = take_reference(profile.mode, profile.reference.prompts)
         found = await adrive(steps, probe.insist)
-        if not contact.reference.is_alike(found):
+        if not profile.reference.is_alike(found):
             if names:
-                raise _renamed(exchange, contact, names, options)
+                raise _renamed(client, profile, names, config)
             return False
-        if names <= exchange.replies.names:
+        if names <= client.replies.names:
             return True
     return False
 
 
-def _renamed(exchange: Exchange, contact: Contact, names: Set[str], options: Options) -> Refused:
-    told = shown(", ".join(sorted(names)), options.secrets())
-    return Refused(
+def _renamed(
+    client: RetryingClient, profile: ServerProfile, names: Set[str], config: RemoteConfig
+) -> RequestFailure:
+    told = shown(", ".join(sorted(names)), config.secrets())
+    return RequestFailure(
         ReplyError(
-            f"{exchange.root}: the reply is from the model {told!r}, not {contact.shown!r}, and it "
+            f"{client.root}: the reply is from the model {told!r}, not {profile.shown!r}, and it "
             "scores the canaries otherwise. Check what base_url leads to."
         )
     )
@@ -96,34 +107,36 @@ def _renamed(exchange: Exchange, contact: Contact, names: Set[str], options: Opt
 class _Probe:
     """Answers the canaries' questions."""
 
-    def __init__(self, exchange: Exchange, model: str | None, local: LocalTokens | None) -> None:
-        self._exchange = exchange
+    def __init__(
+        self, client: RetryingClient, model: str | None, local: LocalTokenizer | None
+    ) -> None:
+        self._client = client
         self._local = local
         self.model = model
         self.told: str | None = None
         self.has_tokenize = False
 
-    async def answer(self, question: Canary) -> Any:
-        if isinstance(question, AskTokens):
-            return await self._tokens(question.texts)
-        if isinstance(question, AskClassify):
-            return await self._classify(question)
-        return await self._rerank(question)
+    async def answer(self, api_request: CanaryQuestion) -> Any:
+        if isinstance(api_request, AskTokens):
+            return await self._tokens(api_request.texts)
+        if isinstance(api_request, AskClassify):
+            return await self._classify(api_request)
+        return await self._rerank(api_request)
 
-    async def insist(self, question: Canary) -> Any:
+    async def insist(self, api_request: CanaryQuestion) -> Any:
         """The same where the answer was had before: its failure is a failure."""
-        if isinstance(question, AskTokens):
-            tokens = await self._encoded(question.texts)
+        if isinstance(api_request, AskTokens):
+            tokens = await self._encoded(api_request.texts)
             ids = tuple(tuple(text.ids) for text in tokens)
             return KnownTokens(ids, proven=True, local=self._local is not None)
-        if isinstance(question, AskClassify):
-            return await self._asked(self._classify_question(question))
-        return await self._rerank(question)
+        if isinstance(api_request, AskClassify):
+            return await self._asked(self._classify_question(api_request))
+        return await self._rerank(api_request)
 
     async def _encoded(self, texts: Sequence[str]) -> list[Tokens]:
         if self._local is not None:
             return await self._local.encode(texts)
-        return await server_tokens(self._exchange, self.model, texts)
+        return await server_tokens(self._client, self.model, texts)
 
     async def _tokens(self, texts: Sequence[str]) -> KnownTokens | None:
         theirs = await self._server_tokens(texts)
@@ -134,58 +147,58 @@ class _Probe:
         ids = tuple(tuple(one.ids) for one in known)
         if ours and theirs and ids != tuple(tuple(one.ids) for one in theirs):
             raise TemplateMismatchError(
-                f"tokenizer=... makes other tokens than {self._exchange.root}. Pass the served "
+                f"tokenizer=... makes other tokens than {self._client.root}. Pass the served "
                 "model's own tokenizer, or none."
             )
         return KnownTokens(ids, proven=theirs is not None, local=ours is not None)
 
     async def _server_tokens(self, texts: Sequence[str]) -> list[Tokens] | None:
         try:
-            made = await server_tokens(self._exchange, self.model, texts)
-        except Refused as refused:
-            if _unusable(refused):
+            made = await server_tokens(self._client, self.model, texts)
+        except RequestFailure as failure:
+            if _unusable(failure):
                 return None
             raise
         self.has_tokenize = True
         return made
 
-    async def _classify(self, question: AskClassify) -> Answer | None:
+    async def _classify(self, api_request: AskClassify) -> Answer | None:
         try:
-            return await self._asked(self._classify_question(question))
-        except Refused as refused:
-            if _unusable(refused):
+            return await self._asked(self._classify_question(api_request))
+        except RequestFailure as failure:
+            if _unusable(failure):
                 return None
             raise
 
-    def _classify_question(self, question: AskClassify) -> Question:
-        count = len(question.prompts)
-        return Question(
+    def _classify_question(self, api_request: AskClassify) -> ApiRequest:
+        count = len(api_request.prompts)
+        return ApiRequest(
             path="/classify",
-            body=classify_body(self.model, question.prompts, logits=question.logits),
+            body=classify_body(self.model, api_request.prompts, logits=api_request.logits),
             read=lambda reply: read_classify(reply, count, logits=True),
             documents=count,
         )
 
-    async def _rerank(self, question: AskRerank) -> Answer:
+    async def _rerank(self, api_request: AskRerank) -> Answer:
         try:
-            return await self._asked(self._rerank_question(question, plain=False))
-        except Refused as refused:
+            return await self._asked(self._rerank_question(api_request, plain=False))
+        except RequestFailure as failure:
             # A strict server refuses keys that it does not know.
-            extra = question.logits or question.instruction is not None
-            if not extra or getattr(refused.error, "status", None) not in (400, 422):
+            extra = api_request.logits or api_request.instruction is not None
+            if not extra or getattr(failure.error, "status", None) not in (400, 422):
                 raise
-            return await self._asked(self._rerank_question(question, plain=True))
+            return await self._asked(self._rerank_question(api_request, plain=True))
 
-    def _rerank_question(self, question: AskRerank, *, plain: bool) -> Question:
-        count = len(question.documents)
+    def _rerank_question(self, api_request: AskRerank, *, plain: bool) -> ApiRequest:
+        count = len(api_request.documents)
         body = rerank_body(
             self.model,
-            question.query,
-            question.documents,
-            instruction=None if plain else question.instruction,
-            logits=question.logits and not plain,
+            api_request.query,
+            api_request.documents,
+            instruction=None if plain else api_request.instruction,
+            logits=api_request.logits and not plain,
         )
-        return Question(
+        return ApiRequest(
             path="/v1/rerank",
             body=body,
             # Whether the numbers can be probabilities is for the canary to judge.
@@ -193,36 +206,36 @@ class _Probe:
             documents=count,
         )
 
-    async def _asked(self, question: Question) -> Answer:
+    async def _asked(self, api_request: ApiRequest) -> Answer:
         try:
-            answer: Answer = await self._exchange.ask(question)
-        except Refused as refused:
-            if refused.kind == "too_long":
-                raise _too_short(self._exchange.root, refused) from refused.error
+            answer: Answer = await self._client.ask(api_request)
+        except RequestFailure as failure:
+            if failure.kind == "too_long":
+                raise _too_short(self._client.root, failure) from failure.error
             # What is decided here lasts, so it must not hang on one broken reply.
-            if not isinstance(refused.error, ReplyError):
+            if not isinstance(failure.error, ReplyError):
                 raise
-            answer = await self._exchange.ask(question)
+            answer = await self._client.ask(api_request)
         self.told = answer.model or self.told
         return answer
 
 
-def _too_short(root: str, refused: Refused) -> Refused:
+def _too_short(root: str, failure: RequestFailure) -> RequestFailure:
     """What it means that not even the canaries fit."""
     error = StatusError(
         f"{root} takes only prompts that are too short for Qwen3-Reranker: the template and a "
         "short query alone take about 100 tokens. Start the server with --max-model-len "
         f"{SHORTEST} or more; 8192 is usual.",
-        status=getattr(refused.error, "status", None),
-        request_id=getattr(refused.error, "request_id", None),
+        status=getattr(failure.error, "status", None),
+        request_id=getattr(failure.error, "request_id", None),
     )
-    return Refused(error, "too_long")
+    return RequestFailure(error, "too_long")
 
 
-def _unusable(refused: Refused) -> bool:
+def _unusable(failure: RequestFailure) -> bool:
     """Whether a helpful route is not there, or not for us; the rerank route will do."""
     # Old servers fail with 500 at token ids where they expect text.
-    crashed = getattr(refused.error, "status", None) == 500
+    crashed = getattr(failure.error, "status", None) == 500
     return (
-        crashed or is_absent(refused) or isinstance(refused.error, AuthenticationError | ReplyError)
+        crashed or is_absent(failure) or isinstance(failure.error, AuthenticationError | ReplyError)
     )

@@ -20,19 +20,19 @@ from ..waiting import Callers, closed_error, wait, wait_async
 
 Result = TypeVar("Result")
 Work = Coroutine[Any, Any, Result]
-PORTAL_THREAD: Final = "qwen3-rerank-http"
+THREAD_NAME: Final = "qwen3-rerank-http"
 _JOIN_SECONDS: Final = 5.0
 
 
-class Portal:
+class LoopThread:
     """A running loop; starts with the first call and again after a fork.
 
     Args:
-        farewell: awaited in the loop when it is stopped, to close what lives there.
+        on_stop: awaited in the loop when it is stopped, to close what lives there.
     """
 
-    def __init__(self, farewell: Callable[[], Awaitable[None]]) -> None:
-        self._farewell = farewell
+    def __init__(self, on_stop: Callable[[], Awaitable[None]]) -> None:
+        self._on_stop = on_stop
         self._lock = Lock()
         self._callers = Callers()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,27 +89,27 @@ class Portal:
         if self._loop is None or self._pid != os.getpid():
             loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=_serve, args=(loop, self._farewell), name=PORTAL_THREAD, daemon=True
+                target=_serve, args=(loop, self._on_stop), name=THREAD_NAME, daemon=True
             )
             self._loop, self._pid = loop, os.getpid()
             self._thread.start()
         return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop, farewell: Callable[[], Awaitable[None]]) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, on_stop: Callable[[], Awaitable[None]]) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
-        loop.run_until_complete(_finish(tasks, farewell))
+        loop.run_until_complete(_finish(tasks, on_stop))
     finally:
         asyncio.set_event_loop(None)
         loop.close()
 
 
-async def _finish(tasks: set[asyncio.Task[Any]], farewell: Callable[[], Awaitable[None]]) -> None:
+async def _finish(tasks: set[asyncio.Task[Any]], on_stop: Callable[[], Awaitable[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
-    await farewell()
+    await on_stop()
     await asyncio.get_running_loop().shutdown_default_executor()

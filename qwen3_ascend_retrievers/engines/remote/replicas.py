@@ -13,8 +13,8 @@ from cachetools import LRUCache
 from ..._util.locks import Lock
 from ...core.tokens import CACHE_TOKENS, Tokens
 from ...errors import DeadlineExceededError, ReplyError
-from .connections import Trust
-from .http.failures import Refused
+from .connections import ConnectionProofs
+from .http.failures import RequestFailure
 from .protocol.recheck import Reference
 from .protocol.template_owner import Mode
 from .single_flight import SingleFlight
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class ServerProfile:
     """What the first contact with a server found out.
 
     Attributes:
@@ -42,7 +42,7 @@ class Contact:
     tokens: Literal["local", "server", "none"]
     reference: Reference = field(repr=False)
 
-    def is_alike(self, other: Contact) -> bool:
+    def is_alike(self, other: ServerProfile) -> bool:
         """Whether a plan made for one can be scored as for the other."""
         mine = (self.model, self.max_length, self.mode, self.tokens)
         theirs = (other.model, other.max_length, other.mode, other.tokens)
@@ -50,60 +50,60 @@ class Contact:
 
 
 @dataclass(slots=True)
-class Endpoint:
+class Replica:
     """One server, by its address without `/v1`.
 
     Attributes:
         root: the address.
-        contact: what is known of it, None before first contact and after a lost connection.
+        profile: what is known of it, None before first contact and after a lost connection.
         earlier: what was known of it last.
-        trust: which of its connections and names the canaries have proven.
+        proofs: which of its connections and names the canaries have proven.
         handshake: the first contact or its repetition, of which there is one at a time.
-        rests_until: when it may be asked again, by `time.monotonic()`.
+        cooldown_until: when it may be asked again, by `time.monotonic()`.
         failure: the last one that made it rest.
         known: token ids that its /tokenize told.
     """
 
     root: str
-    contact: Contact | None = None
-    earlier: Contact | None = None
-    trust: Trust = field(default_factory=Trust)
-    handshake: SingleFlight[Contact] = field(default_factory=SingleFlight)
-    rests_until: float = 0.0
-    failure: Refused | None = None
+    profile: ServerProfile | None = None
+    earlier: ServerProfile | None = None
+    proofs: ConnectionProofs = field(default_factory=ConnectionProofs)
+    handshake: SingleFlight[ServerProfile] = field(default_factory=SingleFlight)
+    cooldown_until: float = 0.0
+    failure: RequestFailure | None = None
     warned: bool = False
     known: LRUCache[str, Tokens] = field(
         default_factory=lambda: LRUCache(CACHE_TOKENS, getsizeof=_size)
     )
 
-    def introduce(self, contact: Contact) -> Contact:
+    def introduce(self, profile: ServerProfile) -> ServerProfile:
         """Keep what was found out; say it, and warn the first time.
 
         Returns:
             what was known earlier, if it was found again, so that calls under way can go on.
         """
         earlier = self.earlier
-        if earlier is not None and earlier.is_alike(contact):
-            self.contact = earlier
+        if earlier is not None and earlier.is_alike(profile):
+            self.profile = earlier
             return earlier
-        self.contact = self.earlier = contact
+        self.profile = self.earlier = profile
         self.known.clear()
-        logger.info("%s is talked to like this: %s", self.root, contact)
-        if earlier is not None and not earlier.reference.is_replica(contact.reference):
+        logger.info("%s is talked to like this: %s", self.root, profile)
+        if earlier is not None and not earlier.reference.is_replica(profile.reference):
             logger.warning(
                 "%s scores the canaries otherwise than before: it has another model or another "
                 "precision by now. Its template was checked anew.",
                 self.root,
             )
-        if contact.mode.warning and not self.warned:
+        if profile.mode.warning and not self.warned:
             self.warned = True
-            logger.warning("%s: %s", self.root, contact.mode.warning)
-        return contact
+            logger.warning("%s: %s", self.root, profile.mode.warning)
+        return profile
 
     def forget(self) -> None:
         """Make first contact anew at the next call: it may have been started otherwise."""
-        self.contact = None
-        self.trust.forget()
+        self.profile = None
+        self.proofs.forget()
 
     def remember(self, text: str, tokens: Tokens) -> None:
         """Keep a text's tokens, unless it is too big to keep."""
@@ -111,7 +111,7 @@ class Endpoint:
             self.known[text] = tokens
 
 
-class Endpoints:
+class Replicas:
     """Replicas in the order of preference, shared by all calls.
 
     Args:
@@ -120,11 +120,11 @@ class Endpoints:
     """
 
     def __init__(self, roots: Sequence[str], cooldown: float) -> None:
-        self._all = [Endpoint(root) for root in roots]
+        self._all = [Replica(root) for root in roots]
         self._cooldown = cooldown
         self._lock = Lock()
 
-    def pick(self, failed: Set[str]) -> tuple[Endpoint, bool]:
+    def pick(self, failed: Set[str]) -> tuple[Replica, bool]:
         """The next to ask, and whether there is another to ask after it.
 
         It is the first that neither rests nor is in `failed`, the roots that failed in this call;
@@ -137,7 +137,7 @@ class Endpoints:
             awake = [
                 server
                 for server in self._all
-                if server.rests_until <= now and server.root not in failed
+                if server.cooldown_until <= now and server.root not in failed
             ]
             awake.sort(key=lambda server: server.failure is not None and _is_tried(server))
             if awake:
@@ -146,38 +146,38 @@ class Endpoints:
                 return awake[0], others
             return min(self._all, key=_cost), False
 
-    def check_replica(self, endpoint: Endpoint, contact: Contact) -> None:
+    def check_replica(self, replica: Replica, profile: ServerProfile) -> None:
         """Raise ReplyError if another server is known to score otherwise, whatever the names."""
         for other in self._all:
-            known = other.contact or other.earlier
-            if other is endpoint or known is None:
+            known = other.profile or other.earlier
+            if other is replica or known is None:
                 continue
-            if known.reference.is_replica(contact.reference):
+            if known.reference.is_replica(profile.reference):
                 continue
             raise ReplyError(
-                f"{endpoint.root} serves {contact.shown!r} and {other.root} {known.shown!r}, which "
+                f"{replica.root} serves {profile.shown!r} and {other.root} {known.shown!r}, which "
                 "score the canaries differently. All addresses in base_url must be replicas of "
                 "one model."
             )
 
-    def rest(self, endpoint: Endpoint, failure: Refused) -> None:
+    def cool_down(self, replica: Replica, failure: RequestFailure) -> None:
         """Leave a failed server alone for the cool-down."""
         with self._lock:
-            endpoint.failure = failure
-            endpoint.rests_until = time.monotonic() + self._cooldown
+            replica.failure = failure
+            replica.cooldown_until = time.monotonic() + self._cooldown
 
 
-def _cost(endpoint: Endpoint) -> tuple[bool, float]:
-    return _hangs(endpoint), endpoint.rests_until
+def _cost(replica: Replica) -> tuple[bool, float]:
+    return _hangs(replica), replica.cooldown_until
 
 
-def _hangs(endpoint: Endpoint) -> bool:
-    failure = endpoint.failure
+def _hangs(replica: Replica) -> bool:
+    failure = replica.failure
     return failure is not None and isinstance(failure.error, DeadlineExceededError)
 
 
-def _is_tried(endpoint: Endpoint) -> bool:
-    return endpoint.handshake.is_under_way()
+def _is_tried(replica: Replica) -> bool:
+    return replica.handshake.is_under_way()
 
 
 def _size(tokens: Tokens) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...core.plan import Passage, Plan
-from .http.retrying import Question
+from .http.retrying import ApiRequest
 from .protocol.rerank_api import classify_body, read_classify, read_rerank, rerank_body
-from .replicas import Contact
+from .replicas import ServerProfile
 
 # From whether logits are wanted to the request.
-Make = Callable[[bool], Question]
+Make = Callable[[bool], ApiRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Part:
     kept: int | None = None
 
 
-def classify_question(contact: Contact, prompts: Sequence[Sequence[int]]) -> Make:
+def classify_question(profile: ServerProfile, prompts: Sequence[Sequence[int]]) -> Make:
     """Token ids of whole prompts to `/classify`."""
     count = len(prompts)
 
-    def make(logits: bool) -> Question:
-        return Question(
+    def make(logits: bool) -> ApiRequest:
+        return ApiRequest(
             path="/classify",
-            body=classify_body(contact.model, prompts, logits=logits),
+            body=classify_body(profile.model, prompts, logits=logits),
             read=lambda reply: read_classify(reply, count, logits=logits),
             documents=count,
             template="client",
@@ -46,21 +46,21 @@ def classify_question(contact: Contact, prompts: Sequence[Sequence[int]]) -> Mak
     return make
 
 
-def rerank_question(contact: Contact, plan: Plan, parts: Sequence[Part]) -> Make:
+def rerank_question(profile: ServerProfile, plan: Plan, parts: Sequence[Part]) -> Make:
     """Texts of one query to `/v1/rerank`, templated on the side that does it."""
-    query, mode, count = plan.queries[parts[0].passage.query], contact.mode, len(parts)
+    query, mode, count = plan.queries[parts[0].passage.query], profile.mode, len(parts)
     client = mode.template == "client"
     heeds = mode.template == "server" and mode.instructions
 
-    def make(logits: bool) -> Question:
+    def make(logits: bool) -> ApiRequest:
         body = rerank_body(
-            contact.model,
+            profile.model,
             query.part if client else query.query,
             [one.passage.part if client else one.passage.text for one in parts],
             instruction=query.instruction if heeds else None,
             logits=logits,
         )
-        return Question(
+        return ApiRequest(
             path="/v1/rerank",
             body=body,
             read=lambda reply: read_rerank(reply, count, logits=logits),

@@ -14,13 +14,13 @@ from ...core.ranking import PassageScore, Score, Unscored
 from ...core.tokens import Tokens, estimate
 from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchError, TooLongError
 from ..base import Call
-from .config import MAX_TOKENS, Options
-from .http.concurrency import together
-from .http.failures import Refused
-from .http.retrying import Exchange
+from .config import MAX_TOKENS, RemoteConfig
+from .http.concurrency import run_concurrently
+from .http.failures import RequestFailure
+from .http.retrying import RetryingClient
 from .protocol.rerank_api import Answer
 from .protocol.template_owner import IGNORED_INSTRUCTION, counts_differ
-from .replicas import Contact
+from .replicas import ServerProfile
 from .requests import Make, Part, classify_question, rerank_question
 
 Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
@@ -28,7 +28,7 @@ Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
 _ORDINARY: Final = "a"
 
 
-class Drift(Exception):  # noqa: N818 - internal: the server is no longer as the canaries found it
+class ServerChanged(Exception):  # noqa: N818 - internal: the server is no longer as the canaries found it
     """A reply's token count or model contradicts the first contact; `error` says how."""
 
     def __init__(self, error: ReplyError | TemplateMismatchError) -> None:
@@ -40,29 +40,29 @@ class Scoring:
     """One ranking on one server.
 
     Args:
-        exchange: asks the server.
-        contact: how it is talked to.
-        options: the engine's settings.
+        client: asks the server.
+        profile: how it is talked to.
+        config: the engine's settings.
         encode: makes token ids where the plan has none and they are needed.
     """
 
     def __init__(
-        self, exchange: Exchange, contact: Contact, options: Options, encode: Encode
+        self, client: RetryingClient, profile: ServerProfile, config: RemoteConfig, encode: Encode
     ) -> None:
-        self._exchange = exchange
-        self._contact = contact
-        self._options = options
+        self._client = client
+        self._contact = profile
+        self._config = config
         self._encode = encode
 
     async def run(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each passage, in order; Unscored where the server refuses only its text.
 
         Raises:
-            Refused: a request failed for good.
+            RequestFailure: a request failed for good.
             StatusError: the server refuses every one of the texts.
             TooLongError: a document does not fit the server even after cutting it harder.
             TemplateMismatchError: a custom instruction could not take effect.
-            Drift: the server is not what it was.
+            ServerChanged: the server is not what it was.
             RerankCancelled: the caller wanted to stop.
         """
         scores: dict[int, PassageScore] = {}
@@ -73,11 +73,11 @@ class Scoring:
                 scores[part.at] = score
 
         jobs = [_bound(job, positions) for positions in self._portions(plan)]
-        await together(jobs)
+        await run_concurrently(jobs)
         ordered = [scores[at] for at in range(len(plan.passages))]
-        refused = [score for score in ordered if isinstance(score, Unscored)]
-        if refused and len(refused) == len(ordered):
-            raise refused[0].error
+        failure = [score for score in ordered if isinstance(score, Unscored)]
+        if failure and len(failure) == len(ordered):
+            raise failure[0].error
         return ordered
 
     def _portions(self, plan: Plan) -> list[list[int]]:
@@ -89,7 +89,7 @@ class Scoring:
         for group in groups.values():
             lengths = [_length(plan, at) for at in group]
             for chosen in portions(
-                lengths, max_count=self._options.batch_size, max_tokens=MAX_TOKENS
+                lengths, max_count=self._config.batch_size, max_tokens=MAX_TOKENS
             ):
                 made.append([group[one] for one in chosen])
         return made
@@ -101,51 +101,51 @@ class Scoring:
         call.check()
         try:
             scores = await self._ask(plan, parts)
-        except Refused as refused:
-            if refused.kind == "document" and not isolating:
-                await self._check_request(plan, parts[0], refused)
+        except RequestFailure as failure:
+            if failure.kind == "document" and not isolating:
+                await self._check_request(plan, parts[0], failure)
                 isolating = True
-            if len(parts) > 1 and refused.kind in ("too_long", "busy", "document"):
+            if len(parts) > 1 and failure.kind in ("too_long", "busy", "document"):
                 middle = len(parts) // 2
                 halves = (parts[:middle], parts[middle:])
                 first, second = [
                     await self._portion(plan, half, call, isolating=isolating) for half in halves
                 ]
                 return first + second
-            if refused.kind == "document":
+            if failure.kind == "document":
                 scores = [await self._alone(plan, parts[0])]
-            elif refused.kind == "too_long":
-                return [await self._cut_harder(plan, parts[0], call, refused)]
+            elif failure.kind == "too_long":
+                return [await self._cut_harder(plan, parts[0], call, failure)]
             else:
                 raise
         call.done(len(parts))
         return scores
 
-    async def _check_request(self, plan: Plan, part: Part, refused: Refused) -> None:
-        """Raise `refused` unless the server takes the same request with an ordinary document.
+    async def _check_request(self, plan: Plan, part: Part, failure: RequestFailure) -> None:
+        """Raise `failure` unless the server takes the same request with an ordinary document.
 
         So a request that is wrong as a whole costs one more, and not two for each document.
         """
         ordinary = replace(part.passage, text=_ORDINARY, ids=None)
         try:
             await self._ask(plan, [Part(part.at, ordinary, len(_ORDINARY))])
-        except Refused:
-            raise refused from refused.__cause__
+        except RequestFailure:
+            raise failure from failure.__cause__
 
     async def _alone(self, plan: Plan, part: Part) -> PassageScore:
         """The score of a document that was refused, by token ids if they can be sent; else why."""
         mode = self._contact.mode
-        by_ids = mode.fallback and self._options.wishes.protocol == "auto"
+        by_ids = mode.fallback and self._config.requested.protocol == "auto"
         try:
             (score,) = await self._ask(plan, [part], by_ids=by_ids)
-        except Refused as refused:
-            if refused.kind != "document":
+        except RequestFailure as failure:
+            if failure.kind != "document":
                 raise
-            return Unscored(_refused_document(plan.input_of(part.at), refused.error))
+            return Unscored(_refused_document(plan.input_of(part.at), failure.error))
         return score
 
     async def _cut_harder(
-        self, plan: Plan, part: Part, call: Call, refused: Refused
+        self, plan: Plan, part: Part, call: Call, failure: RequestFailure
     ) -> PassageScore:
         """The score of half a document that the server found too long, if half of it fits."""
         kept = len(part.passage.text) // 2
@@ -153,9 +153,9 @@ class Scoring:
             index = plan.input_of(part.at)
             raise TooLongError(
                 f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
-                f"the server's --max-model-len, or shorten it. {refused}",
+                f"the server's --max-model-len, or shorten it. {failure}",
                 index=index,
-            ) from refused.error
+            ) from failure.error
         shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
         (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
         return score
@@ -175,7 +175,9 @@ class Scoring:
             again = await self._answer(make, False)
             kind = kind_of(answer.values, again.values)
             if kind == "neither":
-                raise Drift(ReplyError("The server's logits and probabilities do not match."))
+                raise ServerChanged(
+                    ReplyError("The server's logits and probabilities do not match.")
+                )
             logits = kind == "logits"
             answer = answer if logits else again
         made = Score.of_logit if logits else Score
@@ -185,7 +187,7 @@ class Scoring:
         ]
 
     async def _answer(self, make: Make, logits: bool) -> Answer:
-        answer: Answer = await self._exchange.ask(make(logits))
+        answer: Answer = await self._client.ask(make(logits))
         return answer
 
     def _by_ids(self, plan: Plan, parts: Sequence[Part]) -> bool:
@@ -200,7 +202,7 @@ class Scoring:
         instruction = plan.queries[parts[0].passage.query].instruction
         if mode.instructions or instruction == DEFAULT_INSTRUCTION:
             return False
-        if mode.fallback and self._options.wishes.protocol == "auto":
+        if mode.fallback and self._config.requested.protocol == "auto":
             return True
         raise TemplateMismatchError(IGNORED_INSTRUCTION)
 
@@ -217,11 +219,11 @@ class Scoring:
         return classify_question(self._contact, prompts)
 
     def _check(self, plan: Plan, parts: Sequence[Part], answer: Answer) -> None:
-        """Raise Drift if the reply contradicts the first contact."""
+        """Raise ServerChanged if the reply contradicts the first contact."""
         exact = self._contact.mode.template != "none"
         expected = [plan.tokens(one.at) if one.kept is None else None for one in parts]
         if exact and counts_differ(expected, answer.tokens):
-            raise Drift(
+            raise ServerChanged(
                 TemplateMismatchError(
                     f"The server counts {answer.tokens} tokens where the exact prompts have "
                     f"{sum(one or 0 for one in expected)}. Check its --chat-template."

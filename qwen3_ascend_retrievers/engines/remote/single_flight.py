@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Result]):
+class SharedOutcome(Generic[Result]):
     """How the work ended: a result, an error, or neither if it was abandoned.
 
     The error is kept as a value, because each who waits must raise one of its own.
@@ -30,26 +30,26 @@ class Outcome(Generic[Result]):
 
 
 @dataclass(slots=True)
-class _Flight(Generic[Result]):
+class _SharedTask(Generic[Result]):
     """Work under way.
 
     Attributes:
-        home: the loop that it runs in.
+        loop: the loop that it runs in.
         effort: how often a failed request is tried again in it.
         outcome: set once.
-        at_home: how many wait for it in its own loop.
+        local_waiters: how many wait for it in its own loop.
     """
 
-    home: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop
     effort: float
-    outcome: Future[Outcome[Result]] = field(default_factory=Future)
+    outcome: Future[SharedOutcome[Result]] = field(default_factory=Future)
     task: asyncio.Task[None] | None = None
-    at_home: int = 0
+    local_waiters: int = 0
     process: int = field(default_factory=os.getpid)
 
     def is_stale(self) -> bool:
         """Whether nobody will end it: its loop has stopped, or a fork left it behind."""
-        return self.outcome.done() or self.process != os.getpid() or not self.home.is_running()
+        return self.outcome.done() or self.process != os.getpid() or not self.loop.is_running()
 
 
 class SingleFlight(Generic[Result]):
@@ -57,16 +57,16 @@ class SingleFlight(Generic[Result]):
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._flight: _Flight[Result] | None = None
+        self._shared: _SharedTask[Result] | None = None
 
     def is_under_way(self) -> bool:
         """Whether somebody would have to wait."""
-        flight = self._flight
-        return flight is not None and not flight.is_stale()
+        shared = self._shared
+        return shared is not None and not shared.is_stale()
 
     async def join(
         self, work: Callable[[], Coroutine[Any, Any, Result]], effort: float = 0
-    ) -> Outcome[Result]:
+    ) -> SharedOutcome[Result]:
         """How the work that is under way ends, or `work` if there is none.
 
         Args:
@@ -75,57 +75,57 @@ class SingleFlight(Generic[Result]):
         """
         loop = asyncio.get_running_loop()
         while True:
-            flight = self._board(work, effort, loop)
+            shared = self._joined(work, effort, loop)
             try:
-                outcome = await asyncio.wrap_future(flight.outcome)
+                outcome = await asyncio.wrap_future(shared.outcome)
             finally:
-                self._leave(flight, loop)
+                self._leave(shared, loop)
             if outcome.result is not None:
                 return outcome
-            if outcome.error is not None and flight.effort >= effort:
+            if outcome.error is not None and shared.effort >= effort:
                 return outcome
 
-    def _board(
+    def _joined(
         self,
         work: Callable[[], Coroutine[Any, Any, Result]],
         effort: float,
         loop: asyncio.AbstractEventLoop,
-    ) -> _Flight[Result]:
+    ) -> _SharedTask[Result]:
         with self._lock:
-            flight = self._flight
-            if flight is None or flight.is_stale():
-                flight = self._flight = _Flight(loop, effort)
+            shared = self._shared
+            if shared is None or shared.is_stale():
+                shared = self._shared = _SharedTask(loop, effort)
                 # Running futures cannot be cancelled by one of those who wait.
-                flight.outcome.set_running_or_notify_cancel()
-                flight.task = loop.create_task(self._fly(flight, work))
-            flight.at_home += flight.home is loop
-            return flight
+                shared.outcome.set_running_or_notify_cancel()
+                shared.task = loop.create_task(self._run(shared, work))
+            shared.local_waiters += shared.loop is loop
+            return shared
 
-    def _leave(self, flight: _Flight[Result], loop: asyncio.AbstractEventLoop) -> None:
+    def _leave(self, shared: _SharedTask[Result], loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            if flight.home is not loop:
+            if shared.loop is not loop:
                 return
-            flight.at_home -= 1
-            deserted = flight.at_home == 0 and not flight.outcome.done()
-        if deserted and flight.task is not None and not loop.is_closed():
-            flight.task.cancel()
+            shared.local_waiters -= 1
+            deserted = shared.local_waiters == 0 and not shared.outcome.done()
+        if deserted and shared.task is not None and not loop.is_closed():
+            shared.task.cancel()
         if deserted:
-            self._land(flight, Outcome())
+            self._finish(shared, SharedOutcome())
 
-    async def _fly(
-        self, flight: _Flight[Result], work: Callable[[], Coroutine[Any, Any, Result]]
+    async def _run(
+        self, shared: _SharedTask[Result], work: Callable[[], Coroutine[Any, Any, Result]]
     ) -> None:
-        outcome: Outcome[Result] = Outcome()
+        outcome: SharedOutcome[Result] = SharedOutcome()
         try:
-            outcome = Outcome(await work())
+            outcome = SharedOutcome(await work())
         except Exception as error:
-            outcome = Outcome(error=error)
+            outcome = SharedOutcome(error=error)
         finally:
-            self._land(flight, outcome)
+            self._finish(shared, outcome)
 
-    def _land(self, flight: _Flight[Result], outcome: Outcome[Result]) -> None:
+    def _finish(self, shared: _SharedTask[Result], outcome: SharedOutcome[Result]) -> None:
         with self._lock:
-            if self._flight is flight:
-                self._flight = None
-            if not flight.outcome.done():
-                flight.outcome.set_result(outcome)
+            if self._shared is shared:
+                self._shared = None
+            if not shared.outcome.done():
+                shared.outcome.set_result(outcome)

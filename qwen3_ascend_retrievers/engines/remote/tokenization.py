@@ -10,12 +10,12 @@ import anyio
 from ..._util.locks import Lock
 from ...core.tokens import Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
-from .http.concurrency import together
-from .http.retrying import Exchange, Question
+from .http.concurrency import run_concurrently
+from .http.retrying import ApiRequest, RetryingClient
 from .protocol.rerank_api import read_tokenize, tokenize_body
 
 
-class LocalTokens:
+class LocalTokenizer:
     """A tokenizer from a file, loaded at first use, away from the event loop.
 
     Args:
@@ -50,12 +50,12 @@ class LocalTokens:
 
 
 async def server_tokens(
-    exchange: Exchange, model: str | None, texts: Sequence[str]
+    client: RetryingClient, model: str | None, texts: Sequence[str]
 ) -> list[Tokens]:
     """The tokens of each text by the server's own tokenizer, one request for each.
 
     Raises:
-        Refused: the server has no /tokenize, or it fails.
+        RequestFailure: the server has no /tokenize, or it fails.
     """
     made: list[Tokens] = [Tokens(())] * len(texts)
 
@@ -65,7 +65,7 @@ async def server_tokens(
             return Tokens(ids, offsets_from_strings(texts[at], strings) if strings else ())
 
         body = tokenize_body(model, texts[at])
-        made[at] = await exchange.ask(Question(path="/tokenize", body=body, read=read))
+        made[at] = await client.ask(ApiRequest(path="/tokenize", body=body, read=read))
 
-    await together([lambda at=at: one(at) for at in range(len(texts))])  # type: ignore[misc]
+    await run_concurrently([lambda at=at: one(at) for at in range(len(texts))])  # type: ignore[misc]
     return made

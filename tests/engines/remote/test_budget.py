@@ -110,9 +110,9 @@ async def test_the_one_document_that_is_too_long_is_cut_harder(
     assert cut.cut == "estimated"
     assert cut.span == (0, len(documents[9]) // 2)
     assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][: len(documents[9]) // 2]))
-    rest = [one for one in ranking.results if one.index != 9]
-    assert not any(one.truncated for one in rest)
-    for one in rest:
+    cool_down = [one for one in ranking.results if one.index != 9]
+    assert not any(one.truncated for one in cool_down)
+    for one in cool_down:
         assert one.logit == pytest.approx(right_logit(QUERY, one.document))
 
 

@@ -21,8 +21,8 @@ from rich.traceback import Traceback
 import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.registry import choose_engine
-from qwen3_ascend_retrievers.engines.remote.http.causes import leaving, stand_in
-from qwen3_ascend_retrievers.engines.remote.http.failures import Refused
+from qwen3_ascend_retrievers.engines.remote.http.causes import leaving, redacted_cause
+from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
 from qwen3_ascend_retrievers.engines.remote.http.transport import Reply, Request
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.errors import (
@@ -137,7 +137,7 @@ async def test_every_fault_ends_in_the_librarys_own_error(
         assert isinstance(error, RerankError), fault.name
         *ours, last = links(error)
         assert len(ours) <= 2, fault.name
-        assert all(type(link).__name__ not in ("Refused", "Drift") for link in ours)
+        assert all(type(link).__name__ not in ("RequestFailure", "ServerChanged") for link in ours)
         if isinstance(error, ConnectionFailedError | DeadlineExceededError):
             assert isinstance(last, httpx.HTTPError | OSError), fault.name
         assert check_locals(error) > 0
@@ -268,7 +268,7 @@ class _OddError(Exception):
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_a_stand_in_is_alike_and_clean(error: Exception) -> None:
-    made = stand_in(error, Secrets([KEY]))
+    made = redacted_cause(error, Secrets([KEY]))
     assert isinstance(made, type(error).__mro__[1])
     assert KEY not in repr(made) + str(made) + repr(vars(made))
     assert str(made).isprintable()
@@ -277,13 +277,13 @@ def test_a_stand_in_is_alike_and_clean(error: Exception) -> None:
 
 def test_inner_links_do_not_leave() -> None:
     error, foreign = ReplyError("wrong"), ValueError("why")
-    error.__cause__ = Refused(error)
+    error.__cause__ = RequestFailure(error)
     assert links(leaving(error)) == [error]
-    error.__cause__ = Refused(error)
+    error.__cause__ = RequestFailure(error)
     error.__cause__.__cause__ = foreign
     assert links(leaving(error)) == [error, foreign]
     other = StatusError("other")
-    error.__cause__ = Refused(other)
+    error.__cause__ = RequestFailure(other)
     error.__context__ = foreign
     assert links(leaving(error)) == [error, other]
     error.__cause__ = error
@@ -299,11 +299,11 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
 
 
 def test_what_goes_over_the_wire_is_in_no_repr() -> None:
-    options = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_options"]
-    headers = options.request_headers("r-1")
+    config = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_config"]
+    headers = config.request_headers("r-1")
     request = Request("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
     reply = Reply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
-    for value in (headers, request, reply, options, options.secrets()):
+    for value in (headers, request, reply, config, config.secrets()):
         told = repr(value) + pretty_repr(value)
         assert not any(text in told for text in (KEY, OTHER, DOCUMENTS[0]))
         # Collectors go through these.

@@ -24,11 +24,11 @@ def test_a_forked_child_has_its_own_connections(serve: Any, connect: Any) -> Non
 
 
 LOCKS: dict[str, Callable[[RemoteEngine], Any]] = {
-    "portal": lambda engine: engine._portal._lock,
-    "fleet": lambda engine: engine._fleet._lock,
-    "endpoints": lambda engine: engine._fleet._endpoints._lock,
-    "tokenizer": lambda engine: engine._fleet._local._lock,  # type: ignore[union-attr]
-    "its cache": lambda engine: engine._fleet._local._loaded._lock,  # type: ignore[union-attr]
+    "portal": lambda engine: engine._loop_thread._lock,
+    "failover": lambda engine: engine._failover._lock,
+    "endpoints": lambda engine: engine._failover._replicas._lock,
+    "tokenizer": lambda engine: engine._failover._local._lock,  # type: ignore[union-attr]
+    "its cache": lambda engine: engine._failover._local._loaded._lock,  # type: ignore[union-attr]
 }
 
 

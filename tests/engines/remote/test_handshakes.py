@@ -40,7 +40,7 @@ def held(until: threading.Event) -> Fault:
     return Fault("held", act)
 
 
-async def together(reranker: Reranker, callers: int) -> list[Any]:
+async def run_concurrently(reranker: Reranker, callers: int) -> list[Any]:
     return await asyncio.gather(
         *(reranker.arank(QUERY, DOCUMENTS) for _ in range(callers)), return_exceptions=True
     )
@@ -50,7 +50,7 @@ async def together(reranker: Reranker, callers: int) -> list[Any]:
 async def test_hung_replicas_cost_one_timeout_each(serve: Any, connect: Any, hung: int) -> None:
     bad, good = [serve(decide=hangs) for _ in range(hung)], serve()
     engine = connect([server.url for server in (*bad, good)], timeout=0.5, deadline=30)
-    for ranking in await together(Reranker(engine), 32):
+    for ranking in await run_concurrently(Reranker(engine), 32):
         check_ranking(ranking)
     assert [len(server.asked) for server in bad] == [1] * hung
     assert good.paths().count("/v1/models") == 1
@@ -61,7 +61,7 @@ async def test_one_that_hangs_later_costs_each_caller_one_timeout(serve: Any, co
     engine = connect([bad.url, good.url], timeout=0.5, deadline=30, max_concurrency=8)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
     bad.decide, asked = hangs, len(bad.asked)
-    for ranking in await together(Reranker(engine), 64):
+    for ranking in await run_concurrently(Reranker(engine), 64):
         check_ranking(ranking)
     # Those who still waited for a free place moved on without asking it.
     assert 1 <= len(bad.asked) - asked <= 8
@@ -80,7 +80,7 @@ async def test_after_the_cool_down_one_caller_tries_and_the_others_go_on(
     asked = len(bad.asked)
     first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
     await asyncio.to_thread(eventually, lambda: len(bad.asked) > asked)
-    for ranking in await together(reranker, 8):
+    for ranking in await run_concurrently(reranker, 8):
         check_ranking(ranking)
     assert not first.done()
     check_ranking(await first)
@@ -89,7 +89,7 @@ async def test_after_the_cool_down_one_caller_tries_and_the_others_go_on(
 
 async def test_one_failure_is_everybodys(serve: Any, connect: Any) -> None:
     server = serve(decide=lambda asked: LOST[0])
-    errors = await together(Reranker(connect(server.url, backoff=0.05)), 64)
+    errors = await run_concurrently(Reranker(connect(server.url, backoff=0.05)), 64)
     assert {type(error) for error in errors} == {ConnectionFailedError}
     # Each has its own to raise, with a traceback of its own.
     assert len({id(error) for error in errors}) == 64
@@ -99,7 +99,7 @@ async def test_one_failure_is_everybodys(serve: Any, connect: Any) -> None:
 async def test_a_wrong_server_is_everybodys_error_too(serve: Any, connect: Any) -> None:
     server = serve()
     server.setup.template = "foreign"
-    errors = await together(Reranker(connect(server.url)), 16)
+    errors = await run_concurrently(Reranker(connect(server.url)), 16)
     assert {type(error) for error in errors} == {TemplateMismatchError}
     assert server.paths().count("/v1/models") == 1
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
-from qwen3_ascend_retrievers.engines.remote.portal import PORTAL_THREAD
+from qwen3_ascend_retrievers.engines.remote.portal import THREAD_NAME
 from qwen3_ascend_retrievers.errors import EngineClosedError, InvalidInputError, RerankCancelled
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import SLOW
@@ -22,7 +22,7 @@ STALL = SLOW[0]
 
 
 def portals() -> int:
-    return sum(one.name == PORTAL_THREAD for one in threading.enumerate())
+    return sum(one.name == THREAD_NAME for one in threading.enumerate())
 
 
 def test_several_runs_and_threads_share_one_pool(serve: Any, connect: Any) -> None:

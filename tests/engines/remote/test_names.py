@@ -168,9 +168,9 @@ async def test_in_every_servers_words(serve: Any, connect: Any, body: Any, code:
     server = serve()
     listed = server.answers.routed
 
-    def routed(path: str, *rest: Any) -> Any:
+    def routed(path: str, *cool_down: Any) -> Any:
         if path == "/v1/models":
-            return listed(path, *rest)
+            return listed(path, *cool_down)
         raise RefusalError(code, body)
 
     server.answers.routed = routed

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_ascend_retrievers.engines.remote.config import Options, headers_of, masked
+from qwen3_ascend_retrievers.engines.remote.config import RemoteConfig, headers_of, masked
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, shown
 
 KEY = "sk-topsecret-0123456789"
@@ -85,22 +85,22 @@ def test_a_key_within_something_encoded(
 
 def test_header_values_and_what_they_are_made_of() -> None:
     login = base64.b64encode(b"user:p4ss-w0rd").decode()
-    options = _options({"Authorization": f"Basic {login}", "X-Tenant": "tenant one secret"})
-    secrets = options.secrets()
+    config = _config({"Authorization": f"Basic {login}", "X-Tenant": "tenant one secret"})
+    secrets = config.secrets()
     for told in (f"Basic {login}", login, "user:p4ss-w0rd", "p4ss-w0rd", "TENANT+ONE+SECRET"):
         assert redact(f"bad <{told}>", secrets) == "bad <[key]>"
     assert redact("for <user>", secrets) == "for <user>"
-    cookies = _options({"Cookie": 'lang=en; session="s3ss10n-abc"'}).secrets()
+    cookies = _config({"Cookie": 'lang=en; session="s3ss10n-abc"'}).secrets()
     assert redact("bad <s3ss10n-abc> in en", cookies) == "bad <[key]> in en"
-    assert redact("Basic ***", _options({"Authorization": "Basic ***"}).secrets()) == "[key]"
+    assert redact("Basic ***", _config({"Authorization": "Basic ***"}).secrets()) == "[key]"
 
 
-def _options(headers: dict[str, str]) -> Options:
+def _config(headers: dict[str, str]) -> RemoteConfig:
     from qwen3_ascend_retrievers import RemoteEngine
 
-    options: Options = vars(RemoteEngine("http://h", headers=headers))["_options"]
-    assert options.headers == headers_of(masked(headers))
-    return options
+    config: RemoteConfig = vars(RemoteEngine("http://h", headers=headers))["_config"]
+    assert config.headers == headers_of(masked(headers))
+    return config
 
 
 ORDINARY = (

@@ -37,7 +37,7 @@ def echoing(asked: Asked) -> Fault | None:
 async def everything_said(engine: RemoteEngine, caplog: pytest.LogCaptureFixture) -> str:
     caplog.set_level(logging.DEBUG)
     said = [repr(engine), str(engine), json.dumps(engine.tagged_config()), repr(vars(engine))]
-    said.append(repr(vars(vars(engine)["_options"])))
+    said.append(repr(vars(vars(engine)["_config"])))
     said.append(pickle.dumps(engine).decode("latin-1"))
     try:
         await Reranker(engine).arank(QUERY, DOCUMENTS)

@@ -16,7 +16,9 @@ from ..redaction import Secrets, shown
 Leaving = TypeVar("Leaving", bound=RerankError)
 
 
-def stand_in(error: Exception, secrets: Secrets, handled: BaseException | None = None) -> Exception:
+def redacted_cause(
+    error: Exception, secrets: Secrets, handled: BaseException | None = None
+) -> Exception:
     """What is raised `from` in place of `error`.
 
     Args:

@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import httpx
 
 from ....errors import ConnectionFailedError, InvalidInputError, MissingDependencyError
-from ..config import Options
+from ..config import RemoteConfig
 from .causes import wordless
 
 # vLLM's server (uvicorn) closes idle connections after 5 s; ours must go first.
@@ -22,7 +22,7 @@ _CERTIFICATES: Final = (
 )
 
 
-def make_client(options: Options) -> httpx.AsyncClient:
+def make_client(config: RemoteConfig) -> httpx.AsyncClient:
     """A client for one event loop.
 
     Raises:
@@ -30,7 +30,7 @@ def make_client(options: Options) -> httpx.AsyncClient:
         MissingDependencyError: the environment wants a SOCKS proxy, and socksio is missing.
         ConnectionFailedError: the environment's proxies or certificates cannot be used.
     """
-    verify, most = _given(options.verify), options.max_concurrency
+    verify, most = _given(config.verify), config.max_concurrency
     try:
         _check_ports()
         return httpx.AsyncClient(

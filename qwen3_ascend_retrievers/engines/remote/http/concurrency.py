@@ -11,7 +11,7 @@ Job = Callable[[], Awaitable[None]]
 _GLANCE = 0.05
 
 
-async def together(jobs: Sequence[Job], check: Callable[[], None] | None = None) -> None:
+async def run_concurrently(jobs: Sequence[Job], check: Callable[[], None] | None = None) -> None:
     """Run all jobs to their end.
 
     Args:

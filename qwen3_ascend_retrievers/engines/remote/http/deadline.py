@@ -9,7 +9,7 @@ from ....errors import DeadlineExceededError
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Deadline:
     """A deadline.
 
     Attributes:
@@ -21,7 +21,7 @@ class Budget:
     ends: float
 
     @classmethod
-    def starting(cls, seconds: float, since: float | None = None) -> Budget:
+    def starting(cls, seconds: float, since: float | None = None) -> Deadline:
         """`seconds` from now, or from an earlier moment."""
         return cls(seconds, (time.monotonic() if since is None else since) + seconds)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 from ....errors import AuthenticationError, EngineError, ReplyError, RerankError, StatusError
 from ..protocol.error_bodies import QUOTED, error_message, is_busy, is_too_long, is_unknown_model
 from ..redaction import Secrets, shown
-from .causes import stand_in
+from .causes import redacted_cause
 from .transport import Reply, Request
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -26,7 +26,7 @@ _MAY_MEAN_A_DOCUMENT: Final = frozenset({400, 403, 406, 409, 415, 422, 451})
 Kind = Literal["final", "retry", "later", "too_long", "busy", "unknown_model", "document"]
 
 
-class Refused(Exception):  # noqa: N818 - internal: carries the error that will be raised
+class RequestFailure(Exception):  # noqa: N818 - internal: carries the error that will be raised
     """A request that failed.
 
     Attributes:
@@ -51,11 +51,11 @@ class Refused(Exception):  # noqa: N818 - internal: carries the error that will 
 
 def own_error(error: Exception) -> Exception:
     """The same error, to be raised by one of several who wait for the same thing."""
-    if not isinstance(error, Refused | RerankError):
+    if not isinstance(error, RequestFailure | RerankError):
         return error
     made = copy.copy(error)
     made.__cause__ = error.__cause__
-    if isinstance(made, Refused):
+    if isinstance(made, RequestFailure):
         made.error = cast(EngineError, own_error(made.error))
     return made
 
@@ -64,14 +64,14 @@ def parsed(request: Request, reply: Reply, secrets: Secrets, request_id: str) ->
     """The reply's JSON.
 
     Raises:
-        Refused: its status says no, or it is no JSON.
+        RequestFailure: its status says no, or it is no JSON.
     """
     if not 200 <= reply.status < 300:
-        raise refusal(request, reply, secrets, request_id)
+        raise failure_of(request, reply, secrets, request_id)
     try:
         return json.loads(reply.content)
     except (ValueError, RecursionError) as error:
-        cause = stand_in(error, secrets)
+        cause = redacted_cause(error, secrets)
     failure = ReplyError(
         f"The reply from {request.url} is no JSON{quote(reply, secrets)}. Does base_url lead to "
         "the rerank server itself?",
@@ -79,10 +79,10 @@ def parsed(request: Request, reply: Reply, secrets: Secrets, request_id: str) ->
         request_id=request_id,
     )
     failure.__cause__ = cause
-    raise Refused(failure) from cause
+    raise RequestFailure(failure) from cause
 
 
-def refusal(request: Request, reply: Reply, secrets: Secrets, request_id: str) -> Refused:
+def failure_of(request: Request, reply: Reply, secrets: Secrets, request_id: str) -> RequestFailure:
     """What a status outside 200-299 means."""
     status, told = reply.status, _message(reply)
     kind: Kind = "retry" if status in RETRIED else "final"
@@ -100,7 +100,7 @@ def refusal(request: Request, reply: Reply, secrets: Secrets, request_id: str) -
     error = AuthenticationError if status in (401, 403) else StatusError
     advice = _UNKNOWN_MODEL if kind == "unknown_model" else _advice(status)
     text = f"{request.url} answered {status}{quote(reply, secrets)}. {advice}"
-    return Refused(error(text, status=status, request_id=request_id), kind, wait)
+    return RequestFailure(error(text, status=status, request_id=request_id), kind, wait)
 
 
 def quote(reply: Reply, secrets: Secrets) -> str:

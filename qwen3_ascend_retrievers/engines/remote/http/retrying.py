@@ -23,13 +23,13 @@ from tenacity.wait import wait_base
 
 from ...._util.tracing import Span, span
 from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, summary
-from ..config import Options
+from ..config import RemoteConfig
 from ..redaction import shown
-from ..replicas import Endpoint
-from .causes import stand_in
-from .deadline import Budget
-from .failures import Refused, own_error, parsed, quote
-from .transport import Reply, Request, Wire
+from ..replicas import Replica
+from .causes import redacted_cause
+from .deadline import Deadline
+from .failures import RequestFailure, own_error, parsed, quote
+from .transport import Reply, Request, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _RETRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ApiRequest:
     """One thing to ask a server.
 
     Attributes:
@@ -63,14 +63,14 @@ class Question:
     splittable: bool = False
 
 
-class Exchange:
+class RetryingClient:
     """Asks one server, for one call.
 
     Args:
-        wire: the way there from this loop.
-        options: the engine's settings.
-        endpoint: the server.
-        budget: the time for all that is asked.
+        transport: the way there from this loop.
+        config: the engine's settings.
+        replica: the server.
+        deadline: the time for all that is asked.
         others: whether another server can be asked if this one fails, which beats waiting.
 
     Attributes:
@@ -80,50 +80,56 @@ class Exchange:
     """
 
     def __init__(
-        self, wire: Wire, options: Options, endpoint: Endpoint, budget: Budget, *, others: bool
+        self,
+        transport: Transport,
+        config: RemoteConfig,
+        replica: Replica,
+        deadline: Deadline,
+        *,
+        others: bool,
     ) -> None:
-        self._wire = wire
-        self._options = options
-        self._secrets = options.secrets()
-        self._endpoint = endpoint
-        self._failure = endpoint.failure
-        self._budget = budget
+        self._transport = transport
+        self._config = config
+        self._secrets = config.secrets()
+        self._replica = replica
+        self._failure = replica.failure
+        self._deadline = deadline
         self.others = others
-        self._backoff = growing_pause(options.backoff)
-        self.root = endpoint.root
-        self.replies = endpoint.trust.sources()
+        self._backoff = growing_pause(config.backoff)
+        self.root = replica.root
+        self.replies = replica.proofs.reply_sources()
 
     def is_proven(self) -> bool:
         """Whether the canaries were answered by whoever replied."""
-        return self._endpoint.trust.covers(self.replies)
+        return self._replica.proofs.covers(self.replies)
 
-    async def ask(self, question: Question) -> Any:
-        """What `question.read` makes of the reply.
+    async def ask(self, api_request: ApiRequest) -> Any:
+        """What `api_request.read` makes of the reply.
 
         Raises:
-            Refused: it failed for good, or may be split.
+            RequestFailure: it failed for good, or may be split.
             DeadlineExceededError: the time is over.
         """
-        content = None if question.body is None else json.dumps(question.body).encode()
+        content = None if api_request.body is None else json.dumps(api_request.body).encode()
         attempt = failures = 0
 
         async def once() -> Any:
             nonlocal attempt, failures
             attempt += 1
             try:
-                return await self._once(question, content, attempt)
-            except Refused as refused:
+                return await self._once(api_request, content, attempt)
+            except RequestFailure as failure:
                 # Waiting mends the others.
-                failures += refused.kind == "retry"
+                failures += failure.kind == "retry"
                 raise
 
         def is_enough(state: RetryCallState) -> bool:
-            refused = _refused(state)
-            sent = failures if refused.kind == "retry" else attempt
-            return sent > self._most(refused) or self._pause(state) >= self._budget.left()
+            failure = _failure_of(state)
+            sent = failures if failure.kind == "retry" else attempt
+            return sent > self._most(failure) or self._pause(state) >= self._deadline.left()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: _may_retry(error, question)),
+            retry=retry_if_exception(lambda error: _may_retry(error, api_request)),
             stop=is_enough,
             wait=self._pause,
             sleep=anyio.sleep,
@@ -132,73 +138,73 @@ class Exchange:
         )
         try:
             return await retrying(once)
-        except Refused as refused:
-            if _may_retry(refused, question) and self._too_late(refused):
-                last = refused.error
-                raise self._budget.exceeded(last) from last.__cause__ or last
+        except RequestFailure as failure:
+            if _may_retry(failure, api_request) and self._too_late(failure):
+                last = failure.error
+                raise self._deadline.exceeded(last) from last.__cause__ or last
             raise
 
-    def _most(self, refused: Refused) -> float:
+    def _most(self, failure: RequestFailure) -> float:
         """How often a request is sent again after this."""
         if self.others:
             return 0
-        if self._options.max_retries is not None:
-            return self._options.max_retries
-        return _RETRIES if refused.kind == "retry" else math.inf
+        if self._config.max_retries is not None:
+            return self._config.max_retries
+        return _RETRIES if failure.kind == "retry" else math.inf
 
-    async def _once(self, question: Question, content: bytes | None, attempt: int) -> Any:
+    async def _once(self, api_request: ApiRequest, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
-        headers = self._options.request_headers(request_id)
-        request = Request(self.root + question.path, content, headers)
-        name = f"{request.method} {question.path}"
-        with span(name, self._attributes(question, attempt), _error_type) as current:
+        headers = self._config.request_headers(request_id)
+        request = Request(self.root + api_request.path, content, headers)
+        name = f"{request.method} {api_request.path}"
+        with span(name, self._attributes(api_request, attempt), _error_type) as current:
             current.set_attribute("rerank.request_id", request_id)
             try:
                 reply = await self._reply(request)
             except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
-                self._endpoint.trust.doubt(self.replies)
+                self._replica.proofs.require(self.replies)
                 error.request_id = request_id
                 final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
-                refused = Refused(error, "final" if final else "retry")
+                failure = RequestFailure(error, "final" if final else "retry")
                 if self.others:
                     # At once: those who wait for this request's place must not ask it too.
-                    self._endpoint.failure = refused
-                raise refused from error.__cause__
+                    self._replica.failure = failure
+                raise failure from error.__cause__
             current.set_attribute("http.response.status_code", reply.status)
             # A transport of the caller's own may have no connections, or none to tell apart.
             if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
             try:
                 found = parsed(request, reply, self._secrets, request_id)
-            except Refused as refused:
-                if refused.is_gateway():
-                    self._endpoint.trust.doubt(self.replies)
+            except RequestFailure as failure:
+                if failure.is_gateway():
+                    self._replica.proofs.require(self.replies)
                 raise
-            return self._read(question, request, reply, found, request_id, current)
+            return self._read(api_request, request, reply, found, request_id, current)
 
     async def _reply(self, request: Request) -> Reply:
-        left = self._budget.left()
+        left = self._deadline.left()
         try:
             # The gate's queue is inside the deadline too.
             with anyio.fail_after(left):
-                seconds = min(self._options.timeout, left)
-                return await self._wire.send(request, seconds, self._check)
+                seconds = min(self._config.timeout, left)
+                return await self._transport.send(request, seconds, self._check)
         except TimeoutError as error:
-            late = stand_in(error, self._secrets)
-        raise self._budget.exceeded() from late
+            late = redacted_cause(error, self._secrets)
+        raise self._deadline.exceeded() from late
 
     def _check(self) -> None:
-        """Raise Refused if others found out meanwhile that the server fails, to move on at once."""
-        failure = self._endpoint.failure
+        """Raise RequestFailure if others found meanwhile that the server fails, to move on."""
+        failure = self._replica.failure
         if self.others and failure is not None and failure is not self._failure:
             raise own_error(failure)
 
     def _read(
-        self, question: Question, request: Request, reply: Reply, found: Any, request_id: str,
+        self, api_request: ApiRequest, request: Request, reply: Reply, found: Any, request_id: str,
         current: Span,
     ) -> Any:  # fmt: skip
         try:
-            result = question.read(found)
+            result = api_request.read(found)
         except ReplyError as error:
             told = shown(str(error), self._secrets)
         else:
@@ -209,31 +215,31 @@ class Exchange:
             return result
         # Not from within the handler: tracebacks would show the text that was not redacted.
         text = f"{request.url}: {told}{quote(reply, self._secrets)}"
-        raise Refused(ReplyError(text, status=reply.status, request_id=request_id))
+        raise RequestFailure(ReplyError(text, status=reply.status, request_id=request_id))
 
-    def _attributes(self, question: Question, attempt: int) -> dict[str, Any]:
+    def _attributes(self, api_request: ApiRequest, attempt: int) -> dict[str, Any]:
         address = httpx.URL(self.root)
         return {
             "server.address": address.host,
             "server.port": address.port,
-            "url.path": question.path,
-            "rerank.documents": question.documents,
-            "rerank.template": question.template,
+            "url.path": api_request.path,
+            "rerank.documents": api_request.documents,
+            "rerank.template": api_request.template,
             "rerank.attempt": attempt,
         }
 
     def _pause(self, state: RetryCallState) -> float:
-        refused = _refused(state)
-        if refused.wait is None:
-            refused.wait = self._backoff(state)
-        return refused.wait
+        failure = _failure_of(state)
+        if failure.wait is None:
+            failure.wait = self._backoff(state)
+        return failure.wait
 
-    def _too_late(self, refused: Refused) -> bool:
-        return (refused.wait or 0.0) >= self._budget.left()
+    def _too_late(self, failure: RequestFailure) -> bool:
+        return (failure.wait or 0.0) >= self._deadline.left()
 
     def _log(self, state: RetryCallState) -> None:
-        refused = _refused(state)
-        logger.info("Asking again in %.3g s: %s", refused.wait, summary(refused.error))
+        failure = _failure_of(state)
+        logger.info("Asking again in %.3g s: %s", failure.wait, summary(failure.error))
 
 
 def growing_pause(backoff: float) -> wait_base:
@@ -242,17 +248,17 @@ def growing_pause(backoff: float) -> wait_base:
     return wait_exponential(backoff, max=_LONGEST_PAUSE) + jitter
 
 
-def _may_retry(error: BaseException, question: Question) -> bool:
-    if not isinstance(error, Refused):
+def _may_retry(error: BaseException, api_request: ApiRequest) -> bool:
+    if not isinstance(error, RequestFailure):
         return False
-    return error.kind in ("retry", "later") or (error.kind == "busy" and not question.splittable)
+    return error.kind in ("retry", "later") or (error.kind == "busy" and not api_request.splittable)
 
 
 def _error_type(error: Exception) -> str:
-    return type(error.error if isinstance(error, Refused) else error).__name__
+    return type(error.error if isinstance(error, RequestFailure) else error).__name__
 
 
-def _refused(state: RetryCallState) -> Refused:
+def _failure_of(state: RetryCallState) -> RequestFailure:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, Refused), "nothing else is retried"
+    assert isinstance(error, RequestFailure), "nothing else is retried"
     return error

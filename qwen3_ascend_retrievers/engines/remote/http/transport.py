@@ -18,9 +18,9 @@ from ....errors import (
     ReplyError,
     RerankError,
 )
-from ..config import Options, RequestHeaders
+from ..config import RemoteConfig, RequestHeaders
 from ..redaction import shown
-from .causes import stand_in
+from .causes import redacted_cause
 from .client import make_client
 from .own_clients import ONE_LOOP, Threads, Transfer, enter_loop, of_another_loop, without_stale
 
@@ -72,11 +72,11 @@ class Reply:
     connection: Any
 
 
-class Wire:
+class Transport:
     """The way to the servers from one event loop: a client, and a gate for its requests.
 
     Args:
-        options: the engine's settings.
+        config: the engine's settings.
         client: the caller's own sync client, used in worker threads, or async client; it is never
             closed here. None makes one.
 
@@ -85,15 +85,15 @@ class Wire:
     """
 
     def __init__(
-        self, options: Options, client: httpx.Client | httpx.AsyncClient | None = None
+        self, config: RemoteConfig, client: httpx.Client | httpx.AsyncClient | None = None
     ) -> None:
         if isinstance(client, httpx.AsyncClient):
             enter_loop(client)
-        self._own = None if client else make_client(options)
+        self._own = None if client else make_client(config)
         self._client = client or self._own
-        self._secrets = options.secrets()
+        self._secrets = config.secrets()
         self._threads = Threads()
-        self._gate = anyio.Semaphore(options.max_concurrency)
+        self._gate = anyio.Semaphore(config.max_concurrency)
 
     async def send(self, request: Request, seconds: float, check: Callable[[], None]) -> Reply:
         """The reply, whatever its status.
@@ -118,10 +118,10 @@ class Wire:
             except (TimeoutError, httpx.TimeoutException) as error:
                 late = f"No complete reply from {request.url} within {seconds:.3g} s"
                 failure: RerankError = DeadlineExceededError(late)
-                cause = stand_in(error, self._secrets, handled)
+                cause = redacted_cause(error, self._secrets, handled)
             except _FOREIGN as error:
                 failure = self._mapped(request, error)
-                cause = stand_in(error, self._secrets, handled)
+                cause = redacted_cause(error, self._secrets, handled)
             # Not from within the handlers: the library's own error would be the context.
             raise failure from cause
 

@@ -21,10 +21,10 @@ from .template_owner import (
     UNCHECKED,
     UNCOUNTED,
     Mode,
+    RequestedMode,
     Template,
     Who,
-    Wishes,
-    check_wish,
+    check_requested,
     embeddings,
     mismatch,
     no_probability,
@@ -85,12 +85,12 @@ class KnownTokens:
     local: bool
 
 
-Question = AskRerank | AskClassify | AskTokens
-Contact = Steps[Question, Any, Mode]
+CanaryQuestion = AskRerank | AskClassify | AskTokens
+ModeSteps = Steps[CanaryQuestion, Any, Mode]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CanaryTokens:
     """The canaries' tokens, and what `/classify` makes of them if it takes ids.
 
     Attributes:
@@ -106,24 +106,24 @@ class _Known:
     agreement: Agreement | None
 
 
-def first_contact(wishes: Wishes) -> Contact:
+def handshake_steps(requested: RequestedMode) -> ModeSteps:
     """Finds out how to talk to a server.
 
     Raises:
         TemplateMismatchError: the server changes the prompt, scores something else, or cannot do
             what was wished for.
     """
-    if wishes.template == "none":
+    if requested.template == "none":
         return Mode(route="rerank", template="none", warning="template='none' checks nothing.")
     known = yield from _known()
     exact = known.agreement if known is not None else None
-    if wishes.protocol == "classify" and exact is None:
+    if requested.protocol == "classify" and exact is None:
         raise TemplateMismatchError(NO_CLASSIFY)
-    wanted = wishes.protocol == "classify" or (known is not None and known.local)
-    if known is not None and exact and known.proven and wanted and wishes.protocol != "rerank":
+    wanted = requested.protocol == "classify" or (known is not None and known.local)
+    if known is not None and exact and known.proven and wanted and requested.protocol != "rerank":
         return Mode.classify()
     try:
-        who = yield from _who(wishes.template, known.counts if known else None)
+        who = yield from _who(requested.template, known.counts if known else None)
     except TemplateMismatchError:
         if exact is None:
             yield from _refuse_cosine()
@@ -135,23 +135,23 @@ def first_contact(wishes: Wishes) -> Contact:
         return replace(mode, warning=UNCHECKED)
     counted = told.tokens in (None, known.total)
     agrees = counted and exact.holds(told.values, logits=mode.logits)
-    return _choose(wishes, known, mode, agrees)
+    return _choose(requested, known, mode, agrees)
 
 
-def _choose(wishes: Wishes, known: _Known, mode: Mode, agrees: bool) -> Mode:
+def _choose(requested: RequestedMode, known: _CanaryTokens, mode: Mode, agrees: bool) -> Mode:
     """The route, now that the scores of both are compared."""
     # Equal scores prove a local tokenizer as well.
     usable = known.proven or agrees
-    if usable and wishes.protocol == "classify":
+    if usable and requested.protocol == "classify":
         return Mode.classify()
-    if usable and wishes.protocol == "auto" and (known.local or not agrees):
+    if usable and requested.protocol == "auto" and (known.local or not agrees):
         return Mode.classify()
     if not agrees:
         raise TemplateMismatchError(mismatch(mode.template))
     return replace(mode, verified=True, fallback=True)
 
 
-def _known() -> Steps[Question, Any, _Known | None]:
+def _known() -> Steps[CanaryQuestion, Any, _CanaryTokens | None]:
     """The canaries' tokens and their scores by `/classify`, as far as they can be had."""
     parts = [document_part(one) for one in DOCUMENTS]
     texts = (
@@ -165,10 +165,10 @@ def _known() -> Steps[Question, Any, _Known | None]:
     answer: KnownTokens | None = yield AskTokens(texts)
     if answer is None:
         return None
-    bare, first, second, asked, *rest = answer.ids
-    prompts = tuple(asked + ids for ids in rest)
+    bare, first, second, asked, *cool_down = answer.ids
+    prompts = tuple(asked + ids for ids in cool_down)
     exact = prompts[: len(parts)]
-    return _Known(
+    return _CanaryTokens(
         proven=answer.proven,
         local=answer.local,
         counts=(len(bare), len(first) + len(second)),
@@ -179,7 +179,7 @@ def _known() -> Steps[Question, Any, _Known | None]:
 
 def _agreement(
     prompts: tuple[Ids, ...], shorter: tuple[Ids, ...]
-) -> Steps[Question, Any, Agreement | None]:
+) -> Steps[CanaryQuestion, Any, Agreement | None]:
     """Scores by `/classify` of exact prompts, and of the same with one final newline fewer."""
     logits: Answer | None = yield AskClassify(prompts + shorter, logits=True)
     probabilities: Answer | None = yield AskClassify(prompts)
@@ -191,20 +191,20 @@ def _agreement(
     return Agreement.of(exact, mutant, probabilities.values)
 
 
-def _who(wish: Template, expected: tuple[int, int] | None) -> Steps[Question, Any, Who]:
+def _who(wish: Template, expected: tuple[int, int] | None) -> Steps[CanaryQuestion, Any, Who]:
     """Who templates, from the token counts of the bare canary and of the templated one."""
     bare: Answer = yield AskRerank(QUERY, (DOCUMENT,))
     whole: Answer = yield AskRerank(
         query_part(DEFAULT_INSTRUCTION, QUERY), (document_part(DOCUMENT),)
     )
     if bare.tokens is not None and whole.tokens is not None:
-        return check_wish(wish, who_templates(bare.tokens, whole.tokens, expected))
+        return check_requested(wish, who_templates(bare.tokens, whole.tokens, expected))
     if wish == "auto":
         raise TemplateMismatchError(UNCOUNTED)
     return wish
 
 
-def _refuse_cosine() -> Steps[Question, Any, None]:
+def _refuse_cosine() -> Steps[CanaryQuestion, Any, None]:
     """Raise if identical texts score 1.0 again and again: that is the cosine of embeddings."""
     for text in _IDENTICAL:
         answer: Answer = yield AskRerank(text, (text,), logits=True)
@@ -213,7 +213,7 @@ def _refuse_cosine() -> Steps[Question, Any, None]:
     raise TemplateMismatchError(embeddings())
 
 
-def _rerank_mode(who: Who) -> Steps[Question, Any, tuple[Mode, Answer]]:
+def _rerank_mode(who: Who) -> Steps[CanaryQuestion, Any, tuple[Mode, Answer]]:
     """How the rerank route answers, and its scores to compare with those of `/classify`."""
     query: str = ASKED
     documents: tuple[str, ...] = DOCUMENTS
@@ -231,7 +231,7 @@ def _rerank_mode(who: Who) -> Steps[Question, Any, tuple[Mode, Answer]]:
     return mode, told if logits else probabilities
 
 
-def _heeds_instruction() -> Steps[Question, Any, bool]:
+def _heeds_instruction() -> Steps[CanaryQuestion, Any, bool]:
     """Whether a longer instruction makes a longer prompt; unknown keys are ignored in silence."""
     counts = []
     for times in (1, 3):

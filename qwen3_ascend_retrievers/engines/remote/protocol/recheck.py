@@ -12,7 +12,16 @@ from typing import Any
 from ....core.agreement import readable_logit, same_logits
 from ....core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ....core.steps import Steps
-from .canary import ASKED, DOCUMENTS, AskClassify, AskRerank, AskTokens, Ids, KnownTokens, Question
+from .canary import (
+    ASKED,
+    DOCUMENTS,
+    AskClassify,
+    AskRerank,
+    AskTokens,
+    CanaryQuestion,
+    Ids,
+    KnownTokens,
+)
 from .rerank_api import Answer
 from .template_owner import DOCUMENT, QUERY, Mode
 
@@ -49,7 +58,7 @@ class Reference:
 
 def take_reference(
     mode: Mode, prompts: tuple[Ids, ...] | None = None
-) -> Steps[Question, Any, Reference]:
+) -> Steps[CanaryQuestion, Any, Reference]:
     """Ask for the scores in the same way as for those of a call.
 
     Args:
@@ -73,7 +82,7 @@ def take_reference(
     return Reference(logits, answer.tokens, instructed)
 
 
-def _prompts() -> Steps[Question, Any, tuple[Ids, ...]]:
+def _prompts() -> Steps[CanaryQuestion, Any, tuple[Ids, ...]]:
     parts: Sequence[str] = [document_part(text) for text in _SCORED]
     known: KnownTokens = yield AskTokens((query_part(DEFAULT_INSTRUCTION, ASKED), *parts))
     asked, *documents = known.ids

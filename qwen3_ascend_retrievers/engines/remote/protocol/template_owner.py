@@ -49,7 +49,7 @@ IGNORED_INSTRUCTION: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class RequestedMode:
     """What the caller asked for; "auto" leaves it to the canaries."""
 
     template: Template = "auto"
@@ -122,7 +122,7 @@ def who_templates(bare: int, whole: int, expected: tuple[int, int] | None) -> Wh
     )
 
 
-def check_wish(wish: Template, found: Who) -> Who:
+def check_requested(wish: Template, found: Who) -> Who:
     """`found`, if it is what was wished for.
 
     Raises:

@@ -25,9 +25,9 @@ RIGHT = [name for name in SERVERS if name != "nothing checked"]
 
 
 def reference_of(name: str, **changes: Any) -> tuple[Reference, Mode, World]:
-    setup, wishes = SERVERS[name]
+    setup, requested = SERVERS[name]
     world = World(Setup(**(vars(setup) | changes)))
-    mode = world.contact(**wishes)
+    mode = world.contact(**requested)
     return drive(take_reference(mode), world.answer), mode, world
 
 

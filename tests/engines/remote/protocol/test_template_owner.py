@@ -14,7 +14,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.canary import AskRerank
 from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import Answer
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     Mode,
-    check_wish,
+    check_requested,
     counts_differ,
     who_templates,
 )
@@ -119,7 +119,7 @@ def test_a_wish_that_the_server_contradicts() -> None:
         World(Setup(template="exact")).contact(template="client")
     with pytest.raises(TemplateMismatchError, match="meaningless"):
         World(Setup()).contact(template="server")
-    assert check_wish("server", "server") == "server"
+    assert check_requested("server", "server") == "server"
 
 
 def test_none_asks_nothing() -> None:
