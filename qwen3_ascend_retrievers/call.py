@@ -1,6 +1,7 @@
-"""One call of the facade, as questions and answers: facts, tokens, scores, then a ranking.
+"""One call of the Reranker, as typed questions to an engine and a frozen outcome.
 
-`drive_call` and `adrive_call` put the same questions to an engine and differ in the waiting.
+The generators here decide and ask; `run` and `arun` put their questions to an engine and differ
+only in the waiting.
 """
 
 from __future__ import annotations
@@ -8,16 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from ._util.progress import progress_bar
 from .core.plan import Limits, Plan
 from .core.planner import plan_steps
 from .core.ranking import PassageScore, Score, Unscored, best_scores, check_scores, keep_order, rank
 from .core.results import Ranking, Timings, Usage
-from .core.steps import Steps, adrive, drive
+from .core.steps import NeedTokens, Steps, adrive, drive, drive_tokens
 from .core.tokens import estimate
 from .core.validation import Pair, check_untemplated
 from .engines.base import Call, Engine, EngineFacts
@@ -34,13 +34,29 @@ from .settings import RerankSettings
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 # Errors that a kept order would hide from the one person who can mend them.
 _ALWAYS_RAISED = (InvalidInputError, MissingDependencyError, RerankCancelled)
 
 
-@dataclass(slots=True)
-class RankCall:
-    """One call: what was asked, and what has been learnt so far.
+@dataclass(frozen=True, slots=True)
+class NeedFacts:
+    """What does the engine know of its model? Answered with EngineFacts."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedScores:
+    """What do the passages of this plan score? Answered with one PassageScore for each."""
+
+    plan: Plan
+
+
+Question = NeedFacts | NeedTokens | NeedScores
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one call asks for.
 
     Attributes:
         pairs: checked (query, document) pairs.
@@ -50,99 +66,133 @@ class RankCall:
         call: what goes to the engine with the plan.
     """
 
-    pairs: list[Pair]
+    pairs: Sequence[Pair]
     instruction: str
     settings: RerankSettings
     show_progress: bool
     call: Call
-    started: float = field(default_factory=time.perf_counter)
-    planned: float = 0.0
-    facts: EngineFacts | None = None
-    plan: Plan | None = None
-    scores: list[PassageScore] = field(default_factory=list)
+
+    @property
+    def documents(self) -> list[str]:
+        """The texts of the pairs."""
+        return [document for _, document in self.pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an engine made of a request.
+
+    Attributes:
+        request: what was asked for.
+        facts: what the engine knows of its model.
+        plan: what was scored.
+        scores: one for each passage of the plan.
+        planned: when the plan was ready, by `time.monotonic()`.
+    """
+
+    request: Request
+    facts: EngineFacts
+    plan: Plan
+    scores: Sequence[PassageScore]
+    planned: float
 
     def best_scores(self) -> list[Score]:
         """One score for each pair."""
-        assert self.plan is not None
         return best_scores(self.plan, self.scores)
 
 
-def drive_call(engine: Engine, todo: RankCall) -> None:
-    """Score everything, blocking."""
+def run(engine: Engine, request: Request, steps: Steps[Question, Any, Result]) -> Result:
+    """The result of `steps`, whose questions the engine answers; blocks."""
 
-    def answer(question: Any) -> Any:
-        if question is None:
+    def answer(question: Question) -> Any:
+        if isinstance(question, NeedTokens):
+            return engine.encode(question.texts)
+        if isinstance(question, NeedFacts):
             return engine.facts()
-        if isinstance(question, Plan):
-            with _progress(todo, question):
-                return engine.score(question, todo.call)
-        return engine.encode(question)
+        with _scoring_call(request, question.plan) as call:
+            return engine.score(question.plan, call)
 
     try:
-        drive(_steps(todo), answer)
+        return drive(steps, answer)
     except RemoteError as error:
         failure = error.with_traceback(None)
-    else:
-        return
     # The way through the steps says nothing of what happened on a server.
     raise failure
 
 
-async def adrive_call(engine: Engine, todo: RankCall) -> None:
+async def arun(engine: Engine, request: Request, steps: Steps[Question, Any, Result]) -> Result:
     """The same without blocking the event loop; cancelling the task tells the engine."""
 
-    async def answer(question: Any) -> Any:
-        if question is None:
-            return await engine.afacts()
-        if isinstance(question, Plan):
-            with _progress(todo, question):
-                return await engine.ascore(question, todo.call)
-        return await engine.aencode(question)
+    async def answer(question: Question) -> Any:
+        try:
+            if isinstance(question, NeedTokens):
+                return await engine.aencode(question.texts)
+            if isinstance(question, NeedFacts):
+                return await engine.afacts()
+            with _scoring_call(request, question.plan) as call:
+                return await engine.ascore(question.plan, call)
+        except BaseException:
+            request.call.cancelled.set()
+            raise
 
     try:
-        await adrive(_steps(todo), answer)
+        return await adrive(steps, answer)
     except RemoteError as error:
-        todo.call.cancelled.set()
         failure = error.with_traceback(None)
-    except BaseException:
-        todo.call.cancelled.set()
-        raise
-    else:
-        return
     raise failure
 
 
-def _steps(todo: RankCall) -> Steps[Any, Any, None]:
-    """Questions: None for the facts, texts to encode, a plan to score."""
-    todo.facts = facts = yield None
-    settings = todo.settings
+def ranking_steps(request: Request) -> Steps[Question, Any, Ranking]:
+    """The ranking of a request's documents, or their input order if the settings keep it."""
+    facts: EngineFacts | None = None
+    try:
+        facts = yield NeedFacts()
+        outcome = yield from outcome_steps(request, facts)
+    except RerankError as error:
+        if request.settings.on_error != "keep_order" or isinstance(error, _ALWAYS_RAISED):
+            raise
+        return _kept_order(request, error, facts)
+    return _ranking(outcome)
+
+
+def outcome_steps(
+    request: Request, facts: EngineFacts | None = None
+) -> Steps[Question, Any, Outcome]:
+    """The scores of a request's pairs, with all that they were made of."""
+    if facts is None:
+        facts = yield NeedFacts()
+    settings = request.settings
     if facts.templated:
-        check_untemplated(todo.pairs)
-    bounds = [one for one in (facts.max_length, settings.max_length) if one is not None]
-    limits = Limits(
+        check_untemplated(request.pairs)
+    planning = plan_steps(request.pairs, request.instruction, _limits(settings, facts))
+    if facts.counting == "never":
+        plan = drive_tokens(planning, estimate)
+    else:
+        plan = yield from planning
+    planned = time.monotonic()
+    request.call.check()
+    scores = check_scores((yield NeedScores(plan)), len(plan.passages))
+    if settings.overflow == "error":
+        _check_uncut(plan, scores)
+    return Outcome(request, facts, plan, scores, planned)
+
+
+def _limits(settings: RerankSettings, facts: EngineFacts) -> Limits:
+    bounds = [bound for bound in (facts.max_length, settings.max_length) if bound is not None]
+    return Limits(
         max_length=min(bounds, default=None),
         counting=facts.counting,
         overflow=settings.overflow,
         window_overlap=settings.window_overlap,
         neutralise=facts.templated,
     )
-    planning = plan_steps(todo.pairs, todo.instruction, limits)
-    if facts.counting == "never":
-        todo.plan = drive(planning, estimate)
-    else:
-        todo.plan = yield from planning
-    todo.planned = time.perf_counter()
-    todo.call.check()
-    todo.scores = check_scores((yield todo.plan), len(todo.plan.passages))
-    if settings.overflow == "error":
-        _refuse_cuts(todo.plan, todo.scores)
 
 
-def _refuse_cuts(plan: Plan, scores: Sequence[PassageScore]) -> None:
+def _check_uncut(plan: Plan, scores: Sequence[PassageScore]) -> None:
     """Raise TooLongError if an engine cut a document whose length nobody could know before."""
-    for at, score in enumerate(scores):
+    for passage, score in enumerate(scores):
         if isinstance(score, Score) and score.kept is not None:
-            index = plan.input_of(at)
+            index = plan.input_of(passage)
             raise TooLongError(
                 f"documents[{index}] does not fit the server. Shorten it, split it, or use "
                 "overflow='truncate' or 'window'.",
@@ -150,28 +200,31 @@ def _refuse_cuts(plan: Plan, scores: Sequence[PassageScore]) -> None:
             )
 
 
+def _scoring_call(request: Request, plan: Plan) -> AbstractContextManager[Call]:
+    """What goes to the engine with the plan, and moves the progress bar if there is one."""
+    return _call_with_bar(request, plan) if request.show_progress else nullcontext(request.call)
+
+
 @contextmanager
-def _progress(todo: RankCall, plan: Plan) -> Iterator[None]:
-    with progress_bar(len(plan.passages), show=todo.show_progress) as advance:
-        todo.call = replace(todo.call, progress=advance)
-        yield
+def _call_with_bar(request: Request, plan: Plan) -> Iterator[Call]:
+    from ._util.progress import progress_bar
+
+    with progress_bar(len(plan.passages)) as advance:
+        yield replace(request.call, progress=advance)
 
 
-def ranking_of(todo: RankCall, texts: Sequence[str]) -> Ranking:
-    """The ranking of a call whose scores have come."""
-    plan, facts, settings = todo.plan, todo.facts, todo.settings
-    assert plan is not None
-    assert facts is not None
-    threshold = settings.score_threshold
-    results = rank(plan, todo.scores, texts, top_n=settings.top_n, threshold=threshold)
-    _warn_of_unscored(plan, todo.scores)
-    tokens = [plan.tokens(passage) for passage in range(len(plan.passages))]
-    counted = None if None in tokens else sum(one for one in tokens if one is not None)
-    now = time.perf_counter()
+def _ranking(outcome: Outcome) -> Ranking:
+    request, plan, facts = outcome.request, outcome.plan, outcome.facts
+    settings, documents = request.settings, request.documents
+    results = rank(
+        plan, outcome.scores, documents, top_n=settings.top_n, threshold=settings.score_threshold
+    )
+    _warn_of_unscored(plan, outcome.scores)
+    started, planned, now = request.call.started, outcome.planned, time.monotonic()
     return Ranking(
         tuple(results),
-        usage=Usage(len(texts), len(plan.passages), counted),
-        timings=Timings(todo.planned - todo.started, now - todo.planned, now - todo.started),
+        usage=Usage(len(documents), len(plan.passages), plan.total_tokens()),
+        timings=Timings(planned - started, now - planned, now - started),
         model=facts.model,
         template_verified=facts.template_verified,
     )
@@ -190,16 +243,15 @@ def _warn_of_unscored(plan: Plan, scores: Sequence[PassageScore]) -> None:
         )
 
 
-def kept_order(todo: RankCall, texts: Sequence[str], error: RerankError) -> Ranking:
-    """The input order where the settings ask for it; else `error` is raised again."""
-    if todo.settings.on_error != "keep_order" or isinstance(error, _ALWAYS_RAISED):
-        raise error
+def _kept_order(request: Request, error: RerankError, facts: EngineFacts | None) -> Ranking:
+    """The documents in the input's order, marked."""
     logger.warning("Reranking failed, the input order is kept: %s", summary(error))
+    documents = request.documents
     return Ranking(
-        tuple(keep_order(texts, todo.settings.top_n)),
+        tuple(keep_order(documents, request.settings.top_n)),
         status="kept_order",
-        usage=Usage(len(texts), 0, None),
-        timings=Timings(total=time.perf_counter() - todo.started),
-        model=todo.facts.model if todo.facts else None,
+        usage=Usage(len(documents), 0, None),
+        timings=Timings(total=time.monotonic() - request.call.started),
+        model=facts.model if facts else None,
         error=error,
     )

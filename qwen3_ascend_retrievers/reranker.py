@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from ._util.locks import Lock
-from .call import RankCall, adrive_call, drive_call, kept_order, ranking_of
+from .call import Outcome, Request, arun, outcome_steps, ranking_steps, run
 from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS, instruction_for, is_name
 from .core.results import Ranking
 from .core.validation import Pair, check_documents, check_pairs, check_query
 from .engines.base import Call, Closing, Engine
-from .errors import InvalidInputError, RerankError
+from .errors import InvalidInputError
 from .settings import OnError, Overflow, RerankSettings
 
 logger = logging.getLogger(__name__)
@@ -97,14 +97,10 @@ class Reranker(Closing):
             TooLongError: a query over the budget, or a document under `overflow="error"`.
             EngineError: scoring failed and `on_error` is "raise".
         """
-        texts, todo = self.prepare(query, documents, top_n, instruction, cancel)
-        if not texts:
+        request = self._request(query, documents, top_n, instruction, cancel)
+        if not request.pairs:
             return Ranking(())
-        try:
-            drive_call(self.engine, todo)
-        except RerankError as error:
-            return kept_order(todo, texts, error)
-        return ranking_of(todo, texts)
+        return run(self.engine, request, ranking_steps(request))
 
     async def arank(
         self,
@@ -116,14 +112,10 @@ class Reranker(Closing):
         cancel: threading.Event | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; cancelling the task stops the scoring."""
-        texts, todo = self.prepare(query, documents, top_n, instruction, cancel)
-        if not texts:
+        request = self._request(query, documents, top_n, instruction, cancel)
+        if not request.pairs:
             return Ranking(())
-        try:
-            await adrive_call(self.engine, todo)
-        except RerankError as error:
-            return kept_order(todo, texts, error)
-        return ranking_of(todo, texts)
+        return await arun(self.engine, request, ranking_steps(request))
 
     def score(
         self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
@@ -132,39 +124,37 @@ class Reranker(Closing):
 
         Errors are always raised: there is no order to keep.
         """
-        todo = self._call(check_pairs(pairs), instruction)
-        if not todo.pairs:
+        request = self._pairs_request(check_pairs(pairs), instruction)
+        if not request.pairs:
             return []
-        drive_call(self.engine, todo)
-        return [one.score for one in todo.best_scores()]
+        outcome = run(self.engine, request, outcome_steps(request))
+        return [score.score for score in outcome.best_scores()]
 
     async def ascore(
         self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
     ) -> list[float]:
         """`score` without blocking the event loop."""
-        todo = self._call(check_pairs(pairs), instruction)
-        if not todo.pairs:
+        request = self._pairs_request(check_pairs(pairs), instruction)
+        if not request.pairs:
             return []
-        await adrive_call(self.engine, todo)
-        return [one.score for one in todo.best_scores()]
+        outcome = await arun(self.engine, request, outcome_steps(request))
+        return [score.score for score in outcome.best_scores()]
 
-    def prepare(
-        self,
-        query: str,
-        documents: Iterable[str],
-        top_n: int | None = None,
-        instruction: str | None = None,
-        cancel: threading.Event | None = None,
-    ) -> tuple[list[str], RankCall]:
-        """The checked texts and the call that `rank` drives, for who needs its plan and scores.
+    def outcome(
+        self, query: str, documents: Iterable[str], *, instruction: str | None = None
+    ) -> Outcome:
+        """The plan and the scores that `rank` would order, for tools that show or check them.
+
+        Args:
+            query: what is searched for; not blank.
+            documents: candidate texts, at least one.
+            instruction: overrides the reranker's own; None keeps it.
 
         Raises:
-            InvalidInputError: wrong types, or a blank query.
+            RerankError: as `rank`, whatever `on_error` is.
         """
-        checked = check_query(query)
-        texts = check_documents(documents)
-        pairs = [(checked, text) for text in texts]
-        return texts, self._call(pairs, instruction, top_n, cancel)
+        request = self._request(query, documents, None, instruction, None)
+        return run(self.engine, request, outcome_steps(request))
 
     def close(self) -> None:
         """Close the engine."""
@@ -174,20 +164,32 @@ class Reranker(Closing):
         """Close the engine without blocking the event loop."""
         await self.engine.aclose()
 
-    def _call(
+    def _request(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_n: int | None,
+        instruction: str | None,
+        cancel: threading.Event | None,
+    ) -> Request:
+        checked = check_query(query)
+        pairs = [(checked, document) for document in check_documents(documents)]
+        return self._pairs_request(pairs, instruction, top_n, cancel)
+
+    def _pairs_request(
         self,
         pairs: list[Pair],
         instruction: str | None,
         top_n: int | None = None,
         cancel: threading.Event | None = None,
-    ) -> RankCall:
+    ) -> Request:
         settings = self.settings
         if top_n is not None:
             settings = replace(settings, top_n=top_n)
         if instruction is not None:
             settings = replace(settings, instruction=instruction)
         task = _resolved(settings.instruction or DEFAULT_INSTRUCTION)
-        return RankCall(pairs, task, settings, self._show_progress, Call(wish=cancel))
+        return Request(pairs, task, settings, self._show_progress, Call(wish=cancel))
 
 
 def _resolved(instruction: str) -> str:

@@ -9,15 +9,12 @@ from ..errors import MissingDependencyError
 
 
 @contextmanager
-def progress_bar(total: int, *, show: bool) -> Iterator[Callable[[int], None] | None]:
-    """A function that moves a bar of `total` passages on standard error; None if not `show`.
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A function that moves a bar of `total` passages on standard error.
 
     Raises:
         MissingDependencyError: tqdm is not installed.
     """
-    if not show:
-        yield None
-        return
     try:
         from tqdm import tqdm
     except ImportError as error:

@@ -101,6 +101,16 @@ class Plan:
         ids = self.queries[chosen.query].ids
         return None if ids is None or chosen.ids is None else len(ids) + len(chosen.ids)
 
+    def total_tokens(self) -> int | None:
+        """Prompt tokens of all passages, or None where they were not counted."""
+        total = 0
+        for passage in self.passages:
+            ids = self.queries[passage.query].ids
+            if ids is None or passage.ids is None:
+                return None
+            total += len(ids) + len(passage.ids)
+        return total
+
     def input_of(self, passage: int) -> int:
         """The first input that a passage stands for, to name it in an error."""
         return next(at for at, chosen in enumerate(self.inputs) if passage in chosen)

@@ -14,12 +14,12 @@ from ..errors import TooLongError
 from .batching import portions
 from .plan import Cut, Limits, Passage, Plan, Query
 from .prompt import document_part, neutralise, original_offsets, query_part, replace_surrogates
-from .steps import Steps, together
-from .tokens import Encoding, token_ceiling
+from .steps import NeedTokens, TokenSteps, side_by_side
+from .tokens import token_ceiling
 from .truncation import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .validation import Pair
 
-Planning = Steps[list[str], Sequence[Encoding], Plan]
+Planning = TokenSteps[Plan]
 Ids = dict[str, tuple[int, ...]]
 
 # A window of fewer tokens says nothing, and could be smaller than one character.
@@ -55,7 +55,7 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
     passages: list[Passage] = []
     chosen: dict[Pair, tuple[int, ...]] = {}
     fits = [_fit(job, known, limits) for job in jobs.values()]
-    fitted = yield from together(fits, _FITS_AT_ONCE)
+    fitted = yield from side_by_side(fits, _FITS_AT_ONCE)
     for pair, made in zip(jobs, fitted, strict=True):
         chosen[pair] = tuple(range(len(passages), len(passages) + len(made)))
         passages += made
@@ -106,7 +106,7 @@ def _must_count(query: Query, text: str, limits: Limits) -> bool:
     return token_ceiling(query.part) + token_ceiling(document_part(text)) > limits.max_length
 
 
-def _count(jobs: Iterable[_Job], limits: Limits) -> Steps[list[str], Sequence[Encoding], Ids]:
+def _count(jobs: Iterable[_Job], limits: Limits) -> TokenSteps[Ids]:
     """Tokens of the query parts, of the empty document and of all documents but huge ones."""
     wanted: dict[str, None] = {}
     for job in jobs:
@@ -119,7 +119,7 @@ def _count(jobs: Iterable[_Job], limits: Limits) -> Steps[list[str], Sequence[En
     sizes = [len(text) for text in texts]
     for portion in portions(sizes, max_count=_TEXTS_AT_ONCE, max_tokens=_CHARACTERS_AT_ONCE):
         asked = [texts[at] for at in portion]
-        encodings = yield asked
+        encodings = yield NeedTokens(asked)
         known |= {text: tuple(one.ids) for text, one in zip(asked, encodings, strict=True)}
     return known
 
@@ -129,9 +129,7 @@ def _is_huge(text: str, limits: Limits) -> bool:
     return limits.max_length is not None and len(text) > limits.max_length * CHARACTERS_PER_TOKEN
 
 
-def _fit(
-    job: _Job, known: Ids, limits: Limits
-) -> Steps[list[str], Sequence[Encoding], list[Passage]]:
+def _fit(job: _Job, known: Ids, limits: Limits) -> TokenSteps[list[Passage]]:
     """The passages of one document: itself if it fits, else what `overflow` makes of it."""
     ids = known.get(document_part(job.text))
     whole = Passage(job.at, job.text, (0, len(job.document)), ids)

@@ -1,76 +1,98 @@
 """Decisions that need something from outside, as generators.
 
-A `Steps` generator yields what it wants to know and is sent the answer; it does no I/O itself, so
-the sync and the async caller share every decision and differ only in how they fetch answers.
+A `Steps` generator yields a frozen question and is sent the answer; it does no I/O itself, so the
+sync and the async caller share every decision and differ only in how they fetch answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar, cast
 
-Ask = TypeVar("Ask")
+from .tokens import Encoding
+
+Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
-Steps = Generator[Ask, Answer, Result]
+Steps = Generator[Question, Answer, Result]
 
 
-def drive(steps: Steps[Ask, Answer, Result], answer: Callable[[Ask], Answer]) -> Result:
+@dataclass(frozen=True, slots=True)
+class NeedTokens:
+    """What are the tokens of these prompt parts? Answered with one Encoding for each, in order."""
+
+    texts: list[str]
+
+
+TokenSteps = Steps[NeedTokens, Sequence[Encoding], Result]
+
+
+def drive(steps: Steps[Question, Answer, Result], answer: Callable[[Question], Answer]) -> Result:
     """Run `steps` to its result, asking `answer`; what `answer` raises is raised in `steps`."""
     try:
-        asked = next(steps)
+        question = next(steps)
         while True:
             try:
-                reply = answer(asked)
+                reply = answer(question)
             except BaseException as error:
-                asked = steps.throw(error)
+                question = steps.throw(error)
             else:
-                asked = steps.send(reply)
-    except StopIteration as done:
-        return cast(Result, done.value)
+                question = steps.send(reply)
+    except StopIteration as end:
+        return cast(Result, end.value)
 
 
 async def adrive(
-    steps: Steps[Ask, Answer, Result], answer: Callable[[Ask], Awaitable[Answer]]
+    steps: Steps[Question, Answer, Result], answer: Callable[[Question], Awaitable[Answer]]
 ) -> Result:
     """The same as `drive`, awaiting each answer."""
     try:
-        asked = next(steps)
+        question = next(steps)
         while True:
             try:
-                reply = await answer(asked)
+                reply = await answer(question)
             except BaseException as error:
-                asked = steps.throw(error)
+                question = steps.throw(error)
             else:
-                asked = steps.send(reply)
-    except StopIteration as done:
-        return cast(Result, done.value)
+                question = steps.send(reply)
+    except StopIteration as end:
+        return cast(Result, end.value)
 
 
-def together(
-    many: Sequence[Steps[list[Ask], Sequence[Answer], Result]], at_once: int
-) -> Steps[list[Ask], list[Answer], list[Result]]:
-    """The results of `many`, run side by side: what `at_once` of them ask goes into one list."""
+def drive_tokens(
+    steps: TokenSteps[Result], encode: Callable[[list[str]], Sequence[Encoding]]
+) -> Result:
+    """Run `steps`, which need nothing but tokens, to its result."""
+    return drive(steps, lambda question: encode(question.texts))
+
+
+def side_by_side(
+    generators: Sequence[TokenSteps[Result]], at_once: int
+) -> TokenSteps[list[Result]]:
+    """The results of `generators`; what `at_once` of them need goes into one question."""
     results: list[Result] = []
-    for begin in range(0, len(many), at_once):
-        results += yield from _side_by_side(many[begin : begin + at_once])
+    for begin in range(0, len(generators), at_once):
+        results += yield from _in_step(generators[begin : begin + at_once])
     return results
 
 
-def _side_by_side(
-    many: Sequence[Steps[list[Ask], Sequence[Answer], Result]],
-) -> Steps[list[Ask], list[Answer], list[Result]]:
+def _in_step(generators: Sequence[TokenSteps[Result]]) -> TokenSteps[list[Result]]:
     results: dict[int, Result] = {}
-    answers: dict[int, Sequence[Answer] | None] = dict.fromkeys(range(len(many)))
+    answers: dict[int, Sequence[Encoding] | None] = dict.fromkeys(range(len(generators)))
     while True:
-        asked: dict[int, list[Ask]] = {}
+        questions: dict[int, NeedTokens] = {}
         for at, answer in answers.items():
             try:
-                asked[at] = next(many[at]) if answer is None else many[at].send(answer)
-            except StopIteration as done:
-                results[at] = done.value
-        if not asked:
-            return [results[at] for at in range(len(many))]
-        replies = iter((yield [one for asks in asked.values() for one in asks]))
-        answers = {at: list(islice(replies, len(asks))) for at, asks in asked.items()}
+                steps = generators[at]
+                questions[at] = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as end:
+                results[at] = end.value
+        if not questions:
+            return [results[at] for at in range(len(generators))]
+        texts = [text for question in questions.values() for text in question.texts]
+        encodings = iter((yield NeedTokens(texts)))
+        answers = {
+            at: list(islice(encodings, len(question.texts))) for at, question in questions.items()
+        }

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from .prompt import SUFFIX, document_part
-from .steps import Steps
-from .tokens import Encoding
+from .steps import NeedTokens, TokenSteps
 
-Fitting = Steps[list[str], Sequence[Encoding], "Piece"]
-Windows = Steps[list[str], Sequence[Encoding], "list[Piece]"]
+Fitting = TokenSteps["Piece"]
+Windows = TokenSteps["list[Piece]"]
 
 # English text has between four and five characters a token: a head of as many characters per token
 # of the budget is nearly always long enough, and not much too long.
@@ -116,7 +115,7 @@ def _head(text: str, budget: int, start: int, length: int) -> Fitting:
 
 
 def _piece(text: str, start: int, end: int) -> Fitting:
-    (one,) = yield [document_part(text[start:end])]
+    (one,) = yield NeedTokens([document_part(text[start:end])])
     return Piece(text[start:end], start, end, tuple(one.ids), one.offsets)
 
 
@@ -140,7 +139,7 @@ def _suffix_at(piece: Piece) -> int:
 def _reach_on(text: str, budget: int, best: Piece) -> Fitting:
     """`best`, or the longest of the next few longer pieces that fits."""
     ends = range(best.end + 1, min(len(text), best.end + _REACH) + 1)
-    encodings = yield [document_part(text[best.start : end]) for end in ends]
+    encodings = yield NeedTokens([document_part(text[best.start : end]) for end in ends])
     for end, one in zip(ends, encodings, strict=True):
         if len(one.ids) <= budget:
             best = Piece(text[best.start : end], best.start, end, tuple(one.ids), one.offsets)

@@ -19,7 +19,7 @@ from qwen3_ascend_retrievers.core.prompt import (
     original_offset,
     query_part,
 )
-from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.core.steps import drive_tokens
 from qwen3_ascend_retrievers.core.tokens import Encoding, estimate
 from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.errors import TooLongError
@@ -30,7 +30,7 @@ LONG = "Cats sleep. Dogs bark, loudly. " * 60
 
 
 def made(pairs: Sequence[Pair], instruction: str = "i", **limits: Any) -> Plan:
-    return drive(plan_steps(pairs, instruction, Limits(**limits)), encode)
+    return drive_tokens(plan_steps(pairs, instruction, Limits(**limits)), encode)
 
 
 def room_for(document: str, query: str = "q") -> int:
@@ -164,31 +164,35 @@ def test_in_doubt_counts_only_what_may_not_fit() -> None:
     limits = Limits(max_length=600, counting="in_doubt")
     # Its bytes, 1200, exceed the limit; its tokens do not.
     wordy = "reasonable words " * 60
-    plan = drive(plan_steps([("q", "short"), ("q", wordy), ("q", "é" * 200)], "i", limits), answer)
+    plan = drive_tokens(
+        plan_steps([("q", "short"), ("q", wordy), ("q", "é" * 200)], "i", limits), answer
+    )
     assert plan.tokens(0) is None
     assert plan.prompt_ids(0) is None
     assert plan.tokens(1) == room_for(wordy)
     assert plan.tokens(2) == room_for("é" * 200)
     assert document_part("short") not in asked
     unlimited = replace(limits, max_length=None)
-    plan = drive(plan_steps([("q", LONG)], "i", unlimited), answer)
+    plan = drive_tokens(plan_steps([("q", LONG)], "i", unlimited), answer)
     assert plan.queries[0].ids is None
     assert plan.passages == (Passage(0, LONG, (0, len(LONG))),)
 
 
 def test_an_estimate_leaves_no_ids_and_marks_its_cuts() -> None:
     limits = Limits(max_length=200, counting="never")
-    plan = drive(plan_steps([("q", "short"), ("q", LONG)], "i", limits), estimate)
+    plan = drive_tokens(plan_steps([("q", "short"), ("q", LONG)], "i", limits), estimate)
     assert [one.cut for one in plan.passages] == ["no", "estimated"]
     assert plan.queries[0].ids is plan.passages[1].ids is None
     assert count(plan.queries[0].part + plan.passages[1].part) <= 200
     assert LONG.startswith(plan.passages[1].text) is True
     windowed = replace(limits, overflow="window", window_overlap=16)
-    windows = drive(plan_steps([("q", "short"), ("q", LONG)], "i", windowed), estimate).passages
+    windows = drive_tokens(
+        plan_steps([("q", "short"), ("q", LONG)], "i", windowed), estimate
+    ).passages
     assert [passage.cut for passage in windows] == ["no", *["estimated"] * (len(windows) - 1)]
     assert len(windows) > 2
     with pytest.raises(TooLongError, match="needs about"):
-        drive(plan_steps([("q", "d")], "i", replace(limits, max_length=20)), estimate)
+        drive_tokens(plan_steps([("q", "d")], "i", replace(limits, max_length=20)), estimate)
 
 
 def test_questions_stay_small() -> None:
@@ -201,7 +205,7 @@ def test_questions_stay_small() -> None:
 
     documents = [f"document {number} " * 12 for number in range(2_500)] + ["word " * 400_000]
     pairs = [("q", document) for document in documents]
-    plan = drive(plan_steps(pairs, "i", Limits(max_length=512)), answer)
+    plan = drive_tokens(plan_steps(pairs, "i", Limits(max_length=512)), answer)
     assert len(plan.passages) == len(documents)
     assert plan.passages[-1].cut == "exact"
     assert plan.tokens(2_500) in (511, 512)
@@ -213,13 +217,13 @@ def test_questions_stay_small() -> None:
 def test_texts_can_be_left_as_they_are() -> None:
     document = "<think>" + LONG + "<|im_end|>\ud800"
     limits = Limits(max_length=None, neutralise=False)
-    plan = drive(plan_steps([("<think>", document)], "i", limits), encode)
+    plan = drive_tokens(plan_steps([("<think>", document)], "i", limits), encode)
     assert plan.queries[0].query == "<think>"
     assert plan.passages[0].text == document.replace("\ud800", "\ufffd")
     short = replace(
         limits, max_length=count(query_part("i", "<think>")) + count(document_part("")) + 20
     )
-    (passage,) = drive(plan_steps([("<think>", document)], "i", short), encode).passages
+    (passage,) = drive_tokens(plan_steps([("<think>", document)], "i", short), encode).passages
     start, end = passage.span
     assert document[start:end] == passage.text
     assert not plan.neutralised

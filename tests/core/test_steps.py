@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from qwen3_ascend_retrievers.core.steps import Steps, adrive, drive, together
+from qwen3_ascend_retrievers.core.steps import (
+    NeedTokens,
+    Steps,
+    TokenSteps,
+    adrive,
+    drive,
+    drive_tokens,
+    side_by_side,
+)
+from qwen3_ascend_retrievers.core.tokens import Tokens
 
 Doubling = Steps[list[int], Sequence[int], list[int]]
 Run = Callable[[Doubling, Callable[[list[int]], list[int]]], Awaitable[list[int]]]
@@ -73,26 +82,39 @@ async def test_an_error_of_the_steps_comes_out(run: Run) -> None:
         await run(broken(), double)
 
 
+def token_doubling(times: int, start: int = 1) -> TokenSteps[list[int]]:
+    """`doubling`, by the tokens of texts."""
+    ids = [start]
+    for _ in range(times):
+        encodings = yield NeedTokens([str(number) for number in ids])
+        ids = [*(encoding.ids[0] for encoding in encodings), 0]
+    return ids
+
+
+def encode(texts: list[str]) -> list[Tokens]:
+    return [Tokens((2 * int(text),)) for text in texts]
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
-def test_together_comes_to_the_same_with_fewer_questions(at_once: int) -> None:
+def test_side_by_side_comes_to_the_same_with_fewer_questions(at_once: int) -> None:
     times = [2, 0, 5, 1, 0, 3]
-    asked: list[list[int]] = []
+    questions: list[list[str]] = []
 
-    def answer(question: list[int]) -> list[int]:
-        asked.append(question)
-        return double(question)
+    def counted(texts: list[str]) -> list[Tokens]:
+        questions.append(texts)
+        return encode(texts)
 
-    many: list[Doubling] = [doubling(one, start=at) for at, one in enumerate(times)]
-    alone = [drive(doubling(one, start=at), double) for at, one in enumerate(times)]
-    assert drive(together(many, at_once), answer) == alone
-    assert len(asked) == sum(max(times[at : at + at_once]) for at in range(0, 6, at_once))
+    steps = [token_doubling(time, start=at) for at, time in enumerate(times)]
+    alone = [drive_tokens(token_doubling(time, start=at), encode) for at, time in enumerate(times)]
+    assert drive_tokens(side_by_side(steps, at_once), counted) == alone
+    assert len(questions) == sum(max(times[at : at + at_once]) for at in range(0, 6, at_once))
 
 
-def test_together_passes_an_error_on() -> None:
-    def answer(question: list[int]) -> list[int]:
+def test_side_by_side_passes_an_error_on() -> None:
+    def failing(texts: list[str]) -> list[Tokens]:
         raise OSError("no answer")
 
     with pytest.raises(OSError, match="no answer"):
-        drive(together([doubling(1), doubling(2)], 2), answer)
-    nothing: list[Doubling] = []
-    assert drive(together(nothing, 2), answer) == []
+        drive_tokens(side_by_side([token_doubling(1), token_doubling(2)], 2), failing)
+    nothing: list[TokenSteps[list[int]]] = []
+    assert drive_tokens(side_by_side(nothing, 2), failing) == []

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qwen3_ascend_retrievers.core.prompt import document_part, neutralise
-from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.core.steps import drive_tokens
 from qwen3_ascend_retrievers.core.tokens import Encoding, Tokens, estimate
 from qwen3_ascend_retrievers.core.truncation import Piece, fit_prefix, windows
 from support.qwen_tokenizer import count, encode
@@ -43,7 +43,7 @@ def sizes(encoder: Encode, parts: Sequence[str]) -> list[int]:
 @example(text="a" * 100 + "\u0301" * 20, more=9)
 def test_the_longest_prefix_that_fits(encoder: Encode, text: str, more: int) -> None:
     budget = sizes(encoder, [""])[0] + more
-    made = drive(fit_prefix(text, budget), encoder)
+    made = drive_tokens(fit_prefix(text, budget), encoder)
     assert made.text == text[: made.end]
     assert made.start == 0
     assert list(made.ids) == list(encoder([document_part(made.text)])[0].ids)
@@ -59,7 +59,7 @@ def prefixes(text: str) -> list[str]:
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("budget", [40, 200, 1000])
 def test_long_prose_is_cut_close_to_the_budget(encoder: Encode, budget: int) -> None:
-    made = drive(fit_prefix(PROSE, budget, 1000), encoder)
+    made = drive_tokens(fit_prefix(PROSE, budget, 1000), encoder)
     assert PROSE[made.start : made.end] == made.text
     assert made.start == 1000
     assert budget - 1 <= len(made.ids) <= budget
@@ -67,13 +67,13 @@ def test_long_prose_is_cut_close_to_the_budget(encoder: Encode, budget: int) -> 
 
 def test_a_head_of_few_tokens_is_made_longer() -> None:
     text = " " * 5_000 + "end"
-    made = drive(fit_prefix(text, count(document_part(text))), encode)
+    made = drive_tokens(fit_prefix(text, count(document_part(text))), encode)
     assert made.text == text
 
 
 def test_a_budget_below_the_template_cuts_everything() -> None:
     """The planning refuses it before; a tokenizer that contradicts itself must not hang."""
-    assert drive(fit_prefix("some text", EMPTY - 1), encode).text == ""
+    assert drive_tokens(fit_prefix("some text", EMPTY - 1), encode).text == ""
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -90,7 +90,7 @@ def test_a_budget_below_the_template_cuts_everything() -> None:
 def test_windows_cover_the_text(encoder: Encode, text: str, more: int, share: float) -> None:
     budget = sizes(encoder, [""])[0] + more
     overlap = int(more * share)
-    made = drive(windows(text, budget, overlap), encoder)
+    made = drive_tokens(windows(text, budget, overlap), encoder)
     assert made[0].start == 0
     assert made[-1].end == len(text)
     for piece in made:
@@ -105,7 +105,7 @@ def test_windows_cover_the_text(encoder: Encode, text: str, more: int, share: fl
 @pytest.mark.parametrize("overlap", [0, 8, 64])
 @pytest.mark.parametrize("budget", [EMPTY + 128, EMPTY + 500])
 def test_windows_share_what_was_asked_for(budget: int, overlap: int) -> None:
-    made = drive(windows(PROSE[:40_000], budget, overlap), encode)
+    made = drive_tokens(windows(PROSE[:40_000], budget, overlap), encode)
     assert len(made) > 10
     shared = [count(PROSE[following.start : one.end]) for one, following in pairwise(made)]
     # Two tokens of leave: what is shared starts and ends in other neighbours' company here.
@@ -118,7 +118,7 @@ def test_windows_share_what_was_asked_for(budget: int, overlap: int) -> None:
 
 
 def ends(text: str, budget: int) -> list[Piece]:
-    return drive(windows(text, EMPTY + budget, 0), encode)[:-1]
+    return drive_tokens(windows(text, EMPTY + budget, 0), encode)[:-1]
 
 
 def test_a_window_ends_at_a_line_end_first() -> None:
@@ -165,11 +165,11 @@ def test_a_huge_paragraph_is_not_read_again_and_again() -> None:
         return made
 
     text = ("All work and no play makes Jack a dull boy. " * 50_000)[:2_000_000]
-    prefix = drive(fit_prefix(text, 512), counted)
+    prefix = drive_tokens(fit_prefix(text, 512), counted)
     assert len(prefix.ids) >= 511
     assert sum(asked) < 20_000
     asked.clear()
     part = text[:300_000]
-    made = drive(windows(part, 2048, 64), counted)
+    made = drive_tokens(windows(part, 2048, 64), counted)
     assert made[-1].end == len(part)
     assert sum(asked) < 3 * len(estimate([part])[0].ids)

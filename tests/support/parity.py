@@ -25,7 +25,7 @@ from qwen3_ascend_retrievers.core import prompt
 from qwen3_ascend_retrievers.core.plan import Limits, Plan
 from qwen3_ascend_retrievers.core.planner import plan_steps
 from qwen3_ascend_retrievers.core.ranking import sigmoid
-from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.core.steps import drive_tokens
 from qwen3_ascend_retrievers.core.tokens import Tokenizer
 from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 
@@ -84,7 +84,7 @@ def plan_of(folder: Path, pairs: Sequence[Pair] = PAIRS) -> Plan:
     """What the package scores for `pairs`: the neutralised texts, cut to MAX_LENGTH."""
     tokenizer = _tokenizer(folder)
     limits = Limits(max_length=MAX_LENGTH)
-    return drive(plan_steps(pairs, DEFAULT_INSTRUCTION, limits), tokenizer.encode_batch)
+    return drive_tokens(plan_steps(pairs, DEFAULT_INSTRUCTION, limits), tokenizer.encode_batch)
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
-from ...call import RankCall, drive_call
+from ...call import Outcome
 from ...core.prompt import PREFIX, SUFFIX, document_part, neutralise, query_part
 from ...core.ranking import RankedDocument, Score, rank
 from ...engines.base import Engine, EngineFacts
@@ -15,13 +15,13 @@ from ...reranker import Reranker
 
 _PARTS: Final = ("system", "instruction", "query", "document", "answer")
 # A bound on the memory that one answer takes, and on what one deadline of a server is for.
-_TEXTS_AT_ONCE: Final = 256
-Texts = tuple[str, ...]
+_TEXTS_PER_QUESTION: Final = 256
+PartTexts = tuple[str, ...]
 Counts = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptPart:
     """A stretch of a prompt.
 
     Attributes:
@@ -48,7 +48,7 @@ class Explained:
 
     place: int
     result: RankedDocument
-    parts: tuple[Part, ...]
+    parts: tuple[PromptPart, ...]
     neutralised: tuple[str, ...]
 
     @property
@@ -87,55 +87,52 @@ def explain(
 
     Raises: as `Reranker.rank` with `on_error="raise"`.
     """
-    texts, todo = reranker.prepare(query, documents, instruction=instruction)
-    drive_call(reranker.engine, todo)
-    plan, facts = todo.plan, todo.facts
-    assert plan is not None
-    assert facts is not None
-    ranked = rank(plan, todo.scores, texts, top_n=None, threshold=None)
-    prompts = [_prompt(todo, result) for result in ranked]
+    outcome = reranker.outcome(query, documents, instruction=instruction)
+    request, facts = outcome.request, outcome.facts
+    ranked = rank(outcome.plan, outcome.scores, request.documents, top_n=None, threshold=None)
+    prompts = [_prompt(outcome, result) for result in ranked]
     counts = _counts(reranker.engine, facts, prompts)
-    asked = {"instruction": todo.instruction, "query": query}
-    made = []
+    explained = []
     for place, (result, prompt, count) in enumerate(zip(ranked, prompts, counts, strict=True), 1):
-        parts = tuple(Part(*one) for one in zip(_PARTS, prompt, count, strict=True))
-        found = asked | {"document": result.document}
-        changed = tuple(name for name, text in found.items() if neutralise(text) != text)
-        made.append(Explained(place, replace(result, tokens=_total(count)), parts, changed))
-    return Explanation(query, todo.instruction, facts, tuple(made))
+        parts = tuple(PromptPart(*part) for part in zip(_PARTS, prompt, count, strict=True))
+        texts = {"instruction": request.instruction, "query": query, "document": result.document}
+        changed = tuple(name for name, text in texts.items() if neutralise(text) != text)
+        explained.append(Explained(place, replace(result, tokens=_total(count)), parts, changed))
+    return Explanation(query, request.instruction, facts, tuple(explained))
 
 
-def _prompt(todo: RankCall, result: RankedDocument) -> Texts:
+def _prompt(outcome: Outcome, result: RankedDocument) -> PartTexts:
     """The prompt of the passage that decided, in the five parts."""
-    assert todo.plan is not None
-    at = todo.plan.inputs[result.index][result.window or 0]
-    passage, score = todo.plan.passages[at], todo.scores[at]
-    kept = score.kept if isinstance(score, Score) else None
-    query = todo.plan.queries[passage.query]
+    plan = outcome.plan
+    at = plan.inputs[result.index][result.window or 0]
+    passage, score = plan.passages[at], outcome.scores[at]
+    length = score.kept if isinstance(score, Score) else None
+    query = plan.queries[passage.query]
     middle = query_part(query.instruction, query.query).removeprefix(PREFIX)
     end = len(f"<Instruct>: {query.instruction}\n")
-    document = document_part(passage.text[:kept]).removesuffix(SUFFIX)
+    document = document_part(passage.text[:length]).removesuffix(SUFFIX)
     return PREFIX, middle[:end], middle[end:], document, SUFFIX
 
 
-def _counts(engine: Engine, facts: EngineFacts, prompts: Sequence[Texts]) -> list[Counts]:
+def _counts(engine: Engine, facts: EngineFacts, prompts: Sequence[PartTexts]) -> list[Counts]:
     """Tokens of each prompt's parts; their sum is that of the prompt."""
     if facts.counting == "never":
         return [(None,) * len(_PARTS)] * len(prompts)
     # Differences, because a part that stood alone could have other tokens than in its place.
-    halves = [(*accumulate(one[:3]), one[3] + SUFFIX, SUFFIX) for one in prompts]
-    wanted = list(dict.fromkeys(text for one in halves for text in one))
-    known: dict[str, int] = {}
-    for start in range(0, len(wanted), _TEXTS_AT_ONCE):
-        some = wanted[start : start + _TEXTS_AT_ONCE]
-        known |= {text: len(one.ids) for text, one in zip(some, engine.encode(some), strict=True)}
-    made: list[Counts] = []
-    for one in halves:
-        system, told, asked, rest, answer = (known[text] for text in one)
-        made.append((system, told - system, asked - told, rest - answer, answer))
-    return made
+    halves = [(*accumulate(prompt[:3]), prompt[3] + SUFFIX, SUFFIX) for prompt in prompts]
+    texts = list(dict.fromkeys(text for half in halves for text in half))
+    lengths: dict[str, int] = {}
+    for start in range(0, len(texts), _TEXTS_PER_QUESTION):
+        chunk = texts[start : start + _TEXTS_PER_QUESTION]
+        encodings = engine.encode(chunk)
+        lengths |= {text: len(tokens.ids) for text, tokens in zip(chunk, encodings, strict=True)}
+    counts: list[Counts] = []
+    for half in halves:
+        system, task, question, rest, answer = (lengths[text] for text in half)
+        counts.append((system, task - system, question - task, rest - answer, answer))
+    return counts
 
 
 def _total(counts: Counts) -> int | None:
-    known = [one for one in counts if one is not None]
-    return sum(known) if known else None
+    numbers = [count for count in counts if count is not None]
+    return sum(numbers) if numbers else None

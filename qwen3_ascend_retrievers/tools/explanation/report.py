@@ -11,7 +11,7 @@ from typing import Final
 
 from ...core.prompt import ADDED_TOKENS
 from .chart import MOST, Line, slope_chart
-from .explain import Explained, Explanation, Part
+from .explain import Explained, Explanation, PromptPart
 
 _TEMPLATE: Final = Path(__file__).parent / "explain_report.html"
 # Characters of a document in the table.
@@ -88,7 +88,7 @@ def _prompts(explanation: Explanation, names: Sequence[str]) -> str:
     return "\n".join(made)
 
 
-def _count(part: Part) -> str:
+def _count(part: PromptPart) -> str:
     return f"{part.name} {'not counted' if part.tokens is None else part.tokens}"
 
 
@@ -105,7 +105,7 @@ def _changes(one: Explained) -> str:
     return said
 
 
-def _part(part: Part) -> str:
+def _part(part: PromptPart) -> str:
     marked, at = "", 0
     for found in _CONTROL.finditer(part.text):
         marked += _text(part.text[at : found.start()])

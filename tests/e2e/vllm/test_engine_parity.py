@@ -15,7 +15,7 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.plan import Limits, Plan
 from qwen3_ascend_retrievers.core.planner import plan_steps
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION
-from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.core.steps import drive_tokens
 from qwen3_ascend_retrievers.engines.base import Call, Engine
 from qwen3_ascend_retrievers.models.conversion import convert
 from support.parity import (
@@ -144,7 +144,7 @@ def converted(random_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def _planned(engine: Engine, pairs: Sequence[Pair]) -> Plan:
     limits = Limits(max_length=MAX_LENGTH)
-    return drive(plan_steps(pairs, DEFAULT_INSTRUCTION, limits), engine.encode)
+    return drive_tokens(plan_steps(pairs, DEFAULT_INSTRUCTION, limits), engine.encode)
 
 
 def _in_one_call(engine: VLLMEngine, folder: Path) -> LogitsOf:
