@@ -2,8 +2,7 @@
 
 import asyncio
 
-from qwen3_ascend_retrievers import LocalEngine, Reranker
-from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers import Engine, LocalEngine, Reranker
 
 documents = [
     "Paris is the capital of France.",

@@ -8,7 +8,7 @@ import sys
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 
-from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers import Engine
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 
 documents = [

@@ -7,7 +7,7 @@ import sys
 
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers import Engine
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 
 texts = {

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers import Engine
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank as LangChainRerank
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as LlamaIndexRerank
 

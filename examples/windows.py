@@ -6,8 +6,7 @@ budget; with "window" the whole of it is, and its best window counts (MaxP).
 
 from pydoc_data.topics import topics
 
-from qwen3_ascend_retrievers import LocalEngine, Reranker
-from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers import Engine, LocalEngine, Reranker
 
 query = "When is the else clause of a loop executed?"
 documents = [topics["for"], topics["with"], topics["debugger"]]

@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.plan import Plan
     from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS
     from .core.ranking import RankedDocument, Score
     from .core.results import Ranking
+    from .engines.base import Call, Engine, EngineFacts
     from .engines.local import LocalEngine
     from .engines.remote import RemoteEngine
     from .engines.vllm import VLLMEngine
@@ -21,21 +23,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Call": ".engines.base",
     "DEFAULT_INSTRUCTION": ".core.prompt",
+    "Engine": ".engines.base",
+    "EngineFacts": ".engines.base",
     "INSTRUCTIONS": ".core.prompt",
-    "LocalEngine": ".engines.local",
+    "Plan": ".core.plan",
     "RankedDocument": ".core.ranking",
     "Ranking": ".core.results",
-    "RemoteEngine": ".engines.remote",
     "Reranker": ".reranker",
     "Score": ".core.ranking",
-    "VLLMEngine": ".engines.vllm",
 }
 
 __all__ = [
     "DEFAULT_INSTRUCTION",
     "INSTRUCTIONS",
+    "Call",
+    "Engine",
+    "EngineFacts",
     "LocalEngine",
+    "Plan",
     "RankedDocument",
     "Ranking",
     "RemoteEngine",
@@ -46,9 +53,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    # Not at the top: the package's import stays light.
+    from .engines.registry import PUBLIC
+
+    for row in PUBLIC:
+        if row.class_name == name:
+            return row.load()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

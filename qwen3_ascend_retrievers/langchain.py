@@ -30,7 +30,7 @@ from pydantic import Field, field_validator
 from .adapters.base import Adapter, listed
 from .adapters.fields import FIELDS_CONFIG
 from .adapters.metadata import notes, with_notes
-from .engines.base import engine_to_config
+from .engines.configured import engine_to_config
 from .settings import API_KEY_VARIABLE
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from .adapters.base import Adapter, listed
 from .adapters.fields import FIELDS_CONFIG
 from .adapters.metadata import notes, with_notes
 from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
-from .engines.base import engine_to_config
+from .engines.configured import engine_to_config
 
 if TYPE_CHECKING:
     from .core.ranking import RankedDocument

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from qwen3_ascend_retrievers import RemoteEngine, errors
-from qwen3_ascend_retrievers.engines.base import engine_from_config
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.errors import (
     EngineError,
     InvalidInputError,

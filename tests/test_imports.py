@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from qwen3_ascend_retrievers.engines.registry import PUBLIC, EngineRow
+
 HEAVY = ("torch", "transformers", "vllm", "tokenizers", "tqdm", "opentelemetry")
 LANGCHAIN = ("langchain", "langchain_core", "langchain_classic")
 LLAMA_INDEX = ("llama_index",)
@@ -78,9 +80,13 @@ def test_a_missing_framework_is_named_with_its_line(code: str) -> None:
 
 NAMES = {
     "qwen3_ascend_retrievers": [
+        "Call",
         "DEFAULT_INSTRUCTION",
+        "Engine",
+        "EngineFacts",
         "INSTRUCTIONS",
         "LocalEngine",
+        "Plan",
         "RankedDocument",
         "Ranking",
         "RemoteEngine",
@@ -107,3 +113,9 @@ def test_exported_names(module: str) -> None:
         assert getattr(imported, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = imported.no_such_name
+
+
+@pytest.mark.parametrize("row", PUBLIC, ids=[row.tag for row in PUBLIC])
+def test_an_engine_with_a_row_is_public(row: EngineRow) -> None:
+    engine_class = getattr(importlib.import_module("qwen3_ascend_retrievers"), row.class_name)
+    assert engine_class.tag == row.tag

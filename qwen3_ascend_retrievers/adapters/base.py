@@ -8,49 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from weakref import WeakSet
 
 from pydantic import PrivateAttr
 
-from .._util.locks import Lock
 from ..core.results import Ranking
-from ..engines.base import Configured, Engine
-from ..engines.registry import choose_engine
+from ..engines.base import Engine
+from ..engines.configured import Configured
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import DEFAULT_MODEL
+from .engine_handle import EngineHandle
 from .fields import RerankFields
 from .metadata import notes
 from .texts import Texts
 
 # The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
 OWN_TOP_N: Final = -1
-
-_choosing = Lock()
-
-
-class _Hold:
-    """One component's interest in an engine; it ends with the component."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """An engine and what it was chosen for; never a reason for two components to differ."""
-
-    by: tuple[Any, ...] = field(default=(), compare=False, repr=False)
-    engine: Engine | None = field(default=None, compare=False)
-    hold: _Hold = field(default_factory=_Hold, compare=False, repr=False)
-    holds: WeakSet[_Hold] = field(default_factory=WeakSet, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.holds.add(self.hold)
-
-    def dropped(self) -> Engine | None:
-        """The engine if nobody else holds it."""
-        self.holds.discard(self.hold)
-        return None if self.holds else self.engine
 
 
 class Adapter(RerankFields):
@@ -59,7 +33,7 @@ class Adapter(RerankFields):
     Nothing is loaded, and no server is asked, before first use.
     """
 
-    _chosen: _Chosen = PrivateAttr(default_factory=_Chosen)
+    _handle: EngineHandle = PrivateAttr(default_factory=EngineHandle)
 
     def rerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
@@ -94,22 +68,21 @@ class Adapter(RerankFields):
 
         A `model_copy` shares the engine, which is closed with the last of those that share it.
         """
-        if (engine := self._dropped()) is not None:
+        if (engine := self._handle.release()) is not None:
             engine.close()
 
     async def aclose(self) -> None:
         """`close` without blocking the event loop."""
-        if (engine := self._dropped()) is not None:
+        if (engine := self._handle.release()) is not None:
             await engine.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self._arguments())
 
     def __copy__(self) -> Any:
-        made = super().__copy__()
-        with _choosing:
-            made._chosen = replace(self._chosen, hold=_Hold())
-        return made
+        twin = super().__copy__()
+        twin._handle = self._handle.share()
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
         return type(self)(**deepcopy(self._arguments(), memo))
@@ -169,17 +142,7 @@ class Adapter(RerankFields):
         self.check_together()
         if self.engine is not None:
             return self.engine
-        by = (self.model, self.base_url, self.api_key, self.max_length)
-        with _choosing:
-            if self._chosen.engine is None or self._chosen.by != by:
-                self._chosen = _Chosen(by, choose_engine(*by))
-            assert self._chosen.engine is not None
-            return self._chosen.engine
-
-    def _dropped(self) -> Engine | None:
-        with _choosing:
-            engine, self._chosen = self._chosen.dropped(), _Chosen()
-        return engine
+        return self._handle.engine(self.model, self.base_url, self.api_key, self.max_length)
 
     def _model_name(self) -> str:
         """A name for traces, which must not wait for a model or a server to say its own."""

@@ -21,7 +21,9 @@ from pydantic import (
 )
 
 from ..core.prompt import instruction_for
-from ..engines.base import Engine, engine_from_config, engine_to_config
+from ..engines.base import Engine
+from ..engines.configured import engine_to_config
+from ..engines.registry import engine_from_config
 from ..errors import InvalidInputError
 from ..settings import DEFAULT_MODEL, OnError, Overflow, RerankSettings
 

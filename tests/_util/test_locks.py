@@ -10,7 +10,7 @@ import pytest
 
 from qwen3_ascend_retrievers import langchain, llama_index
 from qwen3_ascend_retrievers._util.locks import Lock
-from qwen3_ascend_retrievers.adapters import base as adapter
+from qwen3_ascend_retrievers.adapters import engine_handle
 from qwen3_ascend_retrievers.engines import registry
 from support.forks import ends_well_in_a_child
 
@@ -45,7 +45,7 @@ def test_it_is_free_again_after_an_error() -> None:
 @pytest.mark.parametrize("kind", [langchain.Qwen3Rerank, llama_index.Qwen3Rerank])
 def test_a_child_can_choose_an_engine_while_the_parent_does(kind: Any) -> None:
     rerank = kind(base_url="http://127.0.0.1:9")
-    with adapter._choosing, registry._saying:
+    with engine_handle._choosing, registry._logging:
         assert ends_well_in_a_child(rerank._engine)
 
 

@@ -153,6 +153,22 @@ def test_a_copy_shares_the_engine_and_the_last_one_closes_it(
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+def test_a_copy_with_other_settings_leaves_the_shared_engine(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Any] = []
+    monkeypatch.setattr(RemoteEngine, "close", lambda engine: closed.append(engine))
+    rerank = kind(base_url="http://127.0.0.1:9")
+    first = rerank._engine()
+    other = rerank.model_copy(update={"base_url": "http://127.0.0.1:10"})
+    second = other._engine()
+    assert second is not first
+    rerank.close()
+    other.close()
+    assert closed == [first, second]
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
 async def test_a_chosen_engine_is_kept_until_closed(kind: Any) -> None:
     rerank = kind(base_url="http://127.0.0.1:9", api_key=SecretStr(KEY))
     first = rerank._engine()

@@ -7,7 +7,8 @@ import pickle
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.base import Engine, engine_from_config
+from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.errors import EngineError, TooLongError
 from qwen3_ascend_retrievers.testing import FakeEngine
 

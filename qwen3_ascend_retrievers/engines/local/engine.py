@@ -17,7 +17,8 @@ from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreError
 from ...settings import check_choice, whole_number
-from ..base import Call, Configured, EngineFacts
+from ..base import Call, EngineFacts
+from ..configured import Configured
 from ..waiting import Callers, wait, wait_async
 from .batches import plan_batches
 from .device import DTYPES, check_device

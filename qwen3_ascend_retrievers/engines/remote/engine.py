@@ -16,7 +16,8 @@ from ...core.plan import Plan
 from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
 from ...errors import InvalidInputError, RerankError
-from ..base import Call, Configured, EngineFacts
+from ..base import Call, EngineFacts
+from ..configured import Configured
 from .config import RemoteConfig, headers_of, key_of, masked, roots_of
 from .failover import Failover, OwnClients
 from .http.causes import leaving

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.tokens import Encoding
-from ..base import Call, Configured, EngineFacts
+from ..base import Call, EngineFacts
+from ..configured import Configured
 from .config import Options
 from .host import Host
 from .launch import interrupt

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...engines.base import Configured
+from ...engines.configured import Configured
 from ...errors import EngineError, InvalidInputError
 from ...models.files import TINY, TINY_FOLDER
 from ...reranker import Reranker

@@ -79,7 +79,12 @@ def test_the_key_is_nowhere_to_be_read() -> None:
     rerank._engine()
     assert rerank.api_key is not None
     shown = [repr(rerank), str(rerank), str(rerank.model_dump()), rerank.model_dump_json()]
-    shown += [dumps(rerank), str(pickle.dumps(rerank)), repr(vars(rerank)), repr(rerank._chosen)]
+    shown += [
+        dumps(rerank),
+        str(pickle.dumps(rerank)),
+        repr(vars(rerank)),
+        repr(vars(rerank._handle)),
+    ]
     assert not [text for text in shown if KEY in text]
     assert "*" not in dumps(rerank)
     assert rerank.lc_secrets == {"api_key": API_KEY_VARIABLE}

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
-from qwen3_ascend_retrievers.engines.base import Engine, engine_from_config, engine_to_config
+from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers.engines.configured import engine_to_config
 from qwen3_ascend_retrievers.engines.local.device import pick_device, pick_dtype
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.errors import (
     EngineClosedError,
     InvalidInputError,

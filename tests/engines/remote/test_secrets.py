@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import SecretStr
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
-from qwen3_ascend_retrievers.engines.base import engine_from_config, engine_to_config
+from qwen3_ascend_retrievers.engines.configured import engine_to_config
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.errors import InvalidInputError, RerankError
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
-from qwen3_ascend_retrievers.engines.base import Engine, engine_from_config
+from qwen3_ascend_retrievers.engines.base import Engine
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.engines.vllm.checkpoint import check_shards, find_model, lora_rank
 from qwen3_ascend_retrievers.engines.vllm.main_guard import check_main, check_start, guard_hint
 from qwen3_ascend_retrievers.errors import (
