@@ -5,8 +5,10 @@ The HTTP client lives in the loop of a thread; sync and async methods hand the s
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -18,10 +20,10 @@ from ...core.tokens import Tokens
 from ...errors import InvalidInputError, RerankError
 from ..base import Call, EngineFacts
 from ..configured import Configured
+from ..loop_thread import LoopThread, Work, end_tasks
 from .config import RemoteConfig, headers_of, key_of, masked, roots_of
-from .failover import Failover, OwnClients
+from .failover import THREAD_NAME, Failover, OwnClients
 from .http.causes import leaving
-from .portal import LoopThread, Work
 from .protocol.template_owner import Protocol, RequestedMode, Template
 
 Result = TypeVar("Result")
@@ -122,7 +124,12 @@ class RemoteEngine(Configured):
         )
         self._clients = OwnClients.checked(http_client, async_http_client)
         self._failover = Failover(self._config, self._clients)
-        self._loop_thread = LoopThread(self._failover.leave)
+        self._loop_thread = LoopThread(
+            THREAD_NAME,
+            partial(_finish, self._failover),
+            join_seconds=5.0,
+            restarts_after_fork=True,
+        )
         # An engine that nobody closes leaves no thread and no socket behind either.
         weakref.finalize(self, self._loop_thread.stop)
 
@@ -215,3 +222,10 @@ class RemoteEngine(Configured):
         except RerankError as error:
             failure = leaving(error)
         raise failure
+
+
+async def _finish(failover: Failover) -> None:
+    # No method: a thread that knew the engine would keep it from ever being collected.
+    await end_tasks()
+    await failover.leave()
+    await asyncio.get_running_loop().shutdown_default_executor()

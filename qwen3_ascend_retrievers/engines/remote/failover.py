@@ -29,7 +29,6 @@ from .http.deadline import Deadline
 from .http.failures import RequestFailure
 from .http.retrying import RetryingClient
 from .http.transport import Transport
-from .portal import THREAD_NAME
 from .replicas import Replica, Replicas, ServerProfile
 from .scoring import Encode, Scoring, ServerChanged
 from .served_models import named_models
@@ -37,6 +36,8 @@ from .tokenization import LocalTokenizer, server_tokens
 from .verification import ServerVerifier, is_failure
 
 Result = TypeVar("Result")
+# Of the loop in which sync calls, and async calls without a client of their own, meet.
+THREAD_NAME: Final = "qwen3-rerank-http"
 Work = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
 # Refusals that waiting or asking for less does not change.
 _FINAL: Final = ("final", "document")
@@ -203,14 +204,14 @@ class Failover:
     def _transport(self) -> Transport:
         """The way out of this loop.
 
-        The caller's async client is only met in the caller's loops, the sync one in the portal's.
+        The caller's async client is only met in the caller's loops, the sync one in the engine's.
         """
         loop = asyncio.get_running_loop()
         with self._lock:
             transport = self._transports.get(loop)
             if transport is None:
-                in_portal = threading.current_thread().name == THREAD_NAME
-                client = self._clients.sync if in_portal else self._clients.asynchronous
+                is_own_loop = threading.current_thread().name == THREAD_NAME
+                client = self._clients.sync if is_own_loop else self._clients.asynchronous
                 transport = self._transports[loop] = Transport(self._config, client)
             return transport
 

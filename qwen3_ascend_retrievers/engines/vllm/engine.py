@@ -14,7 +14,7 @@ from ...core.tokens import Encoding
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from .config import Options
-from .host import Host
+from .host import ModelHost
 from .launch import interrupt
 from .startup import LoadedModel, load_model, unload
 
@@ -86,7 +86,7 @@ class VLLMEngine(Configured):
             vllm_args=vllm_args or {},
         )
         options = self._options
-        self._host = Host(partial(load_model, options), unload, partial(interrupt, options))
+        self._host = ModelHost(partial(load_model, options), unload, partial(interrupt, options))
         self._finalizer = weakref.finalize(self, self._host.stop)
 
     @property

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
-from qwen3_ascend_retrievers.engines.remote.portal import THREAD_NAME
+from qwen3_ascend_retrievers.engines.remote.failover import THREAD_NAME
 from qwen3_ascend_retrievers.errors import EngineClosedError, InvalidInputError, RerankCancelled
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import SLOW
@@ -21,7 +21,7 @@ from support.waiting import eventually
 STALL = SLOW[0]
 
 
-def portals() -> int:
+def loop_threads() -> int:
     return sum(one.name == THREAD_NAME for one in threading.enumerate())
 
 
@@ -59,7 +59,7 @@ async def test_64_calls_share_one_pool_and_one_first_contact(serve: Any, connect
         check_ranking(ranking)
     assert server.paths().count("/v1/models") == 1
     assert server.most_idle <= 8
-    assert portals() == 1
+    assert loop_threads() == 1
 
 
 async def test_the_loop_goes_on_while_the_server_thinks(serve: Any, connect: Any) -> None:
@@ -166,9 +166,9 @@ async def test_a_closed_engine_says_so(serve: Any) -> None:
 
 
 def test_the_constructor_starts_nothing() -> None:
-    before = portals()
+    before = loop_threads()
     engine = RemoteEngine("http://127.0.0.1:9")
-    assert portals() == before
+    assert loop_threads() == before
     engine.close()
 
 
@@ -180,7 +180,7 @@ def test_an_engine_that_nobody_closes_leaves_nothing(serve: Any) -> None:
         check_ranking(Reranker(engine).rank(QUERY, DOCUMENTS))
         del engine
         gc.collect()
-        eventually(lambda: portals() == 0)
+        eventually(lambda: loop_threads() == 0)
 
 
 async def test_the_callers_own_clients_are_used_and_left_open(serve: Any, connect: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.host import Host
+from qwen3_ascend_retrievers.engines.vllm.host import ModelHost
 from qwen3_ascend_retrievers.engines.vllm.logs import raised_in, starting
 from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
 
@@ -34,8 +34,8 @@ class Thing:
     def interrupt(self) -> None:
         self.interrupts += 1
 
-    def host(self) -> Host[Thing]:
-        return Host(self.load, self.unload, self.interrupt)
+    def host(self) -> ModelHost[Thing]:
+        return ModelHost(self.load, self.unload, self.interrupt)
 
 
 async def loads(thing: Thing) -> int:
