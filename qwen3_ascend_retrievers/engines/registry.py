@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from .._util.locks import Lock
 from ..errors import MissingDependencyError
+from ..models.files import TINY
 from ..settings import DEFAULT_MODEL
 from .base import Engine, engine_from_config
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 logger = logging.getLogger(__name__)
-
-TINY: Final = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
