@@ -48,9 +48,9 @@ def _normalised_bytes(
         characters = unicodedata.normalize("NFC", text[start:end])
         # As the tokenizers library counts: what NFC joins has the first code point's offset alone,
         # and all that it makes of one code point has that code point's offset.
-        joined = max(0, end - start - len(characters))
+        merged = max(0, end - start - len(characters))
         for index, character in enumerate(characters):
-            source = start if index == 0 else min(start + joined + index, end - 1)
+            source = start if index == 0 else min(start + merged + index, end - 1)
             piece = normalise(character).encode()
             pieces.append(piece)
             spans += [(source, source + 1)] * len(piece)

@@ -63,18 +63,7 @@ def check_shapes(
         expected |= _layer_shapes(config)
         _check_present(model, expected, tensors)
     for name, shape in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != shape:
-            raise ModelError(
-                f"{model}: {name} has the shape {list(tensor.shape)}, and by config.json "
-                f"{list(shape)}. {_MISMATCH_ADVICE}"
-            )
-        if tensor.dtype not in DTYPE_BYTES:
-            raise ModelError(
-                f"{model}: {name} holds {tensor.dtype} values, and config.json says nothing of "
-                f"quantization; {', '.join(DTYPE_BYTES)} can be used. Take the unquantized "
-                "checkpoint."
-            )
+        _check_tensor(model, name, tensors[name], shape)
     unexpected = sorted(set(tensors) - expected.keys() - {HEAD})
     unexpected = [name for name in unexpected if not _COMPUTED_BUFFERS.search(name)]
     if unexpected and not quantized:
@@ -185,6 +174,19 @@ def _check_present(
         "others that config.json calls for: that part of the model would be random numbers. The "
         f"download is incomplete, or this is no reranker.{head} {_MISMATCH_ADVICE}"
     )
+
+
+def _check_tensor(model: str, name: str, tensor: Tensor, shape: Shape) -> None:
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{model}: {name} has the shape {list(tensor.shape)}, and by config.json "
+            f"{list(shape)}. {_MISMATCH_ADVICE}"
+        )
+    if tensor.dtype not in DTYPE_BYTES:
+        raise ModelError(
+            f"{model}: {name} holds {tensor.dtype} values, and config.json says nothing of "
+            f"quantization; {', '.join(DTYPE_BYTES)} can be used. Take the unquantized checkpoint."
+        )
 
 
 def _check_layers(model: str, layers: int, tensors: Mapping[str, Tensor]) -> None:
