@@ -18,7 +18,7 @@ from ..engines.remote import RemoteEngine
 from ..engines.vllm.release import parse_version
 from ..errors import EngineError
 from ..models.check import checked_tokenizer
-from ..models.checkpoint import Kind, find_checkpoint
+from ..models.checkpoint import CheckpointKind, find_checkpoint
 from ..models.files import local_folder
 from ..reranker import Reranker
 from ..serving.checks import check_extra, check_key, check_length
@@ -151,7 +151,7 @@ def _ending_is_said(process: Popen[bytes]) -> Iterator[None]:
 def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) -> Wanted:
     wish = cast(Hardware, place.hardware.value) if place.hardware is not Kinds.auto else None
     folder = local_folder(model)
-    kind: Kind
+    kind: CheckpointKind
     if print_only and wish is not None:
         hardware, version = wish, None
         ascend = None if wish in ("cuda", "cpu") else parse_version(_ASCEND)

@@ -1,1 +1,1 @@
-"""Find, judge, load and convert a checkpoint and its tokenizer."""
+"""Find, check, load and convert a checkpoint and its tokenizer."""

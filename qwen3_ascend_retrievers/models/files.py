@@ -1,7 +1,7 @@
 """Where a model's files are: the bundled folder, a local folder, or the hub's cache.
 
-Finding, fetching and reading JSON only; whether a checkpoint can be used is checkpoints.py's
-judgement, and its tokenizer is tokenizer_files.py's.
+Finding, fetching and reading JSON only; checkpoint.py checks whether a checkpoint can be used, and
+tokenizer.py loads its tokenizer.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ TINY: Final = "tiny"
 TINY_FOLDER: Final = Path(__file__).parents[1] / "tiny_model"
 ALLOW_TINY_VARIABLE: Final = "QWEN3_RERANK_ALLOW_TINY"
 
+# What to do about a file that is damaged or incomplete; the end of a message.
+FETCH_AGAIN: Final = "Fetch the model again."
+
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
-# The index of the largest model has a tenth of this.
-_LARGEST_JSON: Final = 100_000_000
-_NEEDED: Final = ("*.json", "*.safetensors", "*.txt")
-_warned = threading.Event()
+# In bytes; the index of the largest model has a tenth of this.
+_MAX_JSON_BYTES: Final = 100_000_000
+_MODEL_FILES: Final = ("*.json", "*.safetensors", "*.txt")
+_tiny_warned = threading.Event()
 
 
 class TinyModelWarning(UserWarning):
@@ -34,13 +37,13 @@ class TinyModelWarning(UserWarning):
 
 
 def warn_if_tiny(model: str) -> None:
-    """Warn once in the life of the process if `model` is the bundled one.
+    """Warn once per process if `model` is the bundled one.
 
-    Demos and tests, which mean it, set the environment variable QWEN3_RERANK_ALLOW_TINY=1.
+    Demos and tests set the environment variable QWEN3_RERANK_ALLOW_TINY=1 to silence it.
     """
-    if model != TINY or _warned.is_set() or flag(ALLOW_TINY_VARIABLE):
+    if model != TINY or _tiny_warned.is_set() or flag(ALLOW_TINY_VARIABLE):
         return
-    _warned.set()
+    _tiny_warned.set()
     warnings.warn(
         f'model="{TINY}" is for demonstration and self-test, not for production ranking. '
         f'Switch with model="{DEFAULT_MODEL}", or set {ALLOW_TINY_VARIABLE}=1 '
@@ -62,7 +65,7 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
     try:
         folder = TINY_FOLDER if model == TINY else Path(model).expanduser()
         is_file, is_folder = folder.is_file(), folder.is_dir()
-    # A home directory of nobody, a name that is too long for the disk, NUL.
+    # "~" of an unknown user, a name that is too long for the file system, a NUL character.
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{model!r:.200} cannot be the path of a model folder: {error}") from error
     if is_file:
@@ -101,7 +104,7 @@ def find_file(model: str, name: str, revision: str | None = None) -> Path:
         return Path(_from_hub(model, "hf_hub_download", filename=name, revision=revision))
     path = folder / name
     if not path.is_file():
-        raise ModelError(f"{model} {format_of_folder(folder, missing=name)}")
+        raise ModelError(f"{model} {format_of_folder(folder, missing_file=name)}")
     return path
 
 
@@ -114,11 +117,13 @@ def fetch_model(model: str, revision: str | None = None) -> Path:
     if folder is not None:
         return folder
     folder = Path(
-        _from_hub(model, "snapshot_download", allow_patterns=list(_NEEDED), revision=revision)
+        _from_hub(model, "snapshot_download", allow_patterns=list(_MODEL_FILES), revision=revision)
     )
     if not any(folder.glob("*.safetensors")):
-        stored = _format_on_hub(model, revision) or format_of_folder(folder, missing="weights")
-        raise ModelError(f"{model} {stored}")
+        description = _format_on_hub(model, revision) or format_of_folder(
+            folder, missing_file="weights"
+        )
+        raise ModelError(f"{model} {description}")
     return folder
 
 
@@ -130,7 +135,7 @@ def read_json(model: str, path: Path) -> dict[str, Any]:
     """
     value = read_any_json(model, path)
     if not isinstance(value, dict):
-        raise ModelError(f"{model}: {path} holds no JSON object. Fetch the model again.")
+        raise ModelError(f"{model}: {path} holds no JSON object. {FETCH_AGAIN}")
     return value
 
 
@@ -142,13 +147,11 @@ def read_any_json(model: str, path: Path) -> Any:
     """
     try:
         size = path.stat().st_size
-        if size > _LARGEST_JSON:
+        if size > _MAX_JSON_BYTES:
             raise ValueError(f"it has {size} bytes, too many for such a file")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{model}: {path} cannot be read: {error}. Fetch the model again."
-        ) from error
+        raise ModelError(f"{model}: {path} cannot be read: {error}. {FETCH_AGAIN}") from error
 
 
 def _from_hub(model: str, function: str, **arguments: Any) -> str:
@@ -162,23 +165,23 @@ def _from_hub(model: str, function: str, **arguments: Any) -> str:
     fetch: Callable[..., str] = getattr(huggingface_hub, function)
     try:
         return fetch(model, **arguments)
-    # The hub's errors come from its own tree, from httpx or requests, and from the disk.
+    # The hub's errors are huggingface_hub's own, httpx's or requests', and OSErrors.
     except Exception as error:
-        stored = _format_on_hub(model, arguments.get("revision"))
-        if stored is not None:
-            raise ModelError(f"{model} {stored}") from error
-        what = arguments.get("filename", "its files")
-        named = format_by_name(model)
-        hint = "" if named is None else f"By its name it {named} Else: "
+        description = _format_on_hub(model, arguments.get("revision"))
+        if description is not None:
+            raise ModelError(f"{model} {description}") from error
+        subject = arguments.get("filename", "its files")
+        guess = format_by_name(model)
+        hint = "" if guess is None else f"By its name it {guess} Else: "
         raise ModelError(
-            f"{model}: {what} could not be fetched ({type(error).__name__}). {hint}Check the "
+            f"{model}: {subject} could not be fetched ({type(error).__name__}). {hint}Check the "
             "name and revision, the way to the hub (HF_ENDPOINT sets a mirror) and HF_HUB_OFFLINE, "
             "or download the model by other means and give its folder."
         ) from error
 
 
 def _format_on_hub(model: str, revision: str | None) -> str | None:
-    """What a repository without the files of a checkpoint is; None if that cannot be told."""
+    """What a repository without the files of a checkpoint is; None if that is unknown."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:

@@ -1,7 +1,6 @@
-"""Names models that are stored in a form which no engine here reads, and says what to do instead.
+"""Recognises models in formats that no engine here reads, and advises what to do instead.
 
-Judged by the names of files alone. What is said is the end of a message that begins with the
-model's name.
+By the names of files alone. The texts end a message that begins with the model's name.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Final
 
 from ..settings import DEFAULT_MODEL
 
-# Enough to know any model's folder; a home directory or "/" is not walked through.
-_MOST_NAMES: Final = 2000
-_DEPTH: Final = 3
+# Enough to recognise any model's folder; a home directory or "/" is not walked through.
+_MAX_NAMES: Final = 2000
+_MAX_FOLDER_DEPTH: Final = 3
 
 _TAKE: Final = f'Give the safetensors checkpoint that it was made from, such as "{DEFAULT_MODEL}".'
 _SERVE: Final = f"{_TAKE} Or serve it with its own software and give base_url=."
@@ -31,8 +30,8 @@ _SAVE: Final = (
 
 # The first that matches a name is what the folder is: adapters and exports lie beside others.
 _FORMATS: Final = tuple(
-    (re.compile(pattern), what, advice)
-    for pattern, what, advice in (
+    (re.compile(pattern), description, advice)
+    for pattern, description, advice in (
         (r"adapter_config\.json|adapter_model\.\w+", "a LoRA adapter (PEFT)", _MERGE),
         (r"\.gguf$|\.ggml$", "a GGUF model (llama.cpp, Ollama)", _SERVE),
         (r"openvino_.*\.(xml|bin)$", "an OpenVINO model", _SERVE),
@@ -51,7 +50,7 @@ _FORMATS: Final = tuple(
         (r"\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$", "a model in pickle files (.bin, .pt)", _SAVE),
     )
 )
-# What repositories that are named after a format hold.
+# A format's word in a repository's name, and a file that such a repository holds.
 _FILES_BY_WORD: Final = {
     "gguf": "model.gguf",
     "onnx": "model.onnx",
@@ -59,8 +58,8 @@ _FILES_BY_WORD: Final = {
     "mlx": "weights.npz",
 }
 _WEIGHTS: Final = re.compile(r"(?!adapter_)[^/]*\.safetensors")
-# Not weights, though they are named like them.
-_NO_WEIGHTS: Final = re.compile(r"(training_args|optimizer|scheduler|rng_state[^/]*)\.(bin|pth?)$")
+# Files of training, not weights, although they have the same extensions.
+_NOT_WEIGHTS: Final = re.compile(r"(training_args|optimizer|scheduler|rng_state[^/]*)\.(bin|pth?)$")
 
 
 def foreign_format(names: Collection[str]) -> str | None:
@@ -69,10 +68,10 @@ def foreign_format(names: Collection[str]) -> str | None:
     Args:
         names: paths in the model's folder or repository, "/" between their parts.
     """
-    lowered = [name.lower() for name in names if not _NO_WEIGHTS.search(name.lower())]
-    for pattern, what, advice in _FORMATS:
+    lowered = [name.lower() for name in names if not _NOT_WEIGHTS.search(name.lower())]
+    for pattern, description, advice in _FORMATS:
         if any(pattern.search(name) for name in lowered):
-            return f"is {what}, which no engine here loads as a model. {advice}"
+            return f"is {description}, which no engine here loads as a model. {advice}"
     return None
 
 
@@ -92,54 +91,54 @@ def format_of_file(path: Path) -> str:
     )
 
 
-def format_of_folder(folder: Path, *, missing: str) -> str:
+def format_of_folder(folder: Path, *, missing_file: str) -> str:
     """What a folder that lacks a file is, and what to do.
 
     Args:
         folder: of the model.
-        missing: the name of the file that it lacks.
+        missing_file: the name of the file that it lacks, or "weights".
     """
-    names = list(names_in(folder))
+    names = list(file_names(folder))
     if not names:
-        return f"is an empty folder ({folder}): {missing} is missing. Fetch the model again."
-    inner = sorted(name for name in names if name.endswith(f"/{missing}"))
+        return f"is an empty folder ({folder}): {missing_file} is missing. Fetch the model again."
+    nested = sorted(name for name in names if name.endswith(f"/{missing_file}"))
     weights = sorted(name for name in names if _WEIGHTS.fullmatch(name))
-    if inner and missing in ("config.json", "tokenizer.json"):
-        places = ", ".join(repr(name.removesuffix(f"/{missing}")) for name in inner[:3])
+    if nested and missing_file in ("config.json", "tokenizer.json"):
+        subfolders = ", ".join(repr(name.removesuffix(f"/{missing_file}")) for name in nested[:3])
         return (
-            f"holds no {missing} itself; its subfolder {places} does. Give the path of the folder "
-            "that config.json, tokenizer.json and the weights are in."
+            f"holds no {missing_file} itself; its subfolder {subfolders} does. Give the path of "
+            "the folder that config.json, tokenizer.json and the weights are in."
         )
     # Exports and adapters may lie beside a whole model, which then lacks something else.
-    known = None if weights and missing == "tokenizer.json" else foreign_format(names)
-    if known is not None:
-        return known
-    if missing == "tokenizer.json" and {"vocab.json", "merges.txt"} & set(names):
+    description = None if weights and missing_file == "tokenizer.json" else foreign_format(names)
+    if description is not None:
+        return description
+    if missing_file == "tokenizer.json" and {"vocab.json", "merges.txt"} & set(names):
         return (
             "has a tokenizer in the old form only (vocab.json, merges.txt). Take tokenizer.json "
             f'from the model that it was made from, such as "{DEFAULT_MODEL}".'
         )
-    if missing == "model.safetensors" and weights:
+    if missing_file == "model.safetensors" and weights:
         return (
             f"has its weights in {weights[0]!r}, where loaders do not look for them: "
-            f"{missing} is missing in {folder}, and so is an index of shards. Save the model again "
-            "with save_pretrained, or fetch it again."
+            f"{missing_file} is missing in {folder}, and so is an index of shards. Save the model "
+            "again with save_pretrained, or fetch it again."
         )
     return (
-        f"is incomplete: {missing} is missing in {folder}. Fetch the model again, and check that "
-        "this is the folder of a Hugging Face checkpoint."
+        f"is incomplete: {missing_file} is missing in {folder}. Fetch the model again, and check "
+        "that this is the folder of a Hugging Face checkpoint."
     )
 
 
-def names_in(folder: Path) -> Iterator[str]:
+def file_names(folder: Path) -> Iterator[str]:
     """Paths of files in a folder, down to three levels, in no order; bounded."""
-    left = _MOST_NAMES
-    for place, folders, files in os.walk(folder):
-        inside = Path(place).relative_to(folder)
-        if len(inside.parts) >= _DEPTH - 1:
+    remaining = _MAX_NAMES
+    for directory, folders, files in os.walk(folder):
+        relative = Path(directory).relative_to(folder)
+        if len(relative.parts) >= _MAX_FOLDER_DEPTH - 1:
             folders.clear()
-        for name in files[:left]:
-            yield (inside / name).as_posix()
-        left -= len(files)
-        if left <= 0:
+        for name in files[:remaining]:
+            yield (relative / name).as_posix()
+        remaining -= len(files)
+        if remaining <= 0:
             return

@@ -1,4 +1,4 @@
-"""Pairs whose right order anyone can see, for self-checks. Texts only.
+"""Query-document pairs whose right order is obvious, for self-checks. Texts only.
 
 The first two are those of vLLM-Ascend's guide for Qwen3-Reranker, which prints their scores.
 """
@@ -29,4 +29,4 @@ CHINESE: Final = KnownPair(
     "中国的首都是北京。",
     "重力是使两个物体相互吸引的力。它赋予物体重量，并使行星围绕太阳运动。",
 )
-BOTH: Final = (GUIDE, CHINESE)
+KNOWN_PAIRS: Final = (GUIDE, CHINESE)

@@ -1,4 +1,4 @@
-"""Loads tokenizer.json for the core's `Tokenizer`; tokenizer_checks.py judges it.
+"""Loads tokenizer.json as the core's `Tokenizer`; tokenizer_checks.py checks it.
 
 Needs the `tokenizers` library only, never transformers.
 """
@@ -10,39 +10,39 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.tokens import CachedTokenizer, Encoding, Tokenizer
 from ..errors import MissingDependencyError, ModelError
-from .files import find_file
+from .files import FETCH_AGAIN, find_file
 from .tokenizer_checks import check_tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
 
-# Qwen's has 11 MB.
-_LARGEST: Final = 200_000_000
-_AGAIN: Final = "Fetch the model again."
+# Qwen's has 11 million.
+_MAX_TOKENIZER_BYTES: Final = 200_000_000
 
 
 class _FileTokenizer:
     """A `Tokenizer` from the `tokenizers` library; nothing is added, padded or cut."""
 
-    def __init__(self, loaded: tokenizers.Tokenizer) -> None:
-        loaded.no_padding()
-        loaded.no_truncation()
-        self._loaded = loaded
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self._backend = backend
 
     def encode_batch(self, texts: Sequence[str]) -> Sequence[Encoding]:
-        made: Any = self._loaded.encode_batch(list(texts), add_special_tokens=False)
-        return made  # type: ignore[no-any-return]  # the library's Encoding has ids and offsets
+        encodings: Any = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        # The library's Encoding has ids and offsets.
+        return encodings  # type: ignore[no-any-return]
 
 
 def load_tokenizer(
-    model: str, revision: str | None = None, *, vocabulary: int | None = None
+    model: str, revision: str | None = None, *, vocab_size: int | None = None
 ) -> Tokenizer:
-    """The tokenizer of a model, with a cache of the texts it saw last. Safe between threads.
+    """The tokenizer of a model, with a cache of recent texts. Safe to share between threads.
 
     Args:
         model: "tiny", a folder with tokenizer.json, or a hub id.
         revision: branch, tag or commit of a hub id; None is its main branch.
-        vocabulary: rows of the model's embedding, if known; a tokenizer with more tokens than
+        vocab_size: rows of the model's embedding, if known; a tokenizer with more tokens than
             that is refused.
 
     Raises:
@@ -59,18 +59,18 @@ def load_tokenizer(
         ) from error
     path = find_file(model, "tokenizer.json", revision)
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ModelError(f"{model}: {path} is too large to be a tokenizer. {_AGAIN}")
-        loaded = tokenizers.Tokenizer.from_file(str(path))
+        if path.stat().st_size > _MAX_TOKENIZER_BYTES:
+            raise ModelError(f"{model}: {path} is too large to be a tokenizer. {FETCH_AGAIN}")
+        backend = tokenizers.Tokenizer.from_file(str(path))
     except ModelError:
         raise
     # The library raises plain Exception for a file it cannot parse.
     except Exception as error:
         raise ModelError(
-            f"{model}: {path} is no readable tokenizer: {str(error)[:200]}. {_AGAIN}"
+            f"{model}: {path} is no readable tokenizer: {str(error)[:200]}. {FETCH_AGAIN}"
         ) from error
-    tokenizer = _FileTokenizer(loaded)
-    check_tokenizer(model, path, loaded, vocabulary)
+    tokenizer = _FileTokenizer(backend)
+    check_tokenizer(model, path, backend, vocab_size)
     return CachedTokenizer(tokenizer)
 
 

@@ -1,6 +1,6 @@
 """Whether a tokenizer.json is a Qwen3 reranker's: byte-level BPE, the template's tokens, right ids.
 
-A tokenizer that is not makes tokens all the same, and scores that look like scores.
+Another tokenizer would make tokens without an error, and so scores that look plausible.
 """
 
 from __future__ import annotations
@@ -12,154 +12,163 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ModelError
-from .byte_level import BYTE_LETTERS, offsets_from_strings
-from .known_pairs import BOTH
+from .byte_level import BYTE_ALPHABET, offsets_from_strings
+from .known_pairs import KNOWN_PAIRS
 
 if TYPE_CHECKING:
     import tokenizers
 
-# What the template is made of besides text; and the token that fills a batch.
-_CONTROL: Final = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
-# Each must be one token.
-_ATOMS: Final = ("yes", "no", *_CONTROL, "<|endoftext|>")
+# The prompt template's special tokens.
+_TEMPLATE_TOKENS: Final = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# Each must be one token; the last is for padding.
+_SINGLE_TOKENS: Final = ("yes", "no", *_TEMPLATE_TOKENS, "<|endoftext|>")
 # Qwen3's tokens without the added ones. A tokenizer with as many must make Qwen3's ids: this is
-# the SHA-256 of what the official one makes of the known pairs' prompts.
+# the SHA-256 of the official one's ids of the known pairs' prompts.
 _QWEN_TOKENS: Final = 151_643
-_QWEN_IDS: Final = "40368214bbfad44e61caaf21488ca09d27288bb8b5053db53604cbfe7349874f"
-_END: Final = "<|im_end|>\n<think>\n\n</think>\n\nyes\nno"
+_QWEN_IDS_SHA256: Final = "40368214bbfad44e61caaf21488ca09d27288bb8b5053db53604cbfe7349874f"
+_PROMPT_END: Final = "<|im_end|>\n<think>\n\n</think>\n\nyes\nno"
 # Embeddings are padded to a multiple of 64 to 512, and by Qwen itself by 267 rows.
-_MOST_UNUSED: Final = 1024
-_OTHER: Final = "Take tokenizer.json from the reranker's own files."
+_MAX_UNUSED_ROWS: Final = 1024
+_TOKENIZER_ADVICE: Final = "Take tokenizer.json from the reranker's own files."
 
 
 def check_tokenizer(
-    model: str, path: Path, loaded: tokenizers.Tokenizer, vocabulary: int | None
+    model: str, path: Path, backend: tokenizers.Tokenizer, vocab_size: int | None
 ) -> None:
     """Raise ModelError unless a tokenizer is a Qwen3 reranker's.
 
     Args:
         model: for messages.
         path: the file it was loaded from.
-        loaded: without padding and truncation.
-        vocabulary: rows of the model's embedding, if known.
+        backend: the loaded tokenizer, without padding and truncation.
+        vocab_size: rows of the model's embedding, if known.
     """
-    ids = loaded.get_vocab()
-    tokens = loaded.get_vocab_size(with_added_tokens=False)
-    _check_kind(model, path, loaded, tokens)
-    _check_size(model, path, ids, vocabulary)
+    vocab = backend.get_vocab()
+    tokens = backend.get_vocab_size(with_added_tokens=False)
+    _check_model_type(model, path, backend, tokens)
+    _check_vocab_size(model, path, vocab, vocab_size)
     try:
-        atoms = loaded.encode_batch(list(_ATOMS), add_special_tokens=False)
-        prompts = _prompts(loaded)
+        encodings = backend.encode_batch(list(_SINGLE_TOKENS), add_special_tokens=False)
+        prompts = _probe_prompts(backend)
     # The library raises plain Exception for what its model cannot express.
     except Exception as error:
-        raise ModelError(f"{model}: {path} cannot make tokens: {error}. {_OTHER}") from error
-    _check_atoms(model, path, [encoding.ids for encoding in atoms])
-    _check_bytes(model, path, ids)
+        raise ModelError(
+            f"{model}: {path} cannot make tokens: {error}. {_TOKENIZER_ADVICE}"
+        ) from error
+    _check_single_tokens(model, path, [encoding.ids for encoding in encodings])
+    _check_bytes(model, path, vocab)
     if prompts is None:
         raise ModelError(
             f"{model}: the tokens that {path} makes do not spell the text they are made of, or "
-            f"differ between a prompt and its parts. It is no Qwen3 reranker's tokenizer. {_OTHER}"
+            "differ between a prompt and its parts. It is no Qwen3 reranker's tokenizer. "
+            f"{_TOKENIZER_ADVICE}"
         )
     if tokens < _QWEN_TOKENS:
-        _check_order(model, path)
-    elif hashlib.sha256(repr(prompts).encode()).hexdigest() != _QWEN_IDS:
+        _check_merge_order(model, path)
+    elif hashlib.sha256(repr(prompts).encode()).hexdigest() != _QWEN_IDS_SHA256:
         raise ModelError(
             f"{model}: {path} is as large as Qwen3's tokenizer and makes other ids of the template "
-            f"and of ordinary text. It is of another model, or damaged. {_OTHER}"
+            f"and of ordinary text. It is of another model, or damaged. {_TOKENIZER_ADVICE}"
         )
 
 
-def _check_atoms(model: str, path: Path, encoded: Sequence[Sequence[int]]) -> None:
-    for text, ids in zip(_ATOMS, encoded, strict=True):
+def _check_single_tokens(model: str, path: Path, ids_of_texts: Sequence[Sequence[int]]) -> None:
+    for text, ids in zip(_SINGLE_TOKENS, ids_of_texts, strict=True):
         if len(ids) != 1:
             raise ModelError(
                 f"{model}: {path} makes {len(ids)} tokens of {text!r}, which Qwen3's template "
-                f"needs as one. It is no Qwen3 reranker's tokenizer. {_OTHER}"
+                f"needs as one. It is no Qwen3 reranker's tokenizer. {_TOKENIZER_ADVICE}"
             )
-    numbers = [ids[0] for ids in encoded]
-    for at, number in enumerate(numbers):
-        if number in numbers[:at]:
+    text_of_id: dict[int, str] = {}
+    for text, (token_id,) in zip(_SINGLE_TOKENS, ids_of_texts, strict=True):
+        if token_id in text_of_id:
             raise ModelError(
-                f"{model}: {path} gives {_ATOMS[numbers.index(number)]!r} and {_ATOMS[at]!r} the "
-                f"same id, {number}, so that no score would mean anything. {_OTHER}"
+                f"{model}: {path} gives {text_of_id[token_id]!r} and {text!r} the same id, "
+                f"{token_id}, so that no score would mean anything. {_TOKENIZER_ADVICE}"
             )
+        text_of_id[token_id] = text
 
 
-def _check_size(model: str, path: Path, ids: Mapping[str, int], vocabulary: int | None) -> None:
-    if vocabulary is None or not ids:
+def _check_vocab_size(
+    model: str, path: Path, vocab: Mapping[str, int], vocab_size: int | None
+) -> None:
+    if vocab_size is None or not vocab:
         return
-    highest = max(ids.values())
-    if len(ids) > vocabulary or highest >= vocabulary:
+    highest = max(vocab.values())
+    if len(vocab) > vocab_size or highest >= vocab_size:
         raise ModelError(
-            f"{model}: {path} has {len(ids)} tokens with ids up to {highest}, and the model's "
-            f"embedding {vocabulary} rows. They are not of the same model. {_OTHER}"
+            f"{model}: {path} has {len(vocab)} tokens with ids up to {highest}, and the model's "
+            f"embedding {vocab_size} rows. They are not of the same model. {_TOKENIZER_ADVICE}"
         )
-    if highest + 1 + _MOST_UNUSED < vocabulary:
+    if highest + 1 + _MAX_UNUSED_ROWS < vocab_size:
         raise ModelError(
-            f"{model}: {path} has {len(ids)} tokens only, and the model's embedding {vocabulary} "
-            f"rows. They are not of the same model. {_OTHER}"
+            f"{model}: {path} has {len(vocab)} tokens only, and the model's embedding "
+            f"{vocab_size} rows. They are not of the same model. {_TOKENIZER_ADVICE}"
         )
 
 
-def _check_kind(model: str, path: Path, loaded: tokenizers.Tokenizer, tokens: int) -> None:
-    kind = type(loaded.model).__name__
-    if kind != "BPE":
+def _check_model_type(model: str, path: Path, backend: tokenizers.Tokenizer, tokens: int) -> None:
+    model_type = type(backend.model).__name__
+    if model_type != "BPE":
         raise ModelError(
-            f"{model}: {path} is a {kind} tokenizer; Qwen3's is byte-level BPE, and another gives "
-            f'"yes", "no" and the texts wrong ids. {_OTHER}'
+            f"{model}: {path} is a {model_type} tokenizer; Qwen3's is byte-level BPE, and another "
+            f'gives "yes", "no" and the texts wrong ids. {_TOKENIZER_ADVICE}'
         )
     if tokens == 0:
-        raise ModelError(f"{model}: the vocabulary in {path} is empty. {_OTHER}")
-    if getattr(loaded.model, "dropout", None):
+        raise ModelError(f"{model}: the vocabulary in {path} is empty. {_TOKENIZER_ADVICE}")
+    if getattr(backend.model, "dropout", None):
         raise ModelError(
             f"{model}: {path} makes tokens at random (dropout in its model). Set dropout to null."
         )
 
 
-def _check_bytes(model: str, path: Path, ids: Mapping[str, int]) -> None:
-    missing = [letter for letter in BYTE_LETTERS if letter not in ids]
-    if missing:
+def _check_bytes(model: str, path: Path, vocab: Mapping[str, int]) -> None:
+    missing_bytes = [character for character in BYTE_ALPHABET if character not in vocab]
+    if missing_bytes:
         raise ModelError(
-            f"{model}: {path} has no token for {len(missing)} of the 256 bytes, so that texts "
-            f"would lose letters. It is no byte-level BPE, or damaged. {_OTHER}"
+            f"{model}: {path} has no token for {len(missing_bytes)} of the 256 bytes, so that "
+            f"texts would lose letters. It is no byte-level BPE, or damaged. {_TOKENIZER_ADVICE}"
         )
 
 
-def _prompts(loaded: tokenizers.Tokenizer) -> list[Sequence[int]] | None:
-    """Ids of the known pairs between the template's tokens; None if not spelled so."""
+def _probe_prompts(backend: tokenizers.Tokenizer) -> list[Sequence[int]] | None:
+    """Ids of the known pairs' prompts; None if their tokens do not spell the text."""
     texts = [
-        (f"\n <|im_start|>user\n<Query>: {pair.query}\n", f"<Document>: {document} {_END}")
-        for pair in BOTH
+        (f"\n <|im_start|>user\n<Query>: {pair.query}\n", f"<Document>: {document} {_PROMPT_END}")
+        for pair in KNOWN_PAIRS
         for document in (pair.relevant, pair.irrelevant)
     ]
     prompts: list[Sequence[int]] = []
     for query, document in texts:
-        parts = loaded.encode_batch([query, document], add_special_tokens=False)
-        (whole,) = loaded.encode_batch([query + document], add_special_tokens=False)
+        first, second = backend.encode_batch([query, document], add_special_tokens=False)
+        (whole,) = backend.encode_batch([query + document], add_special_tokens=False)
         prompts.append(whole.ids)
-        if [*parts[0].ids, *parts[1].ids] != whole.ids:
+        if [*first.ids, *second.ids] != whole.ids:
             return None
-        # A flag of an added token can let it swallow the spaces beside it, or hide it in a word.
+        # An added token's flags can make it take the spaces beside it (lstrip, rstrip), or hide it
+        # in a word (single_word).
         if not offsets_from_strings(query + document, whole.tokens):
             return None
-        if any(token not in whole.tokens for token in _CONTROL):
+        if any(token not in whole.tokens for token in _TEMPLATE_TOKENS):
             return None
     return prompts
 
 
-def _check_order(model: str, path: Path) -> None:
+def _check_merge_order(model: str, path: Path) -> None:
     """Raise ModelError where a few ids disagree with the order of the merges.
 
     Byte-level BPE numbers its tokens in the order in which they were merged. Where nearly all
     follow that, the others were changed by hand or damaged.
     """
-    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model"]
-    ids, merges = description["vocab"], description["merges"]
-    texts = ["".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in merges]
-    first = len(BYTE_LETTERS)
-    wrong = [text for at, text in enumerate(texts, first) if ids.get(text) != at]
-    if 0 < len(wrong) <= len(merges) // 100:
+    bpe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model"]
+    vocab, merges = bpe["vocab"], bpe["merges"]
+    tokens = ["".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in merges]
+    first_id = len(BYTE_ALPHABET)
+    disordered = [
+        token for token_id, token in enumerate(tokens, first_id) if vocab.get(token) != token_id
+    ]
+    if 0 < len(disordered) <= len(merges) // 100:
         raise ModelError(
-            f"{model}: {path} gives {wrong[0]!r:.40} and {len(wrong) - 1} other tokens ids that do "
-            f"not follow its merges. It is damaged. {_OTHER}"
+            f"{model}: {path} gives {disordered[0]!r:.40} and {len(disordered) - 1} other tokens "
+            f"ids that do not follow its merges. It is damaged. {_TOKENIZER_ADVICE}"
         )

@@ -1,7 +1,7 @@
 """Which tensors the model that a config.json describes has, and whether a checkpoint holds these.
 
-A loader takes what fits and leaves the rest, so that a config.json with too few layers, or an
-embedding of another size, would score without complaint.
+A loader takes the tensors that fit and ignores the others, so that a config.json with too few
+layers, or an embedding of another size, would score without an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import ModelError
-from .weight_files import WIDTHS, Tensor
+from .weight_files import DTYPE_BYTES, Tensor
 
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
@@ -27,11 +27,11 @@ _SIZES: Final = (
     "num_attention_heads",
 )
 _OPTIONAL_SIZES: Final = ("num_key_value_heads", "head_dim")
-_SIZES_END: Final = 1 << 31
+_SIZE_LIMIT: Final = 1 << 31
 _LAYER: Final = re.compile(r"model\.layers\.(\d{1,9})\.")
-# Kept by old versions of transformers, and computed anew by all.
-_COMPUTED: Final = re.compile(r"rotary_emb\.inv_freq$")
-_AGAIN: Final = (
+# Stored by old versions of transformers; all versions compute it on loading.
+_COMPUTED_BUFFERS: Final = re.compile(r"rotary_emb\.inv_freq$")
+_MISMATCH_ADVICE: Final = (
     "config.json and the weights do not fit: fetch the model again, all files from one place."
 )
 
@@ -55,31 +55,22 @@ def check_shapes(
         converted: whether the head is `score.weight`.
         quantized: whether the layers' tensors have other names, types and shapes.
     """
-    needed = _outer_shapes(config, converted=converted, has_head=HEAD in tensors)
-    _check_present(model, needed, tensors)
-    # Before their shapes are listed: config.json can name a billion layers.
+    expected = _outer_shapes(config, converted=converted, has_head=HEAD in tensors)
+    _check_present(model, expected, tensors)
+    # Before the layers' shapes are listed: config.json can name a billion layers.
     _check_layers(model, config["num_hidden_layers"], tensors)
     if not quantized:
-        needed |= _layer_shapes(config)
-        _check_present(model, needed, tensors)
-    for name, shape in needed.items():
-        tensor = tensors[name]
-        if tensor.shape != shape:
-            raise ModelError(
-                f"{model}: {name} has the shape {list(tensor.shape)}, and by config.json "
-                f"{list(shape)}. {_AGAIN}"
-            )
-        if tensor.dtype not in WIDTHS:
-            raise ModelError(
-                f"{model}: {name} holds {tensor.dtype} values, and config.json says nothing of "
-                f"quantization; {', '.join(WIDTHS)} can be used. Take the unquantized checkpoint."
-            )
-    unknown = sorted(set(tensors) - needed.keys() - {HEAD})
-    unknown = [name for name in unknown if not _COMPUTED.search(name)]
-    if unknown and not quantized:
+        expected |= _layer_shapes(config)
+        _check_present(model, expected, tensors)
+    for name, shape in expected.items():
+        _check_tensor(model, name, tensors[name], shape)
+    unexpected = sorted(set(tensors) - expected.keys() - {HEAD})
+    unexpected = [name for name in unexpected if not _COMPUTED_BUFFERS.search(name)]
+    if unexpected and not quantized:
         raise ModelError(
-            f"{model}: {unknown[0]} and {len(unknown) - 1} others among its weights are no part of "
-            f"the Qwen3 model that config.json describes. Merge adapters first. {_AGAIN}"
+            f"{model}: {unexpected[0]} and {len(unexpected) - 1} others among its weights are no "
+            "part of the Qwen3 model that config.json describes. Merge adapters first. "
+            f"{_MISMATCH_ADVICE}"
         )
 
 
@@ -90,27 +81,29 @@ def check_sizes(model: str, config: Mapping[str, Any]) -> None:
         if value is None and name in _OPTIONAL_SIZES:
             continue
         if value is None:
-            raise ModelError(f"{model}: config.json lacks a readable {name!r}. {_AGAIN}")
-        if type(value) is not int or not 1 <= value < _SIZES_END:
-            raise _wrong(model, name, value, "no whole number above 0 of a model's size")
+            raise ModelError(f"{model}: config.json lacks a readable {name!r}. {_MISMATCH_ADVICE}")
+        if type(value) is not int or not 1 <= value < _SIZE_LIMIT:
+            raise _invalid(model, name, value, "no whole number above 0 of a model's size")
     for name in ("rms_norm_eps", "rope_theta"):
         value = config.get(name)
         if value is None:
             continue
         if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise _wrong(model, name, value, "no number above 0")
+            raise _invalid(model, name, value, "no number above 0")
     for name in ("rope_parameters", "rope_scaling"):
         value = config.get(name)
         if value is not None and not isinstance(value, dict):
-            raise _wrong(model, name, value, "no object")
+            raise _invalid(model, name, value, "no object")
     if config.get("hidden_act", "silu") != "silu":
-        raise _wrong(model, "hidden_act", config["hidden_act"], "not 'silu' as in every Qwen3")
+        raise _invalid(model, "hidden_act", config["hidden_act"], "not 'silu' as in every Qwen3")
     if not isinstance(config.get("attention_bias", False), bool):
-        raise _wrong(model, "attention_bias", config["attention_bias"], "neither true nor false")
+        raise _invalid(model, "attention_bias", config["attention_bias"], "neither true nor false")
 
 
-def _wrong(model: str, name: str, value: object, reason: str) -> ModelError:
-    return ModelError(f"{model}: {name} in config.json is {str(value)[:40]!r}, {reason}. {_AGAIN}")
+def _invalid(model: str, name: str, value: object, reason: str) -> ModelError:
+    return ModelError(
+        f"{model}: {name} in config.json is {str(value)[:40]!r}, {reason}. {_MISMATCH_ADVICE}"
+    )
 
 
 def _outer_shapes(
@@ -158,27 +151,42 @@ def _layer_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     }
 
 
-def _check_present(model: str, needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) -> None:
-    missing = sorted(needed.keys() - tensors.keys())
-    if not missing:
+def _check_present(
+    model: str, expected: Mapping[str, Shape], tensors: Mapping[str, Tensor]
+) -> None:
+    missing_names = sorted(expected.keys() - tensors.keys())
+    if not missing_names:
         return
-    if EMBEDDING in missing and EMBEDDING.removeprefix("model.") in tensors:
+    if EMBEDDING in missing_names and EMBEDDING.removeprefix("model.") in tensors:
         raise ModelError(
             f"{model} holds a Qwen3 body without a head, as embedding models do, not a reranker. "
             "Give a reranker's folder."
         )
-    if missing == [SCORE] and len(tensors) > 1:
+    if missing_names == [SCORE] and len(tensors) > 1:
         raise ModelError(
             f"{model}: {SCORE} is not among its weights, although config.json says "
             "Qwen3ForSequenceClassification. If this is an original reranker, restore its own "
             "config.json (Qwen3ForCausalLM); `qwen3-rerank convert` makes a classifier of it."
         )
-    head = " An embedding model has no lm_head." if missing == [HEAD] else ""
+    head = " An embedding model has no lm_head." if missing_names == [HEAD] else ""
     raise ModelError(
-        f"{model}: {missing[0]} is not among its weights, nor {len(missing) - 1} others that "
-        "config.json calls for: that part of the model would be random numbers. The download is "
-        f"incomplete, or this is no reranker.{head} {_AGAIN}"
+        f"{model}: {missing_names[0]} is not among its weights, nor {len(missing_names) - 1} "
+        "others that config.json calls for: that part of the model would be random numbers. The "
+        f"download is incomplete, or this is no reranker.{head} {_MISMATCH_ADVICE}"
     )
+
+
+def _check_tensor(model: str, name: str, tensor: Tensor, shape: Shape) -> None:
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{model}: {name} has the shape {list(tensor.shape)}, and by config.json "
+            f"{list(shape)}. {_MISMATCH_ADVICE}"
+        )
+    if tensor.dtype not in DTYPE_BYTES:
+        raise ModelError(
+            f"{model}: {name} holds {tensor.dtype} values, and config.json says nothing of "
+            f"quantization; {', '.join(DTYPE_BYTES)} can be used. Take the unquantized checkpoint."
+        )
 
 
 def _check_layers(model: str, layers: int, tensors: Mapping[str, Tensor]) -> None:
@@ -186,10 +194,10 @@ def _check_layers(model: str, layers: int, tensors: Mapping[str, Tensor]) -> Non
     if numbers and max(numbers) >= layers:
         raise ModelError(
             f"{model}: its weights have {max(numbers) + 1} layers, and by config.json {layers}. "
-            f"Only a part of the model would be used. {_AGAIN}"
+            f"Only a part of the model would be used. {_MISMATCH_ADVICE}"
         )
     if len(numbers) < layers:
         raise ModelError(
             f"{model}: its weights have {len(numbers)} layers, and by config.json {layers}: the "
-            f"others would be random numbers. {_AGAIN}"
+            f"others would be random numbers. {_MISMATCH_ADVICE}"
         )

@@ -17,7 +17,7 @@ from ..engines.vllm.compat import ORIGINAL
 from ..engines.vllm.release import Version
 from ..engines.vllm.situation import Situation
 from ..engines.vllm.tuning import decide
-from ..models.checkpoint import Kind
+from ..models.checkpoint import CheckpointKind
 from . import key_guard
 from .key_guard import KEY_VARIABLE, KeyGuard
 
@@ -73,7 +73,7 @@ class Wanted:
 
     model: str
     name: str
-    kind: Kind
+    kind: CheckpointKind
     hardware: Hardware
     version: Version | None = None
     ascend: Version | None = None

@@ -31,7 +31,7 @@ def check(tokenizer: tokenizers.Tokenizer, text: str) -> None:
     assume(in_order(text))
     part = document_part(neutralise(text))
     encoding = tokenizer.encode(part, add_special_tokens=False)
-    strings = [tokenizer.id_to_token(one) for one in encoding.ids]
+    strings = [tokenizer.id_to_token(token_id) for token_id in encoding.ids]
     assert list(offsets_from_strings(part, strings)) == encoding.offsets
 
 
@@ -55,7 +55,7 @@ def test_the_qwen_tokenizer(text: str) -> None:
 def test_text_that_is_nfc_has_the_same_offsets(text: str, which: str) -> None:
     tokenizer = tokenizer_of() if which == "tiny" else qwen_tokenizer()
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    strings = [tokenizer.id_to_token(one) for one in encoding.ids]
+    strings = [tokenizer.id_to_token(token_id) for token_id in encoding.ids]
     assert list(offsets_from_strings(text, strings)) == encoding.offsets
 
 

@@ -157,15 +157,15 @@ TOKENIZERS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), TOKENIZERS)
-def test_tokenizers_that_cannot_answer(folder: Path, change: Change, said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), TOKENIZERS)
+def test_tokenizers_that_cannot_answer(folder: Path, change: Change, message: str) -> None:
     change_tokenizer(folder, change)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         LocalEngine(str(folder)).facts()
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         convert(str(folder), folder.parent / "target")
     # The tokenizer of RemoteEngine(tokenizer=...), which knows no embedding.
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         load_tokenizer(str(folder))
 
 
@@ -176,12 +176,12 @@ async def test_a_remote_engine_s_own_tokenizer_is_judged_too(folder: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("content", "message"),
     [("", "EOF"), ("[]", "readable"), ('{"model": {}}', "readable"), ("\udcff", "readable")],
 )
-def test_tokenizer_files_that_are_none(folder: Path, written: str, said: str) -> None:
-    (folder / "tokenizer.json").write_text(written, errors="surrogateescape")
-    with pytest.raises(ModelError, match=said):
+def test_tokenizer_files_that_are_none(folder: Path, content: str, message: str) -> None:
+    (folder / "tokenizer.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(ModelError, match=message):
         load_tokenizer(str(folder))
 
 
@@ -204,7 +204,7 @@ def _lower_case(description: Any) -> None:
 @pytest.mark.parametrize("change", [_lower_case, _swapped])
 def test_a_tokenizer_of_qwen_s_size_makes_qwen_s_ids(tmp_path: Path, change: Change) -> None:
     write_qwen_tokenizer(tmp_path)
-    assert answer_ids(load_tokenizer(str(tmp_path), vocabulary=151_936)) == (9693, 2152)
+    assert answer_ids(load_tokenizer(str(tmp_path), vocab_size=151_936)) == (9693, 2152)
     change_tokenizer(tmp_path, change)
     with pytest.raises(ModelError, match="makes other ids"):
         load_tokenizer(str(tmp_path))
@@ -252,7 +252,7 @@ def _an_adapter_not_merged(weights: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (_equal_rows, 'the same numbers for "yes" and "no"'),
         (_zeros, 'the same numbers for "yes" and "no"'),
@@ -265,18 +265,20 @@ def _an_adapter_not_merged(weights: Any) -> None:
         (_an_adapter_not_merged, "Merge adapters first"),
     ],
 )
-def test_weights_that_cannot_answer(folder: Path, change: Change, said: str) -> None:
+def test_weights_that_cannot_answer(folder: Path, change: Change, message: str) -> None:
     change_weights(folder, change)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         LocalEngine(str(folder)).facts()
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         convert(str(folder), folder.parent / "target")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize(("change", "said"), [(_zeros, "the same numbers"), (_nan, "not finite")])
+@pytest.mark.parametrize(
+    ("change", "message"), [(_zeros, "the same numbers"), (_nan, "not finite")]
+)
 def test_every_type_of_weights_is_read(
-    folder: Path, change: Change, said: str, dtype: torch.dtype
+    folder: Path, change: Change, message: str, dtype: torch.dtype
 ) -> None:
     def convert_all(weights: Any) -> None:
         weights.update({name: weight.to(dtype) for name, weight in weights.items()})
@@ -284,7 +286,7 @@ def test_every_type_of_weights_is_read(
     change_weights(folder, convert_all)
     checked_tokenizer(find_checkpoint(str(folder)))
     change_weights(folder, change)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         checked_tokenizer(find_checkpoint(str(folder)))
 
 

@@ -33,16 +33,18 @@ def change_config(folder: Path, **changes: Any) -> None:
 def shard(folder: Path, *names: str) -> None:
     """Make the folder look sharded, its one real file the first shard."""
     (folder / "model.safetensors").rename(folder / names[0])
-    weight_map = {"model.norm.weight": names[0]} | {f"weight{at}": n for at, n in enumerate(names)}
+    weight_map = {"model.norm.weight": names[0]} | {
+        f"weight{index}": name for index, name in enumerate(names)
+    }
     path = folder / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": weight_map}))
 
 
 def test_tiny_is_an_original_checkpoint(tiny_folder: Path) -> None:
-    found = find_checkpoint("tiny")
-    assert found.kind == "original"
-    assert found.folder == tiny_folder
-    assert (found.vocabulary, found.max_positions) == (12_288, 8192)
+    checkpoint = find_checkpoint("tiny")
+    assert checkpoint.kind == "original"
+    assert checkpoint.folder == tiny_folder
+    assert (checkpoint.vocab_size, checkpoint.max_positions) == (12_288, 8192)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_other_classifiers(labels: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("Qwen/Qwen3-Embedding-0.6B", "embedding model"),
         ("/models/qwen3-embedding-4b/", "embedding model"),
@@ -81,8 +83,10 @@ def test_other_classifiers(labels: dict[str, Any]) -> None:
         ("/cache/models--Qwen--Qwen3-0.6B/snapshots/0123abc", "base or chat"),
     ],
 )
-def test_models_that_share_the_architecture_are_told_by_name(model: str, said: str) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+def test_models_that_share_the_architecture_are_recognised_by_name(
+    model: str, message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         reranker_kind(model, CAUSAL)
     assert model in str(caught.value)
     assert "Qwen/Qwen3-Reranker-0.6B" in str(caught.value)
@@ -171,7 +175,7 @@ def _no_vocabulary(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_pooling, "embedding model"),
         (_no_config, "config.json is missing"),
@@ -191,10 +195,10 @@ def _no_vocabulary(folder: Path) -> None:
         (_no_vocabulary, "config.json lacks"),
     ],
 )
-def test_damaged_folders(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+def test_damaged_folders(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     find_checkpoint(str(folder))
     damage(folder)
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         find_checkpoint(str(folder))
     assert str(folder) in str(caught.value)
 
@@ -242,28 +246,28 @@ def test_a_config_that_is_nested_too_deeply(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda one: one.pop("dtype"),
-        lambda one: one.update(shape=[1, 1]),
-        lambda one: one.update(shape=[]),
-        lambda one: one.update(shape="?"),
-        lambda one: one.update(data_offsets=[4, 0]),
-        lambda one: one.update(data_offsets=[-8, 0]),
+        lambda entry: entry.pop("dtype"),
+        lambda entry: entry.update(shape=[1, 1]),
+        lambda entry: entry.update(shape=[]),
+        lambda entry: entry.update(shape="?"),
+        lambda entry: entry.update(data_offsets=[4, 0]),
+        lambda entry: entry.update(data_offsets=[-8, 0]),
     ],
 )
 def test_a_header_that_contradicts_itself(folder: Path, change: Callable[[Any], object]) -> None:
     path = folder / "model.safetensors"
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
     change(header["model.embed_tokens.weight"])
-    made = json.dumps(header).encode()
-    path.write_bytes(len(made).to_bytes(8, "little") + made + data[8 + length :])
+    encoded = json.dumps(header).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + content[8 + length :])
     with pytest.raises(ModelError, match="no safetensors file"):
         find_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"vocab_size": 12_000}, "embed_tokens.weight has the shape [12288, 192]"),
         ({"vocab_size": 20_000}, "embed_tokens.weight has the shape [12288, 192]"),
@@ -279,12 +283,12 @@ def test_a_header_that_contradicts_itself(folder: Path, change: Callable[[Any], 
     ids=str,
 )
 def test_a_config_and_weights_that_are_of_two_models(
-    folder: Path, changes: dict[str, Any], said: str
+    folder: Path, changes: dict[str, Any], message: str
 ) -> None:
     change_config(folder, **changes)
     with pytest.raises(ModelError) as caught:
         find_checkpoint(str(folder))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("length", [3 << 30, 150_000_000])
@@ -305,7 +309,7 @@ def test_a_header_of_gigabytes_is_not_read(folder: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "said"),
+    ("architecture", "message"),
     [
         ("Qwen3VLForConditionalGeneration", "images and text"),
         ("Qwen3VLForSequenceClassification", "images and text"),
@@ -316,15 +320,15 @@ def test_a_header_of_gigabytes_is_not_read(folder: Path, length: int) -> None:
         ("GemmaForCausalLM", "language model of another family"),
     ],
 )
-def test_other_architectures_are_described(architecture: str, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_other_architectures_are_described(architecture: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         reranker_kind("any/name", {"architectures": [architecture]})
 
 
 @pytest.mark.parametrize("method", ["awq", "gptq", "bitsandbytes", "fp8"])
 def test_quantized_checkpoints_are_for_vllm_only(folder: Path, method: str) -> None:
     change_config(folder, quantization_config={"quant_method": method, "bits": 4})
-    assert find_checkpoint(str(folder)).quantized == method
+    assert find_checkpoint(str(folder)).quantization == method
     with pytest.raises(ModelError, match=rf"quantized \({method}\).*LocalEngine needs"):
         LocalEngine(str(folder)).facts()
     with pytest.raises(ModelError, match=rf"quantized \({method}\).*Conversion needs"):

@@ -1,4 +1,4 @@
-"""Where a model's files are found, and what is said when they are not."""
+"""Where a model's files are found, and the errors when they are not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from qwen3_ascend_retrievers.models.tokenizer import answer_ids, load_tokenizer
 
 @pytest.fixture
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody was warned yet, and nobody said that tiny is meant."""
-    monkeypatch.setattr(model_files, "_warned", threading.Event())
+    """As in a new process: no warning about tiny yet, and none silenced."""
+    monkeypatch.setattr(model_files, "_tiny_warned", threading.Event())
     monkeypatch.delenv("QWEN3_RERANK_ALLOW_TINY")
 
 
@@ -88,9 +88,9 @@ def test_a_folder_has_no_revision(tmp_path: Path) -> None:
 
 
 def test_the_hubs_cache(hub_cache: Path) -> None:
-    found = find_file("somebody/tiny-reranker", "config.json")
-    assert hub_cache in found.parents
-    assert fetch_model("somebody/tiny-reranker", "main") == found.parent
+    path = find_file("somebody/tiny-reranker", "config.json")
+    assert hub_cache in path.parents
+    assert fetch_model("somebody/tiny-reranker", "main") == path.parent
     with Reranker(LocalEngine("somebody/tiny-reranker")) as reranker:
         assert reranker.rank("query", ["document"]).model == "somebody/tiny-reranker"
 
@@ -146,7 +146,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         (["README.md", "Qwen3-Reranker-0.6B.Q8_0.gguf"], "is a GGUF model"),
         (["adapter_config.json", "adapter_model.safetensors"], "is a LoRA adapter"),
@@ -154,9 +154,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
         (["README.md"], r"config.json could not be fetched \(.*EntryNotFoundError\)"),
     ],
 )
-def test_a_repository_of_another_format(hub: type[Hub], files: list[str], said: str) -> None:
+def test_a_repository_of_another_format(hub: type[Hub], files: list[str], message: str) -> None:
     hub.files = files
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         find_file("somebody/reranker", "config.json")
 
 
@@ -168,12 +168,12 @@ def test_a_repository_with_a_config_and_no_safetensors(hub_cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [("a/Qwen3-Reranker-GGUF", "GGUF"), ("mlx-community/Qwen3-Reranker-4bit", "MLX")],
 )
 @pytest.mark.usefixtures("hub_cache")
-def test_a_repository_that_is_named_after_a_format(model: str, said: str) -> None:
-    with pytest.raises(ModelError, match=f"could not be fetched.*By its name it is an? {said}"):
+def test_a_repository_that_is_named_after_a_format(model: str, message: str) -> None:
+    with pytest.raises(ModelError, match=f"could not be fetched.*By its name it is an? {message}"):
         find_file(model, "config.json")
 
 
@@ -208,7 +208,7 @@ def test_whoever_means_tiny_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tokenizer_adds_cuts_and_pads_nothing(random_folder: Path) -> None:
-    tokenizer = load_tokenizer(str(random_folder), vocabulary=151_669)
+    tokenizer = load_tokenizer(str(random_folder), vocab_size=151_669)
     assert answer_ids(tokenizer) == (9693, 2152)
     short, long, empty = tokenizer.encode_batch(["ab 北京", "word " * 3000, ""])
     assert short.offsets[0] == (0, 2)
@@ -219,7 +219,7 @@ def test_a_tokenizer_adds_cuts_and_pads_nothing(random_folder: Path) -> None:
 
 def test_a_tokenizer_that_is_too_large_for_the_model() -> None:
     with pytest.raises(ModelError, match="not of the same model"):
-        load_tokenizer("tiny", vocabulary=12_000)
+        load_tokenizer("tiny", vocab_size=12_000)
 
 
 def test_a_broken_tokenizer(tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_a_missing_tokenizer(tmp_path: Path) -> None:
 def test_another_models_tokenizer(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    made = Tokenizer(models.BPE({"y": 0, "e": 1, "s": 2}, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(models.BPE({"y": 0, "e": 1, "s": 2}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ModelError, match=r"3 tokens of 'yes'.*no Qwen3 reranker's tokenizer"):
         load_tokenizer(str(tmp_path))
 

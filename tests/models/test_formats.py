@@ -24,7 +24,7 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 def shard(folder: Path, *names: str) -> None:
     """Make the folder look sharded, its one real file the first shard."""
     (folder / "model.safetensors").rename(folder / names[0])
-    weight_map = {f"weight{at}": name for at, name in enumerate(names)}
+    weight_map = {f"weight{index}": name for index, name in enumerate(names)}
     path = folder / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": weight_map}))
 
@@ -37,7 +37,7 @@ def files(folder: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with a config", "alone"])
 @pytest.mark.parametrize(
-    ("names", "said", "advice"),
+    ("names", "message", "advice"),
     [
         (ADAPTER, "is a LoRA adapter", "lora="),
         (("Qwen3-Reranker-0.6B-Q8_0.gguf",), "is a GGUF model", "base_url="),
@@ -60,23 +60,23 @@ def files(folder: Path, *names: str) -> None:
     ids=str,
 )
 def test_models_of_another_format_are_named(
-    folder: Path, names: tuple[str, ...], said: str, advice: str, whole: bool
+    folder: Path, names: tuple[str, ...], message: str, advice: str, whole: bool
 ) -> None:
-    kept = ("config.json", "tokenizer.json") if whole else ()
+    others = ("config.json", "tokenizer.json") if whole else ()
     for path in folder.iterdir():
-        if path.name not in kept:
+        if path.name not in others:
             path.unlink()
     files(folder, *names, "training_args.bin")
     with pytest.raises(ModelError) as caught:
         find_checkpoint(str(folder))
-    message = str(caught.value)
-    assert said in message
-    assert advice in message
-    assert "incomplete" not in message
+    error = str(caught.value)
+    assert message in error
+    assert advice in error
+    assert "incomplete" not in error
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("model.gguf", "is a GGUF model"),
         ("model.onnx", "is an ONNX model"),
@@ -84,9 +84,9 @@ def test_models_of_another_format_are_named(
         ("model.zip", "is a file"),
     ],
 )
-def test_files_that_are_given_as_a_model(tmp_path: Path, name: str, said: str) -> None:
+def test_files_that_are_given_as_a_model(tmp_path: Path, name: str, message: str) -> None:
     files(tmp_path, name)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         find_checkpoint(str(tmp_path / name))
 
 
@@ -154,7 +154,7 @@ def _old_tokenizer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_empty, "is an empty folder"),
         (_one_level_down, "its subfolder 'snapshots/0123' does"),
@@ -172,10 +172,10 @@ def _old_tokenizer(folder: Path) -> None:
     ],
 )
 def test_folders_that_are_something_else(
-    folder: Path, damage: Callable[[Path], None], said: str
+    folder: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(folder)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         find_checkpoint(str(folder))
 
 
@@ -188,4 +188,4 @@ def test_links_are_followed(tmp_path: Path, tiny_folder: Path, link: Any) -> Non
         folder.mkdir()
         for path in tiny_folder.iterdir():
             link(folder / path.name, path)
-    assert find_checkpoint(str(folder)).vocabulary == 12_288
+    assert find_checkpoint(str(folder)).vocab_size == 12_288

@@ -66,7 +66,7 @@ def check_shards(checkpoint: Checkpoint, answers: tuple[int, int], tensor_parall
     vLLM takes both rows of an original checkpoint's head from the first card's share of the
     vocabulary, which it pads to a multiple of 64 (model_executor/models/adapters.py).
     """
-    rows = -(-checkpoint.vocabulary // 64) * 64 // tensor_parallel
+    rows = -(-checkpoint.vocab_size // 64) * 64 // tensor_parallel
     if checkpoint.kind == "original" and max(answers) >= rows:
         raise ModelError(
             f"With tensor_parallel_size={tensor_parallel} the first card holds {rows} rows of the "

@@ -1,5 +1,5 @@
 """Conversion of an original checkpoint to sequence classification, shard by shard."""
 
-from .convert import Converted, convert
+from .convert import ConversionResult, convert
 
-__all__ = ["Converted", "convert"]
+__all__ = ["ConversionResult", "convert"]

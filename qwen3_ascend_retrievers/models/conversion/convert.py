@@ -15,29 +15,29 @@ from ...errors import InvalidInputError, ModelError
 from ..check import checked_tokenizer
 from ..checkpoint import Checkpoint, check_unquantized, find_checkpoint
 from ..files import read_json
-from ..known_pairs import BOTH
+from ..known_pairs import KNOWN_PAIRS
 from ..tokenizer import answer_ids
 from ..weight_files import Tensor, tensors_of
 from ..weight_shapes import EMBEDDING, HEAD, SCORE
-from .settings_files import converted_config, copy_tokenizer, write_json
+from .settings_files import converted_config, copy_tokenizer, write_json_file
 from .streamed import last_states
 from .tensors import load, load_rows, write_shard
 
-Progress = Callable[[int, int], None]
+ConversionProgress = Callable[[int, int], None]
 
-# How far apart the scores of source and copy may be.
+# The largest difference between the scores of source and copy.
 TOLERANCE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """What `convert` made.
+class ConversionResult:
+    """The result of `convert`.
 
     Attributes:
         folder: the converted checkpoint.
-        shards: its safetensors files.
+        shards: the number of its safetensors files.
         size: bytes of its tensors.
-        scores: of the fixed pairs: by the source, and by the copy.
+        scores: of the fixed pairs, each by the source and by the copy.
     """
 
     folder: Path
@@ -46,7 +46,9 @@ class Converted:
     scores: tuple[tuple[float, float], ...]
 
 
-def convert(model: str, target: Path, *, progress: Progress | None = None) -> Converted:
+def convert(
+    model: str, target: Path, *, progress: ConversionProgress | None = None
+) -> ConversionResult:
     """Make a sequence classification checkpoint of an original Qwen3 reranker.
 
     The body is copied as it is; `score.weight` is W[yes] - W[no] in float32, because the
@@ -55,7 +57,7 @@ def convert(model: str, target: Path, *, progress: Progress | None = None) -> Co
     Args:
         model: a folder, a hub id, or "tiny".
         target: the new folder; it appears when everything is verified.
-        progress: told the bytes that are copied, and those of all; None if nobody looks.
+        progress: called with the bytes copied so far and in all; None reports nothing.
 
     Raises:
         InvalidInputError: `target` exists, or `model` is converted already.
@@ -72,36 +74,36 @@ def convert(model: str, target: Path, *, progress: Progress | None = None) -> Co
         yes, no = load_rows(source.get(HEAD, source[EMBEDDING]), answer_ids(tokenizer))
         shards, size = _write_weights(folder, source, (yes - no)[None], progress)
         config = read_json(model, checkpoint.folder / "config.json")
-        write_json(folder / "config.json", converted_config(config, tokenizer))
+        write_json_file(folder / "config.json", converted_config(config, tokenizer))
         copy_tokenizer(checkpoint.folder, folder)
         scores = _verify(checkpoint, folder, tokenizer, (yes, no))
-    return Converted(target, shards, size, scores)
+    return ConversionResult(target, shards, size, scores)
 
 
 def _write_weights(
-    folder: Path, source: dict[str, Tensor], score: Any, progress: Progress | None
+    folder: Path, source: dict[str, Tensor], score: Any, progress: ConversionProgress | None
 ) -> tuple[int, int]:
-    """Write all shards and, if there are several, their index; shards and bytes."""
-    kept = {name: one for name, one in source.items() if name != HEAD}
-    total, done = sum(one.size for one in kept.values()), 0
+    """Write all shards and, if there are several, their index; returns shards and bytes."""
+    body = {name: tensor for name, tensor in source.items() if name != HEAD}
+    total, copied = sum(tensor.size for tensor in body.values()), 0
 
     def advance(count: int) -> None:
-        nonlocal done
-        done += count
+        nonlocal copied
+        copied += count
         if progress is not None:
-            progress(done, total)
+            progress(copied, total)
 
-    files = sorted({one.path.name for one in kept.values()})
+    files = sorted({tensor.path.name for tensor in body.values()})
     size = 0
     weight_map: dict[str, str] = {}
     for file in files:
-        part = {name: one for name, one in kept.items() if one.path.name == file}
-        made = {SCORE: score} if file == files[-1] else {}
-        size += write_shard(folder / file, part, made, advance)
-        weight_map |= dict.fromkeys([*part, *made], file)
+        shard = {name: tensor for name, tensor in body.items() if tensor.path.name == file}
+        head = {SCORE: score} if file == files[-1] else {}
+        size += write_shard(folder / file, shard, head, advance)
+        weight_map |= dict.fromkeys([*shard, *head], file)
     if len(files) > 1 or files != ["model.safetensors"]:
         index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-        write_json(folder / "model.safetensors.index.json", index)
+        write_json_file(folder / "model.safetensors.index.json", index)
     return len(files), size
 
 
@@ -109,17 +111,17 @@ def _verify(
     source: Checkpoint, folder: Path, tokenizer: Tokenizer, answers: tuple[Any, Any]
 ) -> tuple[tuple[float, float], ...]:
     """Scores of the fixed pairs by both checkpoints, each from its own files."""
-    prompts = _prompts(tokenizer)
-    old = last_states(source.folder, tensors_of(source.model, source.folder), prompts)
-    made = find_checkpoint(str(folder))
-    copied = tensors_of(made.model, made.folder)
-    new = last_states(folder, copied, prompts)
+    prompts = _pair_prompts(tokenizer)
+    states = last_states(source.folder, tensors_of(source.model, source.folder), prompts)
+    copy = find_checkpoint(str(folder))
+    tensors = tensors_of(copy.model, copy.folder)
+    copy_states = last_states(folder, tensors, prompts)
     yes, no = answers
-    before = [sigmoid(logit) for logit in (old @ yes - old @ no).tolist()]
-    after = [sigmoid(logit) for logit in (new @ load(copied[SCORE])[0]).tolist()]
+    before = [sigmoid(logit) for logit in (states @ yes - states @ no).tolist()]
+    after = [sigmoid(logit) for logit in (copy_states @ load(tensors[SCORE])[0]).tolist()]
     scores = tuple(zip(before, after, strict=True))
-    # Written so that NaN fails too.
-    if not all(abs(one - other) <= TOLERANCE for one, other in scores):
+    # Negated so that NaN fails too.
+    if not all(abs(old - new) <= TOLERANCE for old, new in scores):
         raise ModelError(
             f"The copy scores {after} where the source scores {before}; it was thrown away. The "
             "source's files may be damaged: fetch the model again."
@@ -127,11 +129,11 @@ def _verify(
     return scores
 
 
-def _prompts(tokenizer: Tokenizer) -> list[list[int]]:
-    texts = [
+def _pair_prompts(tokenizer: Tokenizer) -> list[list[int]]:
+    prompts = [
         (query_part(DEFAULT_INSTRUCTION, pair.query), document_part(document))
-        for pair in BOTH
+        for pair in KNOWN_PAIRS
         for document in (pair.relevant, pair.irrelevant)
     ]
-    encoded = [tokenizer.encode_batch(parts) for parts in texts]
-    return [[*first.ids, *second.ids] for first, second in encoded]
+    encodings = [tokenizer.encode_batch(parts) for parts in prompts]
+    return [[*query.ids, *document.ids] for query, document in encodings]

@@ -1,4 +1,4 @@
-"""A float32 forward pass that holds one layer at a time, to verify models larger than memory."""
+"""A float32 forward pass with one layer in memory at a time, for models larger than memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ...errors import MissingDependencyError, ModelError, RerankError
 from ..weight_files import Tensor
 from .tensors import load, load_rows
 
-Ids = Sequence[int]
 
-
-def last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[Ids]) -> Any:
+def last_states(
+    folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[Sequence[int]]
+) -> Any:
     """The normalised hidden state after each prompt, one row each.
 
     Raises:
@@ -32,21 +32,26 @@ def last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[I
         ) from error
 
 
-def _last_states(folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[Ids]) -> Any:
+def _last_states(
+    folder: Path, tensors: Mapping[str, Tensor], prompts: Sequence[Sequence[int]]
+) -> Any:
     torch, modeling, config = _libraries(folder)
     with torch.inference_mode():
         embedding = tensors["model.embed_tokens.weight"]
-        states = [load_rows(embedding, ids)[None] for ids in prompts]
+        states = [load_rows(embedding, token_ids)[None] for token_ids in prompts]
         rotary = modeling.Qwen3RotaryEmbedding(config)
-        turns = [_turned(torch, rotary, one) for one in states]
+        rotations = [_rotary_embedding(torch, rotary, state) for state in states]
         for number in range(config.num_hidden_layers):
             layer = _layer(torch, modeling, config, number, tensors)
-            states = [_through(layer, one, *turn) for one, turn in zip(states, turns, strict=True)]
-            # Before the next one is loaded, or two are held.
+            states = [
+                _apply_layer(layer, state, *rotation)
+                for state, rotation in zip(states, rotations, strict=True)
+            ]
+            # Before the next layer is loaded, or two would be in memory.
             del layer
         norm = modeling.Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         norm.load_state_dict({"weight": load(tensors["model.norm.weight"])})
-        return torch.stack([norm(one[0, -1]) for one in states])
+        return torch.stack([norm(state[0, -1]) for state in states])
 
 
 def _libraries(folder: Path) -> tuple[Any, Any, Any]:
@@ -76,13 +81,15 @@ def _layer(
     return layer.eval()
 
 
-def _turned(torch: Any, rotary: Any, states: Any) -> tuple[Any, Any]:
-    """Positions of a prompt's tokens, and their rotary embedding."""
+def _rotary_embedding(torch: Any, rotary: Any, states: Any) -> tuple[Any, Any]:
+    """The positions of a prompt's tokens, and their rotary embedding."""
     positions = torch.arange(states.shape[1])[None]
     return positions, rotary(states, positions)
 
 
-def _through(layer: Any, states: Any, positions: Any, turn: Any) -> Any:
-    made = layer(states, attention_mask=None, position_ids=positions, position_embeddings=turn)
+def _apply_layer(layer: Any, states: Any, positions: Any, rotation: Any) -> Any:
+    output = layer(
+        states, attention_mask=None, position_ids=positions, position_embeddings=rotation
+    )
     # transformers before 4.54 returned a tuple.
-    return made[0] if isinstance(made, tuple) else made
+    return output[0] if isinstance(output, tuple) else output

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ...core.ranking import RankedDocument
 from ...errors import TemplateMismatchError
-from ...models.known_pairs import BOTH, CHINESE, GUIDE
+from ...models.known_pairs import CHINESE, GUIDE, KNOWN_PAIRS
 from ...reranker import Reranker
 from .findings import Finding
 
@@ -34,7 +34,7 @@ _FACTS: Final = (
 def known_pairs(reranker: Reranker, model: str) -> list[Finding]:
     """The guide's pair and its Chinese twin; and whether all scores are 0.5."""
     scores: list[tuple[float, float]] = []
-    for pair in BOTH:
+    for pair in KNOWN_PAIRS:
         relevant, other = reranker.score(
             [(pair.query, pair.relevant), (pair.query, pair.irrelevant)]
         )
@@ -51,8 +51,8 @@ def known_pairs(reranker: Reranker, model: str) -> list[Finding]:
             )
         ]
     published = next((one for name, one in _PUBLISHED.items() if name in model.lower()), None)
-    english = _pair("guide's pair", scores[BOTH.index(GUIDE)], published)
-    chinese = _pair("Chinese pair", scores[BOTH.index(CHINESE)], None)
+    english = _pair("guide's pair", scores[KNOWN_PAIRS.index(GUIDE)], published)
+    chinese = _pair("Chinese pair", scores[KNOWN_PAIRS.index(CHINESE)], None)
     if chinese.colour != "green":
         # Nothing is published for it, and a model that learnt no Chinese may fail it.
         remedy = "Every Qwen3-Reranker knows Chinese: check the model. The bundled tiny does not."

@@ -38,26 +38,26 @@ def untied(folder: Path) -> Path:
 
 def test_a_sharded_model_with_a_head_of_its_own(tmp_path: Path) -> None:
     source, target = untied(tmp_path / "source"), tmp_path / "target"
-    seen: list[tuple[int, int]] = []
-    made = convert(str(source), target, progress=lambda *counts: seen.append(counts))
+    progress: list[tuple[int, int]] = []
+    result = convert(str(source), target, progress=lambda *counts: progress.append(counts))
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]
-    assert made.shards > 2
-    body = {name: one for name, one in tensors_of("it", source).items() if name != "lm_head.weight"}
-    assert seen[-1] == (sum(one.size for one in body.values()),) * 2
+    assert result.shards > 2
+    body = tensors_of("it", source)
+    del body["lm_head.weight"]
+    assert progress[-1] == (sum(tensor.size for tensor in body.values()),) * 2
     copied = tensors_of("it", target)
     assert copied.keys() == body.keys() | {"score.weight"}
-    assert {name: one.dtype for name, one in copied.items() if one.dtype != "BF16"} == {
-        "score.weight": "F32"
-    }
+    dtypes = {name: tensor.dtype for name, tensor in copied.items()}
+    assert dtypes == dict.fromkeys(body, "BF16") | {"score.weight": "F32"}
     index = json.loads((target / "model.safetensors.index.json").read_text())
-    assert index["metadata"]["total_size"] == made.size
-    assert index["weight_map"] == {name: one.path.name for name, one in copied.items()}
+    assert index["metadata"]["total_size"] == result.size
+    assert index["weight_map"] == {name: tensor.path.name for name, tensor in copied.items()}
     # The reference implementation reads the same bits.
     for path in target.glob("*.safetensors"):
-        for name, tensor in load_file(path).items():
-            assert torch.equal(load(copied[name]), tensor.float())
+        for name, values in load_file(path).items():
+            assert torch.equal(load(copied[name]), values.float())
             if name != "score.weight":
-                assert torch.equal(load(body[name]), tensor.float())
+                assert torch.equal(load(body[name]), values.float())
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def test_config_and_tokenizer_are_corrected(tmp_path: Path, converted: Path) -> 
     assert config["id2label"] == {"0": "LABEL_0"}
     tokenizer = load_tokenizer("tiny")
     assert config["pad_token_id"] == tokenizer.encode_batch(["<|endoftext|>"])[0].ids[0]
-    made = json.loads((target / "tokenizer_config.json").read_text())
+    target_settings = json.loads((target / "tokenizer_config.json").read_text())
     del settings["chat_template"]
-    assert made == settings | {"pad_token": "<|endoftext|>"}
+    assert target_settings == settings | {"pad_token": "<|endoftext|>"}
     assert (target / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
 
 
@@ -135,10 +135,10 @@ def test_a_config_that_does_not_fit_the_weights(tmp_path: Path, changes: dict[st
     assert os.listdir(tmp_path) == ["source"]
 
 
-@pytest.mark.parametrize("written", ["[]", '{"a"'])
-def test_a_tokenizer_config_that_is_none(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize("content", ["[]", '{"a"'])
+def test_a_tokenizer_config_that_is_none(tmp_path: Path, content: str) -> None:
     source = Path(shutil.copytree(TINY_FOLDER, tmp_path / "source"))
-    (source / "tokenizer_config.json").write_text(written)
+    (source / "tokenizer_config.json").write_text(content)
     with pytest.raises(ModelError, match=r"tokenizer_config\.json"):
         convert(str(source), tmp_path / "target")
     assert os.listdir(tmp_path) == ["source"]
