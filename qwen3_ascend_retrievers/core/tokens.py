@@ -1,4 +1,4 @@
-"""Tokens of texts, as the planning sees them. Loading a tokenizer is tokenizer_files.py's job."""
+"""Tokens of texts, as the planning sees them. Loading a tokenizer is models/tokenizer.py's job."""
 
 from __future__ import annotations
 
