@@ -12,10 +12,10 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.tokens import Encoding
 from ..base import Call, Configured, EngineFacts
-from .config import Options
+from .config import VLLMConfig
 from .host import Host
 from .launch import interrupt
-from .startup import LoadedModel, load_model, unload
+from .startup import LoadedModel, load_vllm_model, unload
 
 
 class VLLMEngine(Configured):
@@ -69,7 +69,7 @@ class VLLMEngine(Configured):
         self_check: bool = True,
         vllm_args: Mapping[str, Any] | None = None,
     ) -> None:
-        self._options = Options(
+        self._options = VLLMConfig(
             model=model,
             dtype=dtype,
             max_length=max_length,
@@ -85,7 +85,7 @@ class VLLMEngine(Configured):
             vllm_args=vllm_args or {},
         )
         options = self._options
-        self._host = Host(partial(load_model, options), unload, partial(interrupt, options))
+        self._host = Host(partial(load_vllm_model, options), unload, partial(interrupt, options))
         self._finalizer = weakref.finalize(self, self._host.stop)
 
     @property
