@@ -60,17 +60,17 @@ def _download_from_modelscope(model: str, revision: str | None) -> Path:
         ) from error
 
 
-def check_shards(checkpoint: Checkpoint, answer_ids: tuple[int, int], tensor_parallel: int) -> None:
+def check_shards(checkpoint: Checkpoint, answers: tuple[int, int], tensor_parallel: int) -> None:
     """Raise ModelError where tensor parallelism would cut "yes" or "no" out of the head.
 
     vLLM takes both rows of an original checkpoint's head from the first card's share of the
     vocabulary, which it pads to a multiple of 64 (model_executor/models/adapters.py).
     """
     rows = -(-checkpoint.vocabulary // 64) * 64 // tensor_parallel
-    if checkpoint.kind == "original" and max(answer_ids) >= rows:
+    if checkpoint.kind == "original" and max(answers) >= rows:
         raise ModelError(
             f"With tensor_parallel_size={tensor_parallel} the first card holds {rows} rows of the "
-            f"head, and the token {max(answer_ids)} is not among them. Convert the checkpoint "
+            f"head, and the token {max(answers)} is not among them. Convert the checkpoint "
             "(`qwen3-rerank convert`), or use fewer cards."
         )
 
