@@ -28,7 +28,7 @@ class _PendingStart:
     Attributes:
         lock: the environment and vLLM's processes are the whole process's: one start at a time.
         config: whose start it is; None between starts.
-        earlier_pids: vLLM's processes from before.
+        earlier_pids: ids of the child processes from before.
     """
 
     lock: Lock

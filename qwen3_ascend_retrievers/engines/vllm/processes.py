@@ -99,7 +99,7 @@ class Watchdog:
         """The time in which vLLM starts processes, each of which is watched from its start.
 
         Args:
-            earlier: ids of vLLM's processes from before.
+            earlier: ids of the child processes from before.
         """
         started = threading.Event()
 
