@@ -11,10 +11,37 @@ import qwen3_ascend_retrievers
 
 PACKAGE = Path(qwen3_ascend_retrievers.__file__).parent
 # Words that say nothing of what they hold: stand-ins, and participles for nouns.
-VAGUE = frozenset(
-    "one thing item items obj data val asked chosen done found given gone kept known left made "
-    "meant missing said seen shown taken told wanted wish wished wishes written".split()
-)
+VAGUE = {  # fmt: skip
+    "one",
+    "thing",
+    "item",
+    "items",
+    "obj",
+    "data",
+    "val",
+    "asked",
+    "chosen",
+    "done",
+    "found",
+    "given",
+    "gone",
+    "kept",
+    "known",
+    "left",
+    "made",
+    "meant",
+    "missing",
+    "said",
+    "seen",
+    "shown",
+    "taken",
+    "told",
+    "wanted",
+    "wish",
+    "wished",
+    "wishes",
+    "written",
+}
 # Defined in several modules and the same in each: a logger, a type variable for any result, the
 # class that has one name in both frameworks.
 SAME_EVERYWHERE = {"__all__", "logger", "Result", "Qwen3Rerank"}
@@ -33,8 +60,8 @@ def bound_names(tree: ast.AST) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name
+        elif isinstance(node, ast.ExceptHandler):
+            yield node.name or "_"
 
 
 def defined_names(tree: ast.Module) -> set[str]:

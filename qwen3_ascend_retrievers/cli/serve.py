@@ -15,7 +15,7 @@ from typing import Annotated, cast
 import typer
 
 from ..engines.remote import RemoteEngine
-from ..engines.vllm.release import parse_version
+from ..engines.vllm.version import parse_version
 from ..errors import EngineError
 from ..models.check import checked_tokenizer
 from ..models.checkpoint import CheckpointKind, find_checkpoint

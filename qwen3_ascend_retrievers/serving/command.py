@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..engines.vllm.compat import ORIGINAL
-from ..engines.vllm.release import Version
-from ..engines.vllm.situation import Situation
+from ..engines.vllm.platform_facts import PlatformFacts
 from ..engines.vllm.tuning import decide
+from ..engines.vllm.version import Version
 from ..models.checkpoint import CheckpointKind
 from . import key_guard
 from .key_guard import KEY_VARIABLE, KeyGuard
@@ -153,7 +153,7 @@ def server_command(wanted: Wanted) -> ServerCommand:
         EngineError: what is wanted gives wrong scores there.
     """
     device = wanted.hardware if wanted.hardware in ("cuda", "cpu") else "npu"
-    situation = Situation(
+    situation = PlatformFacts(
         device=device,
         ascend=wanted.ascend,
         chip="310P" if wanted.hardware == "310p" else None,

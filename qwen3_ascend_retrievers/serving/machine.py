@@ -6,7 +6,7 @@ from importlib.metadata import packages_distributions, version
 
 from ..engines.vllm.compat import INSTALL
 from ..engines.vllm.platform import detect_platform
-from ..engines.vllm.release import Version, parse_version
+from ..engines.vllm.version import Version, parse_version
 from ..errors import InvalidInputError, MissingDependencyError
 from .command import Hardware
 

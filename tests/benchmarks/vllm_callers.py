@@ -61,12 +61,12 @@ def main() -> None:
                 return (time.perf_counter() - begun) / whole.result()
 
         def without_turns(work: Callable[[], float]) -> float:
-            turns = engine._host.loaded.requests._turns
-            room, turns._room = turns._room, sys.maxsize
+            queue = engine._host.loaded.requests._queue
+            room, queue._room = queue._room, sys.maxsize
             try:
                 return work()
             finally:
-                turns._room = room
+                queue._room = room
 
         speeds = [(measure(1), measure(CALLERS)) for _ in range(ROUNDS)]
         waits = [(beside(), without_turns(beside)) for _ in range(ROUNDS)]

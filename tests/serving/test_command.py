@@ -13,7 +13,7 @@ import pytest
 
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, prompt
 from qwen3_ascend_retrievers.engines.vllm.compat import ORIGINAL
-from qwen3_ascend_retrievers.engines.vllm.release import Version, parse_version
+from qwen3_ascend_retrievers.engines.vllm.version import Version, parse_version
 from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError
 from qwen3_ascend_retrievers.serving import key_guard, machine
 from qwen3_ascend_retrievers.serving.command import (

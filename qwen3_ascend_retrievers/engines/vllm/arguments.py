@@ -1,6 +1,6 @@
-"""Whether vLLM takes the values in `vllm_args`, said by the name of the argument.
+"""Checks of the values in `vllm_args`, whose errors name the argument.
 
-vLLM computes with values before it checks them, so that its own errors often name none.
+vLLM computes with values before it checks them, so that its own errors often name no argument.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ...errors import InvalidInputError
 from ...settings import printed
 
 # Where vLLM turns arguments into settings, before it starts a process.
-_CONFIGURES: Final = "create_engine_config"
+_CONFIG_FUNCTION: Final = "create_engine_config"
 # What a worker raises at a value that it cannot work with.
-_WRONG: Final = ("ValueError", "TypeError", "ValidationError", "AssertionError", "KeyError")
+_VALUE_ERRORS: Final = ("ValueError", "TypeError", "ValidationError", "AssertionError", "KeyError")
 
 
 def check_types(arguments: type, extra: Mapping[str, Any]) -> None:
@@ -33,17 +33,17 @@ def check_types(arguments: type, extra: Mapping[str, Any]) -> None:
         if adapter is None:
             continue
         try:
-            # Only dictionaries may stand for an object of vLLM's; text is no number.
+            # Only dictionaries may stand for one of vLLM's objects; text is no number.
             adapter.validate_python(value, strict=isinstance(value, str | bool))
         except ValidationError as error:
             reason = error.errors(include_url=False, include_input=False)[0]["msg"]
             raise _refusal(name, value, f"{reason}.") from error
 
 
-def blame(
+def argument_error(
     error: Exception, cause: str | None, extra: Mapping[str, Any]
 ) -> InvalidInputError | None:
-    """The argument in `extra` because of which vLLM did not start; None if it names none.
+    """An error that names the argument in `extra` for which vLLM did not start; None without one.
 
     Args:
         error: what starting the engine raised.
@@ -51,9 +51,11 @@ def blame(
         extra: the caller's arguments.
     """
     frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-    reason = str(error) if _CONFIGURES in frames else cause or ""
+    reason = str(error) if _CONFIG_FUNCTION in frames else cause or ""
     # Where memory is short, vLLM advises to change arguments whose values are fine.
-    if _CONFIGURES not in frames and (not reason.startswith(_WRONG) or "memory" in reason.lower()):
+    if _CONFIG_FUNCTION not in frames and (
+        not reason.startswith(_VALUE_ERRORS) or "memory" in reason.lower()
+    ):
         return None
     text = reason.lower()
     for name, value in extra.items():

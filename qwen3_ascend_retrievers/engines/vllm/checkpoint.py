@@ -13,11 +13,11 @@ from ...models.files import local_folder, read_json
 from ...settings import flag
 
 SOURCES: Final = ("auto", "huggingface", "modelscope")
-# Ranks that every version of vLLM takes (config/lora.py).
+# Values of max_lora_rank that every version of vLLM takes (config/lora.py).
 _RANKS: Final = (8, 16, 32, 64, 128, 256)
 
 
-def find_model(model: str, revision: str | None, source: str) -> Checkpoint:
+def fetch_checkpoint(model: str, revision: str | None, source: str) -> Checkpoint:
     """The complete checkpoint, on this machine.
 
     Args:
@@ -31,13 +31,13 @@ def find_model(model: str, revision: str | None, source: str) -> Checkpoint:
         MissingDependencyError: the hub's library is not installed.
         InvalidInputError: a revision was given for a folder.
     """
-    wanted = source == "modelscope" or (source == "auto" and flag("VLLM_USE_MODELSCOPE"))
-    if not wanted or local_folder(model, revision) is not None:
+    modelscope = source == "modelscope" or (source == "auto" and flag("VLLM_USE_MODELSCOPE"))
+    if not modelscope or local_folder(model, revision) is not None:
         return find_checkpoint(model, revision)
-    return find_checkpoint(str(_from_modelscope(model, revision)))
+    return find_checkpoint(str(_download_from_modelscope(model, revision)))
 
 
-def _from_modelscope(model: str, revision: str | None) -> Path:
+def _download_from_modelscope(model: str, revision: str | None) -> Path:
     try:
         from modelscope import model_file_download, snapshot_download
     except ImportError as error:
@@ -51,7 +51,7 @@ def _from_modelscope(model: str, revision: str | None) -> Path:
         return Path(snapshot_download(model, revision=revision))
     except ModelError:
         raise
-    # Its errors come from its own tree, from requests, and from the disk.
+    # ModelScope's errors come from its own class tree, from requests, and from the disk.
     except Exception as error:
         raise ModelError(
             f"{model} could not be fetched from ModelScope ({type(error).__name__}: {error}). "
@@ -88,7 +88,7 @@ def lora_rank(folder: str) -> int:
         raise ModelError(
             f"lora={folder!r} is no folder with a readable adapter_config.json (PEFT): {error}"
         ) from error
-    fitting = [one for one in _RANKS if type(rank) is int and 0 < rank <= one]
-    if not fitting:
+    limits = [limit for limit in _RANKS if type(rank) is int and 0 < rank <= limit]
+    if not limits:
         raise ModelError(f"lora={folder!r} has rank {rank!r}; vLLM takes up to {_RANKS[-1]}.")
-    return fitting[0]
+    return limits[0]

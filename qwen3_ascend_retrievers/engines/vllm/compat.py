@@ -1,4 +1,4 @@
-"""The one place that knows how vLLM 0.9.2 to 0.32 differ: told by feature, not by number.
+"""The one place that knows how vLLM 0.9.2 to 0.32 differ: by feature, not by number.
 
 Read in 0.9.2, 0.11.2, 0.13.0, 0.18.0, 0.23.0 and 0.32.0. Nothing else here touches vllm's names.
 """
@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from ...errors import EngineError, InvalidInputError, MissingDependencyError
 from .arguments import check_types
-from .release import Version, parse_version
+from .version import Version, parse_version
 
 logger = logging.getLogger(__name__)
 
 OLDEST: Final = (0, 9, 2)
 NEWEST: Final = (0, 32)
-_SUPPORTED: Final = " to ".join(".".join(map(str, one)) for one in (OLDEST, NEWEST))
+_SUPPORTED: Final = " to ".join(".".join(map(str, release)) for release in (OLDEST, NEWEST))
 INSTALL: Final = (
     "pip install 'qwen3-ascend-retrievers[vllm]', or on an Ascend NPU "
     "VLLM_TARGET_DEVICE=empty pip install --no-binary vllm 'qwen3-ascend-retrievers[ascend]'"
@@ -35,12 +35,12 @@ ORIGINAL: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PromptOutput:
     """vLLM's answer to one prompt.
 
     Attributes:
         value: a logit, or P(yes) where `Vllm.gives_logits` is False.
-        cached: tokens of the prompt that were found in the prefix cache; None if not told.
+        cached: tokens of the prompt that came from the prefix cache; None if unknown.
     """
 
     value: float
@@ -62,11 +62,11 @@ class Vllm:
         try:
             self._package = import_module("vllm")
             self._inputs = import_module("vllm.inputs")
-            self._engine = import_module("vllm.v1.engine.async_llm").AsyncLLM
-            self._arguments = import_module("vllm.engine.arg_utils").AsyncEngineArgs
-            self._dead = import_module("vllm.v1.engine.exceptions").EngineDeadError
+            self._engine_class = import_module("vllm.v1.engine.async_llm").AsyncLLM
+            self._arguments_class = import_module("vllm.engine.arg_utils").AsyncEngineArgs
+            self._dead_error = import_module("vllm.v1.engine.exceptions").EngineDeadError
             self._params = inspect.signature(self._package.PoolingParams).parameters
-            self._fields = inspect.signature(self._arguments).parameters
+            self._fields = inspect.signature(self._arguments_class).parameters
         except (ImportError, AttributeError) as error:
             raise EngineError(
                 f"vLLM {version} lacks what this package uses of it ({error}). It was made for "
@@ -75,11 +75,11 @@ class Vllm:
 
     @property
     def gives_logits(self) -> bool:
-        """Whether replies are logits; 0.9.2 always applies the sigmoid."""
+        """Whether outputs are logits; 0.9.2 always applies the sigmoid."""
         return "use_activation" in self._params
 
     def device(self) -> str:
-        """What vLLM has chosen to run on, such as "npu", "cuda" or "cpu".
+        """The device that vLLM runs on, such as "npu", "cuda" or "cpu".
 
         Raises:
             EngineError: its plugin for the device does not start.
@@ -90,11 +90,11 @@ class Vllm:
         except Exception as error:
             raise _broken(error) from error
 
-    def arguments(self, wanted: Mapping[str, Any], extra: Mapping[str, Any]) -> Any:
+    def arguments(self, defaults: Mapping[str, Any], extra: Mapping[str, Any]) -> Any:
         """AsyncEngineArgs for a reranker.
 
         Args:
-            wanted: this package's arguments.
+            defaults: this package's arguments.
             extra: the caller's, which win.
 
         Raises:
@@ -105,42 +105,42 @@ class Vllm:
             raise InvalidInputError(
                 f"vLLM {self.version} has no engine argument {unknown[0]!r}; see vllm_args."
             )
-        check_types(self._arguments, extra)
+        check_types(self._arguments_class, extra)
         selector = {"runner": "pooling"} if "runner" in self._fields else {"task": "score"}
         if "disable_log_requests" in self._fields:
             selector["disable_log_requests"] = True  # type: ignore[assignment]
         try:
-            return self._arguments(**selector, **{**wanted, **extra})
+            return self._arguments_class(**selector, **{**defaults, **extra})
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"vLLM {self.version} refuses vllm_args: {error}") from error
 
     def start(self, arguments: Any) -> Any:
         """The async engine; starts its processes and loads the model, which blocks."""
-        return self._engine.from_engine_args(arguments)
+        return self._engine_class.from_engine_args(arguments)
 
     def stop(self, engine: Any) -> None:
         """End the engine; its processes may take longer."""
         engine.shutdown()
 
     async def tasks(self, engine: Any) -> Sequence[str] | None:
-        """What the loaded model can do; None where vLLM cannot tell (0.9.2)."""
-        ask = getattr(engine, "get_supported_tasks", None)
-        return None if ask is None else list(await ask())
+        """The loaded model's tasks; None where vLLM does not list them (0.9.2)."""
+        supported = getattr(engine, "get_supported_tasks", None)
+        return None if supported is None else list(await supported())
 
     def is_dead(self, engine: Any) -> bool:
         """Whether the engine's processes ended without being asked to."""
         return bool(engine.errored)
 
-    def says_dead(self, error: BaseException) -> bool:
-        """Whether an error means that."""
-        return isinstance(error, self._dead)
+    def is_dead_error(self, error: BaseException) -> bool:
+        """Whether an error means that the engine's processes ended."""
+        return isinstance(error, self._dead_error)
 
     def lora(self, folder: str) -> Any:
         """An adapter, to be named in each request."""
         path = str(Path(folder).expanduser())
         return import_module("vllm.lora.request").LoRARequest("adapter", 1, path)
 
-    async def ask(
+    async def score_prompt(
         self,
         engine: Any,
         ids: Sequence[int],
@@ -148,8 +148,8 @@ class Vllm:
         *,
         lora: Any = None,
         salt: str | None = None,
-    ) -> Reply:
-        """Have one prompt scored; cancelling this aborts the request.
+    ) -> PromptOutput:
+        """Score one prompt; cancelling this aborts the request.
 
         Args:
             engine: from `start`.
@@ -161,17 +161,17 @@ class Vllm:
         Raises:
             EngineError: vLLM reports a failure of this request only.
         """
-        given = {} if lora is None else {"lora_request": lora}
+        adapter = {} if lora is None else {"lora_request": lora}
         last = None
-        async for reply in engine.encode(
-            self._prompt(list(ids), salt), self._pooling(), request_id=name, **given
+        async for output in engine.encode(
+            self._prompt(list(ids), salt), self._pooling(), request_id=name, **adapter
         ):
-            last = reply
+            last = output
         # 0.32 reports a failed request as score 0.0 with `error` set.
-        failed = getattr(last, "error", None)
-        if last is None or failed is not None:
-            raise EngineError(f"vLLM could not score a prompt of {len(ids)} tokens: {failed}")
-        return _reply(last)
+        failure = getattr(last, "error", None)
+        if last is None or failure is not None:
+            raise EngineError(f"vLLM could not score a prompt of {len(ids)} tokens: {failure}")
+        return _prompt_output(last)
 
     def _pooling(self) -> Any:
         if not self.gives_logits:
@@ -179,21 +179,21 @@ class Vllm:
         return self._package.PoolingParams(task="classify", use_activation=False)
 
     def _prompt(self, ids: list[int], salt: str | None) -> Any:
-        # Since 0.23; older ones, whose `token_inputs` is another thing, take the plain dict.
-        make = getattr(self._inputs, "tokens_input", None)
-        if make is not None:
-            return make(ids, cache_salt=salt)
+        # Since 0.23; older ones, whose `token_inputs` differs, take the plain dict.
+        tokens_input = getattr(self._inputs, "tokens_input", None)
+        if tokens_input is not None:
+            return tokens_input(ids, cache_salt=salt)
         return {"prompt_token_ids": ids, **({} if salt is None else {"cache_salt": salt})}
 
 
-def _reply(output: Any) -> Reply:
+def _prompt_output(output: Any) -> PromptOutput:
     values = output.outputs.data.float().reshape(-1).tolist()
     if len(values) != 1:
         raise EngineError(
             f"vLLM answered {len(values)} numbers for a prompt, so it does not run this model as "
             "a reranker. Check vllm_args, and plugins that register models."
         )
-    return Reply(values[0], getattr(output, "num_cached_tokens", None))
+    return PromptOutput(values[0], getattr(output, "num_cached_tokens", None))
 
 
 def installed_vllm() -> Vllm:

@@ -1,4 +1,4 @@
-"""What a VLLMEngine is told, checked. Values only; nothing is looked up here."""
+"""VLLMEngine's arguments, checked. Values only; nothing is looked up here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ...errors import InvalidInputError
 from ...settings import check_choice, whole_number
 from .checkpoint import SOURCES
 
-DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
-# Arguments of vLLM that are the engine's own business, or another argument's.
-_OWN: Final = {
+VLLM_DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+# vLLM's arguments that `vllm_args` may not hold, and the VLLMEngine argument that sets each.
+_RESERVED: Final = {
     "model": "model", "tokenizer": "model", "revision": "revision", "runner": "nothing",
     "task": "nothing", "convert": "nothing", "hf_overrides": "nothing", "pooler_config": "nothing",
     "override_pooler_config": "nothing", "max_model_len": "max_length", "dtype": "dtype",
@@ -25,7 +25,7 @@ _OWN: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class VLLMConfig:
     """VLLMEngine's arguments; see there.
 
     Raises:
@@ -48,13 +48,15 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("model", "revision", "quantization", "lora"):
-            object.__setattr__(self, name, _text(name, getattr(self, name), name != "model"))
-        check_choice("dtype", self.dtype, DTYPES)
+            object.__setattr__(
+                self, name, _checked_text(name, getattr(self, name), name != "model")
+            )
+        check_choice("dtype", self.dtype, VLLM_DTYPES)
         check_choice("source", self.source, SOURCES)
         if self.max_length is not None:
             whole_number("max_length", self.max_length, minimum=1)
         whole_number("tensor_parallel_size", self.tensor_parallel_size, minimum=1)
-        _check_share(self.device_memory)
+        _check_device_memory(self.device_memory)
         if not isinstance(self.prefix_caching, bool) and self.prefix_caching != "auto":
             raise InvalidInputError(
                 f'prefix_caching must be True, False or "auto", not {self.prefix_caching!r}.'
@@ -62,14 +64,14 @@ class Options:
         for name, kinds in (("enforce_eager", (bool, type(None))), ("self_check", (bool,))):
             if not isinstance(getattr(self, name), kinds):
                 raise InvalidInputError(f"{name} must be True or False.")
-        object.__setattr__(self, "vllm_args", _vllm_args(self.vllm_args))
+        object.__setattr__(self, "vllm_args", _checked_vllm_args(self.vllm_args))
 
     def config(self) -> dict[str, Any]:
         """JSON-safe constructor arguments."""
         return asdict(self)
 
 
-def _text(name: str, value: Any, optional: bool) -> str | None:
+def _checked_text(name: str, value: Any, optional: bool) -> str | None:
     if optional and value is None:
         return None
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -78,27 +80,27 @@ def _text(name: str, value: Any, optional: bool) -> str | None:
     return text
 
 
-def _check_share(value: Any) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and 0 < value <= 1):
+def _check_device_memory(value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value <= 1):
         raise InvalidInputError(
             f"device_memory must be a share of the device's memory above 0 and up to 1, or None, "
             f"not {value!r}."
         )
 
 
-def _vllm_args(value: Any) -> dict[str, Any]:
+def _checked_vllm_args(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidInputError("vllm_args must map names of vLLM's engine arguments to values.")
     for name in value:
-        if name in _OWN:
-            use = _OWN[name]
+        if name in _RESERVED:
+            argument = _RESERVED[name]
             raise InvalidInputError(
                 f"vllm_args: {name!r} "
                 + (
                     "decides what a score is, and is set by the engine."
-                    if use == "nothing"
-                    else f"is set with VLLMEngine(..., {use}=...)."
+                    if argument == "nothing"
+                    else f"is set with VLLMEngine(..., {argument}=...)."
                 )
             )
     try:

@@ -13,10 +13,10 @@ from ...core.ranking import Score
 from ...core.tokens import Encoding
 from ..base import Call, EngineFacts
 from ..configured import Configured
-from .config import Options
+from .config import VLLMConfig
 from .host import ModelHost
 from .launch import interrupt
-from .startup import LoadedModel, load_model, unload
+from .startup import LoadedModel, load_vllm_model, unload
 
 
 class VLLMEngine(Configured):
@@ -70,7 +70,7 @@ class VLLMEngine(Configured):
         self_check: bool = True,
         vllm_args: Mapping[str, Any] | None = None,
     ) -> None:
-        self._options = Options(
+        self._config = VLLMConfig(
             model=model,
             dtype=dtype,
             max_length=max_length,
@@ -85,8 +85,8 @@ class VLLMEngine(Configured):
             self_check=self_check,
             vllm_args=vllm_args or {},
         )
-        options = self._options
-        self._host = ModelHost(partial(load_model, options), unload, partial(interrupt, options))
+        config = self._config
+        self._host = ModelHost(partial(load_vllm_model, config), unload, partial(interrupt, config))
         self._finalizer = weakref.finalize(self, self._host.stop)
 
     @property
@@ -97,7 +97,7 @@ class VLLMEngine(Configured):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return self._options.config()
+        return self._config.config()
 
     def facts(self) -> EngineFacts:
         """The model's facts; loads it at first use.
@@ -143,7 +143,7 @@ class VLLMEngine(Configured):
         self._finalizer()
 
     def _facts(self, loaded: LoadedModel) -> EngineFacts:
-        return EngineFacts(model=self._options.model, max_length=loaded.max_length)
+        return EngineFacts(model=self._config.model, max_length=loaded.max_length)
 
 
 async def _itself(loaded: LoadedModel) -> LoadedModel:

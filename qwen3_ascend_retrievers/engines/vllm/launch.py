@@ -10,61 +10,61 @@ from typing import Any, Final
 
 from ..._util.locks import Lock
 from ...errors import EngineError
-from .arguments import blame
+from .arguments import argument_error
 from .compat import Vllm
-from .config import Options
-from .logs import Noted
-from .main_guard import check_note, guard_hint
-from .processes import Watchdog, Workers, end, engine_processes
+from .config import VLLMConfig
+from .logs import StartupLog
+from .main_guard import check_guard_note, guard_hint
+from .processes import Watchdog, Workers, end_processes, engine_processes
 
 # Seconds in which vLLM's processes may end by themselves.
-PATIENCE: Final = 5.0
+SHUTDOWN_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True)
-class _Start:
+class _PendingStart:
     """The engine that is being started, for another thread that wants it stopped.
 
     Attributes:
         lock: the environment and vLLM's processes are the whole process's: one start at a time.
-        options: whose start it is.
-        known: process ids from before.
+        config: whose start it is; None between starts.
+        earlier_pids: ids of the child processes from before.
     """
 
     lock: Lock
-    options: Options | None = None
-    known: frozenset[int] = frozenset()
+    config: VLLMConfig | None = None
+    earlier_pids: frozenset[int] = frozenset()
 
 
-_start: Final = _Start(Lock())
+_pending: Final = _PendingStart(Lock())
 
 
 @contextmanager
-def starting_for(options: Options) -> Iterator[None]:
-    """The time in which the engine of `options`, and no other, is started."""
-    with _start.lock:
-        _start.options = options
+def starting_for(config: VLLMConfig) -> Iterator[None]:
+    """The time in which the engine of `config`, and no other, is started."""
+    with _pending.lock:
+        _pending.config = config
         try:
             yield
         finally:
-            _start.options = None
+            _pending.config = None
 
 
-def interrupt(options: Options) -> None:
+def interrupt(config: VLLMConfig) -> None:
     """Kill the processes of the engine that is being started; called from another thread."""
-    if _start.options is options:
-        end(engine_processes(_start.known), patience=0)
+    if _pending.config is config:
+        end_processes(engine_processes(_pending.earlier_pids), timeout=0)
 
 
 def launch(
-    vllm: Vllm, arguments: Any, noted: Noted, model: str, extra: Mapping[str, Any]
+    vllm: Vllm, arguments: Any, log: StartupLog, model: str, extra: Mapping[str, Any]
 ) -> tuple[Any, Workers]:
     """vLLM's async engine and its processes; none of them is left if it fails.
 
     Args:
         vllm: the installed version.
         arguments: of its engine.
-        noted: what its processes log.
+        log: what its processes log as errors.
         model: to be named in errors.
         extra: those of the arguments that are the caller's own.
 
@@ -73,31 +73,33 @@ def launch(
         EngineError: vLLM does not start; the message has the reason that its processes logged.
     """
     children = multiprocessing.active_children()
-    known = _start.known = frozenset(child.pid for child in children if child.pid is not None)
+    earlier = frozenset(child.pid for child in children if child.pid is not None)
+    _pending.earlier_pids = earlier
     watchdog = Watchdog()
     try:
-        with watchdog.following(known):
+        with watchdog.following(earlier):
             engine = vllm.start(arguments)
-        return engine, Workers(engine_processes(known), watchdog)
+        return engine, Workers(engine_processes(earlier), watchdog)
     except BaseException as error:
         # vLLM, torch and the plugins raise whatever the layer that failed raised.
-        Workers(engine_processes(known), watchdog).end(
-            PATIENCE if isinstance(error, Exception) else 0
+        Workers(engine_processes(earlier), watchdog).end(
+            SHUTDOWN_SECONDS if isinstance(error, Exception) else 0
         )
         if not isinstance(error, Exception):
             raise
-        check_note(noted.guard)
-        cause = noted.cause()
-        refusal = blame(error, cause, extra)
+        check_guard_note(log.guard_note)
+        cause = log.cause()
+        refusal = argument_error(error, cause, extra)
         if refusal is not None:
             raise refusal from error
         cause = cause or f"{type(error).__name__}: {error}"
         raise EngineError(
-            f"vLLM {vllm.version} could not start {model}: {cause}\n{_advice(cause)}{guard_hint()}"
+            f"vLLM {vllm.version} could not start {model}: {cause}\n"
+            f"{_start_advice(cause)}{guard_hint()}"
         ) from error
 
 
-def _advice(cause: str) -> str:
+def _start_advice(cause: str) -> str:
     words = cause.lower()
     if "memory" in words or "kv cache" in words:
         return (

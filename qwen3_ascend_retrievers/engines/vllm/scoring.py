@@ -14,11 +14,11 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...errors import EngineError, RerankError, ScoreError
 from ..base import Call
-from .compat import Reply, Vllm
-from .submission import Turns
+from .compat import PromptOutput, Vllm
+from .submission import SubmissionQueue
 
-# How often a caller's wish to stop is looked at, in seconds.
-_LOOK: Final = 0.1
+# Seconds between two checks whether the caller has cancelled.
+_CANCEL_CHECK_SECONDS: Final = 0.1
 
 
 class Requests:
@@ -28,29 +28,29 @@ class Requests:
         vllm: the installed version.
         engine: its async engine.
         lora: the adapter that goes with each request, or None.
-        turns: of this engine's calls.
+        queue: of this engine's calls.
     """
 
-    def __init__(self, vllm: Vllm, engine: Any, lora: Any, turns: Turns) -> None:
+    def __init__(self, vllm: Vllm, engine: Any, lora: Any, queue: SubmissionQueue) -> None:
         self._vllm, self._engine, self._lora = vllm, engine, lora
-        self._turns = turns
+        self._queue = queue
         self._names = (f"qwen3-rerank-{uuid4().hex}-{number}" for number in count())
 
-    async def one(self, ids: Sequence[int], salt: str | None = None) -> Reply:
+    async def score_prompt(self, ids: Sequence[int], salt: str | None = None) -> PromptOutput:
         """vLLM's answer to one prompt.
 
         Raises:
             EngineError: vLLM failed, as a whole or for this prompt.
         """
         try:
-            return await self._vllm.ask(
+            return await self._vllm.score_prompt(
                 self._engine, ids, next(self._names), lora=self._lora, salt=salt
             )
         except RerankError:
             raise
         # vLLM's errors come from its tree, from ValueError, and from what failed below it.
         except Exception as error:
-            raise self._mapped(error, len(ids)) from error
+            raise self._engine_error(error, len(ids)) from error
 
     async def score(self, plan: Plan, call: Call) -> list[Score]:
         """One score for each passage, sent in turns with other calls' and batched by vLLM.
@@ -66,18 +66,18 @@ class Requests:
         try:
             while running or not sender.done():
                 call.check()
-                done, _ = await asyncio.wait(
+                completed, _ = await asyncio.wait(
                     running if sender.done() else {sender, *running},
-                    timeout=_LOOK,
+                    timeout=_CANCEL_CHECK_SECONDS,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                finished = running & done
-                running -= finished
-                scores.update(await asyncio.gather(*finished))
-                call.done(len(finished))
-                # Not left to vLLM alone: a request of a dead engine must never wait for ever.
-                if not done and self._vllm.is_dead(self._engine):
-                    raise self._dead()
+                scored = running & completed
+                running -= scored
+                scores.update(await asyncio.gather(*scored))
+                call.done(len(scored))
+                # Checked here too: a request of a dead engine must never wait for ever.
+                if not completed and self._vllm.is_dead(self._engine):
+                    raise self._dead_error()
             await sender
             return [scores[at] for at in range(len(plan.passages))]
         finally:
@@ -86,41 +86,41 @@ class Requests:
             await asyncio.gather(sender, *running, return_exceptions=True)
 
     async def _send(self, plan: Plan, running: set[asyncio.Task[tuple[int, Score]]]) -> None:
-        """Send all of a plan's passages, and add what is under way to `running`."""
+        """Send all of a plan's passages, and add their tasks to `running`."""
         weights = (self._weight(plan, at) for at in range(len(plan.passages)))
-        for portion in self._turns.portions(weights):
-            taken = {at: self._weight(plan, at) for at in portion}
-            await self._turns.enter(sum(taken.values()))
-            for at, weight in taken.items():
-                task = asyncio.create_task(self._scored(at, plan.prompt_ids(at) or ()))
-                task.add_done_callback(partial(self._left, weight))
+        for portion in self._queue.portions(weights):
+            portion_weights = {at: self._weight(plan, at) for at in portion}
+            await self._queue.acquire(sum(portion_weights.values()))
+            for at, weight in portion_weights.items():
+                task = asyncio.create_task(self._score_passage(at, plan.prompt_ids(at) or ()))
+                task.add_done_callback(partial(self._release, weight))
                 running.add(task)
 
-    def _left(self, weight: int, _: object) -> None:
-        self._turns.leave(weight)
+    def _release(self, weight: int, _: object) -> None:
+        self._queue.release(weight)
 
     def _weight(self, plan: Plan, at: int) -> int:
         passage = plan.passages[at]
         query = plan.queries[passage.query]
-        return self._turns.weight(len(query.ids or ()), len(passage.ids or ()))
+        return self._queue.weight(len(query.ids or ()), len(passage.ids or ()))
 
-    async def _scored(self, at: int, ids: Sequence[int]) -> tuple[int, Score]:
-        reply = await self.one(ids)
-        if not math.isfinite(reply.value):
+    async def _score_passage(self, at: int, ids: Sequence[int]) -> tuple[int, Score]:
+        output = await self.score_prompt(ids)
+        if not math.isfinite(output.value):
             raise ScoreError(
-                f"vLLM computed {reply.value} for passage {at}. With dtype float16 take bfloat16 "
+                f"vLLM computed {output.value} for passage {at}. With dtype float16 take bfloat16 "
                 "or float32; else the weights are damaged: fetch the model again."
             )
         if self._vllm.gives_logits:
-            return at, Score.of_logit(reply.value)
-        return at, Score(reply.value)
+            return at, Score.of_logit(output.value)
+        return at, Score(output.value)
 
-    def _mapped(self, error: Exception, tokens: int) -> EngineError:
-        if self._vllm.says_dead(error) or self._vllm.is_dead(self._engine):
-            return self._dead()
+    def _engine_error(self, error: Exception, tokens: int) -> EngineError:
+        if self._vllm.is_dead_error(error) or self._vllm.is_dead(self._engine):
+            return self._dead_error()
         return EngineError(f"vLLM refused a prompt of {tokens} tokens: {error}")
 
-    def _dead(self) -> EngineError:
+    def _dead_error(self) -> EngineError:
         return EngineError(
             "vLLM's worker processes have died. Close this engine and make a new one; the reason "
             "is in their log on standard error (if it is memory: lower device_memory or "

@@ -1,4 +1,7 @@
-"""From options to a loaded model: find, decide, start, check. Runs in the host's loop."""
+"""From VLLMEngine's arguments to a loaded model: find, decide, start, check.
+
+Runs in the host's loop.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from ...models.checkpoint import Checkpoint
 from ...models.files import warn_if_tiny
 from ...models.tokenizer import answer_ids
 from ...settings import environment
-from .checkpoint import check_shards, find_model, lora_rank
+from .checkpoint import check_shards, fetch_checkpoint, lora_rank
 from .compat import ORIGINAL, Vllm, installed_vllm
-from .config import Options
-from .launch import PATIENCE, launch, starting_for
-from .logs import starting
+from .config import VLLMConfig
+from .launch import SHUTDOWN_SECONDS, launch, starting_for
+from .logs import startup_environment
 from .main_guard import check_main, check_start
-from .platform import Platform, check_device, detect_platform
+from .platform import Platform, check_vllm_device, detect_platform
+from .platform_facts import PlatformFacts
 from .processes import Workers
-from .release import parse_version
 from .scoring import Requests
-from .self_check import Answer, Ask, Prompt, Sizes, self_check
-from .situation import Situation
-from .submission import Turns
+from .self_check import ComputeLogits, Prompt, PromptLogit, Sizes, self_check
+from .submission import SubmissionQueue
 from .tuning import decide
+from .version import parse_version
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class LoadedModel:
     self_check: Literal["passed", "not exercised", "off"] = "off"
 
 
-async def load_model(options: Options) -> LoadedModel:
+async def load_vllm_model(config: VLLMConfig) -> LoadedModel:
     """Find, check and load a checkpoint, and test the engine's arithmetic.
 
     Raises:
@@ -71,21 +74,21 @@ async def load_model(options: Options) -> LoadedModel:
     """
     check_start()
     check_main(environment("VLLM_WORKER_MULTIPROC_METHOD"))
-    warn_if_tiny(options.model)
-    with starting_for(options):
-        loaded = _started(options)
+    warn_if_tiny(config.model)
+    with starting_for(config):
+        loaded = _start(config)
     try:
         await _check_task(loaded)
-        if not options.self_check:
+        if not config.self_check:
             return loaded
-        outcome = await self_check(
-            asking(loaded.vllm, loaded.requests), loaded.tokenizer, _sizes(loaded)
+        result = await self_check(
+            logits_function(loaded.vllm, loaded.requests), loaded.tokenizer, _sizes(loaded)
         )
     except BaseException:
         unload(loaded)
         raise
-    logger.info("%s is loaded; numeric self-check: %s.", options.model, outcome)
-    return replace(loaded, self_check=outcome)
+    logger.info("%s is loaded; numeric self-check: %s.", config.model, result)
+    return replace(loaded, self_check=result)
 
 
 def unload(loaded: LoadedModel) -> None:
@@ -93,63 +96,64 @@ def unload(loaded: LoadedModel) -> None:
     try:
         loaded.vllm.stop(loaded.engine)
     finally:
-        loaded.workers.end(PATIENCE)
+        loaded.workers.end(SHUTDOWN_SECONDS)
 
 
-def _started(options: Options) -> LoadedModel:
+def _start(config: VLLMConfig) -> LoadedModel:
     platform = detect_platform()
-    situation = _situation(options, platform)
-    _, variables = decide(situation)
-    with starting(variables) as noted:
-        # In a thread of its own: what is imported keeps a traceback, and with it every frame
+    facts = _platform_facts(config, platform)
+    _, variables = decide(facts)
+    with startup_environment(variables) as log:
+        # In a thread of its own: an imported module keeps a traceback, and with it every frame
         # below, in which the engine would live on after its end.
         with ThreadPoolExecutor(1) as importing:
             vllm = importing.submit(installed_vllm).result()
-        checkpoint = find_model(options.model, options.revision, options.source)
+        checkpoint = fetch_checkpoint(config.model, config.revision, config.source)
         tokenizer = checked_tokenizer(checkpoint)
-        check_shards(checkpoint, answer_ids(tokenizer), options.tensor_parallel_size)
+        check_shards(checkpoint, answer_ids(tokenizer), config.tensor_parallel_size)
         device = vllm.device()
-        check_device(platform, device)
+        check_vllm_device(platform, device)
         logger.info("vLLM %s runs on %s: %s.", vllm.version, device, platform.why)
-        arguments, _ = decide(replace(situation, device=device))
+        arguments, _ = decide(replace(facts, device=device))
         arguments["max_model_len"] = min(arguments["max_model_len"], checkpoint.max_positions)
-        made = vllm.arguments({**_own(options, checkpoint), **arguments}, options.vllm_args)
-        engine, workers = launch(vllm, made, noted, options.model, options.vllm_args)
-    lora = None if options.lora is None else vllm.lora(options.lora)
-    requests = Requests(vllm, engine, lora, _turns(engine))
+        defaults = {**_checkpoint_arguments(config, checkpoint), **arguments}
+        engine_args = vllm.arguments(defaults, config.vllm_args)
+        engine, workers = launch(vllm, engine_args, log, config.model, config.vllm_args)
+    lora = None if config.lora is None else vllm.lora(config.lora)
+    requests = Requests(vllm, engine, lora, _submission_queue(engine))
     length = arguments["max_model_len"]
     return LoadedModel(checkpoint, tokenizer, length, requests, vllm, engine, workers)
 
 
-def _situation(options: Options, platform: Platform) -> Situation:
-    return Situation(
+def _platform_facts(config: VLLMConfig, platform: Platform) -> PlatformFacts:
+    return PlatformFacts(
         device=platform.device,
         ascend=None if platform.ascend is None else parse_version(platform.ascend),
         chip=platform.chip,
-        prefix_caching=options.prefix_caching,
-        max_length=options.max_length,
-        device_memory=options.device_memory,
-        enforce_eager=options.enforce_eager,
-        dtype=options.dtype,
+        prefix_caching=config.prefix_caching,
+        max_length=config.max_length,
+        device_memory=config.device_memory,
+        enforce_eager=config.enforce_eager,
+        dtype=config.dtype,
         start_method=environment("VLLM_WORKER_MULTIPROC_METHOD"),
     )
 
 
-def _own(options: Options, checkpoint: Checkpoint) -> dict[str, Any]:
+def _checkpoint_arguments(config: VLLMConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """Arguments that no row of the table decides."""
-    made: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "model": str(checkpoint.folder),
-        "served_model_name": options.model,
-        "tensor_parallel_size": options.tensor_parallel_size,
-        "dtype": options.dtype,
+        "served_model_name": config.model,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "dtype": config.dtype,
     }
     if checkpoint.kind == "original":
-        made["hf_overrides"] = dict(ORIGINAL)
-    if options.quantization is not None:
-        made["quantization"] = options.quantization
-    if options.lora is not None:
-        made |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(options.lora)}
-    return made
+        arguments["hf_overrides"] = dict(ORIGINAL)
+    if config.quantization is not None:
+        arguments["quantization"] = config.quantization
+    if config.lora is not None:
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(config.lora)}
+    return arguments
 
 
 async def _check_task(loaded: LoadedModel) -> None:
@@ -162,12 +166,14 @@ async def _check_task(loaded: LoadedModel) -> None:
         )
 
 
-def _turns(engine: Any) -> Turns:
+def _submission_queue(engine: Any) -> SubmissionQueue:
     scheduler = engine.vllm_config.scheduler_config
-    return Turns(scheduler.max_num_batched_tokens, scheduler.max_num_seqs, _block(engine))
+    return SubmissionQueue(
+        scheduler.max_num_batched_tokens, scheduler.max_num_seqs, _cache_block(engine)
+    )
 
 
-def _block(engine: Any) -> int | None:
+def _cache_block(engine: Any) -> int | None:
     """Tokens of a block of the prefix cache; None if it is off."""
     cache = engine.vllm_config.cache_config
     return int(cache.block_size) if cache.enable_prefix_caching else None
@@ -177,7 +183,7 @@ def _sizes(loaded: LoadedModel) -> Sizes:
     config = loaded.engine.vllm_config
     scheduler = config.scheduler_config
     return Sizes(
-        block=_block(loaded.engine),
+        block=_cache_block(loaded.engine),
         step=scheduler.max_num_batched_tokens if scheduler.enable_chunked_prefill else None,
         prompts=scheduler.max_num_seqs,
         length=loaded.max_length,
@@ -185,21 +191,23 @@ def _sizes(loaded: LoadedModel) -> Sizes:
     )
 
 
-def asking(vllm: Vllm, requests: Requests) -> Ask:
-    """What the self-check asks with: logits, also from a vLLM that gives probabilities."""
+def logits_function(vllm: Vllm, requests: Requests) -> ComputeLogits:
+    """The self-check's way to logits, also from a vLLM that gives probabilities."""
 
-    async def ask(prompts: Sequence[Prompt]) -> list[Answer]:
-        replies = await asyncio.gather(*(requests.one(one.ids, one.salt) for one in prompts))
-        value = _itself if vllm.gives_logits else _logit
-        return [Answer(value(one.value), one.cached or 0) for one in replies]
+    async def compute(prompts: Sequence[Prompt]) -> list[PromptLogit]:
+        outputs = await asyncio.gather(
+            *(requests.score_prompt(prompt.ids, prompt.salt) for prompt in prompts)
+        )
+        return [
+            PromptLogit(
+                output.value if vllm.gives_logits else _logit_of(output.value), output.cached or 0
+            )
+            for output in outputs
+        ]
 
-    return ask
+    return compute
 
 
-def _itself(value: float) -> float:
-    return value
-
-
-def _logit(probability: float) -> float:
-    kept = min(max(probability, 1e-7), 1 - 1e-7)
-    return math.log(kept / (1 - kept))
+def _logit_of(probability: float) -> float:
+    clamped = min(max(probability, 1e-7), 1 - 1e-7)
+    return math.log(clamped / (1 - clamped))

@@ -1,4 +1,4 @@
-"""Calls take turns: vLLM gets a few steps' work at a time, and every call a small portion of it.
+"""The queue of calls: vLLM gets a few steps' work at a time, and every call a small portion of it.
 
 vLLM works through its requests in the order in which they came, so a call that sends all of its
 documents at once makes every later call wait for the last of them. Nothing here knows vLLM.
@@ -13,18 +13,18 @@ from typing import Final
 
 from ...core.batching import portions
 
-# How many of vLLM's steps are under way or ready for it. Fewer leave it idle between two of them,
+# How many of vLLM's steps are running or ready for it. Fewer leave it idle between two of them,
 # more make a new call wait longer: tests/benchmarks/vllm_callers.py measures both.
-_STEPS: Final = 4
+_STEPS_AHEAD: Final = 4
 # Passages of a turn: neighbours, which share the query's part in the prefix cache.
-_PORTION: Final = 16
+_PORTION_PASSAGES: Final = 16
 
 
-class Turns:
-    """Room for requests, in one event loop; those who wait get it in the order of their coming.
+class SubmissionQueue:
+    """Room for requests, in one event loop; calls that wait get it in order of arrival.
 
-    A call asks for room for its next portion only when it has it for the one before, so that this
-    order lets the calls take turns.
+    A call asks for room for its next portion only once it has room for the one before, so that
+    this order lets the calls take turns.
 
     Args:
         tokens: of one of vLLM's steps.
@@ -34,10 +34,10 @@ class Turns:
 
     def __init__(self, tokens: int, prompts: int, block: int | None) -> None:
         self._block = block
-        self._room = _STEPS * tokens
+        self._room = _STEPS_AHEAD * tokens
         # A step is full with so many prompts, however short they are.
-        self._least = -(-tokens // prompts)
-        self._taken = 0
+        self._min_weight = -(-tokens // prompts)
+        self._used = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def weight(self, query: int, passage: int) -> int:
@@ -49,16 +49,18 @@ class Turns:
             passage: tokens of the rest.
         """
         computed = passage + (query if self._block is None else min(query, self._block))
-        return max(computed, self._least)
+        return max(computed, self._min_weight)
 
     def portions(self, weights: Iterable[int]) -> Iterator[list[int]]:
         """Positions of a call's passages, in their order, in portions for one turn each."""
-        return portions(weights, max_count=_PORTION, max_tokens=self._room // _PORTION)
+        return portions(
+            weights, max_count=_PORTION_PASSAGES, max_tokens=self._room // _PORTION_PASSAGES
+        )
 
-    async def enter(self, weight: int) -> None:
+    async def acquire(self, weight: int) -> None:
         """Wait for so much room, and take it."""
         if not self._waiting and self._fits(weight):
-            self._taken += weight
+            self._used += weight
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((weight, turn))
@@ -68,12 +70,12 @@ class Turns:
             if turn.cancelled():
                 self._admit()
             else:
-                self.leave(weight)
+                self.release(weight)
             raise
 
-    def leave(self, weight: int) -> None:
+    def release(self, weight: int) -> None:
         """Give so much room back."""
-        self._taken -= weight
+        self._used -= weight
         self._admit()
 
     def _admit(self) -> None:
@@ -82,10 +84,10 @@ class Turns:
             if not turn.cancelled():
                 if not self._fits(weight):
                     return
-                self._taken += weight
+                self._used += weight
                 turn.set_result(None)
             self._waiting.popleft()
 
     def _fits(self, weight: int) -> bool:
         # What exceeds the whole room goes alone.
-        return self._taken == 0 or self._taken + weight <= self._room
+        return self._used == 0 or self._used + weight <= self._room

@@ -21,10 +21,10 @@ import time
 from importlib import import_module
 from typing import Any, Final
 
-# Seconds between two looks at the parent, and between two at what vLLM has started.
-_LOOK: Final = 0.2
-_SCAN: Final = 5.0
-END: Final = b"end\n"
+# Seconds between two checks of the parent, and between two searches for what vLLM has started.
+_PARENT_CHECK_SECONDS: Final = 0.2
+_SCAN_SECONDS: Final = 5.0
+END_LINE: Final = b"end\n"
 
 
 def watch(parent: int) -> None:
@@ -33,57 +33,57 @@ def watch(parent: int) -> None:
     family: set[Any] = set()
     unread, scanned = b"", 0.0
     while True:
-        # Looked at before the reading: all that an ended parent wrote can then be read.
+        # Checked before the reading: all that an ended parent wrote can then be read.
         ended = os.getppid() != parent
-        if select.select([0], [], [], 0 if ended else _LOOK)[0]:
+        if select.select([0], [], [], 0 if ended else _PARENT_CHECK_SECONDS)[0]:
             piece = os.read(0, 4096)
             *lines, unread = (unread + piece).split(b"\n")
-            family |= _named(psutil, lines)
+            family |= _processes_in(psutil, lines)
             scanned = 0.0
-            if not piece or END.strip() in lines:
+            if not piece or END_LINE.strip() in lines:
                 break
         elif ended:
             break
-        elif family and time.monotonic() - scanned > _SCAN:
+        elif family and time.monotonic() - scanned > _SCAN_SECONDS:
             family |= _descendants(psutil, family)
             scanned = time.monotonic()
-    _end(psutil, family)
+    _kill_family(psutil, family)
 
 
-def _named(psutil: Any, lines: list[bytes]) -> set[Any]:
-    named = set()
+def _processes_in(psutil: Any, lines: list[bytes]) -> set[Any]:
+    processes = set()
     for line in lines:
         try:
-            named.add(psutil.Process(int(line)))
+            processes.add(psutil.Process(int(line)))
         except (ValueError, psutil.NoSuchProcess):
             continue
-    return named
+    return processes
 
 
 def _descendants(psutil: Any, family: set[Any]) -> set[Any]:
-    below: set[Any] = set()
+    descendants: set[Any] = set()
     for process in family:
         try:
-            below.update(process.children(recursive=True))
+            descendants.update(process.children(recursive=True))
         except psutil.NoSuchProcess:
             continue
-    return below
+    return descendants
 
 
-def _end(psutil: Any, family: set[Any]) -> None:
-    # Stopped before they are killed: what a process starts between a look at its children and its
-    # death would be nobody's child, and live on.
+def _kill_family(psutil: Any, family: set[Any]) -> None:
+    # Stopped before they are killed: what a process starts between the listing of its children
+    # and its death would be nobody's child, and live on.
     stopped: set[Any] = set()
     while family - stopped:
         for process in family - stopped:
-            _tell(psutil, process, signal.SIGSTOP)
+            _send_signal(psutil, process, signal.SIGSTOP)
         stopped |= family
         family = family | _descendants(psutil, family)
     for process in family:
-        _tell(psutil, process, signal.SIGKILL)
+        _send_signal(psutil, process, signal.SIGKILL)
 
 
-def _tell(psutil: Any, process: Any, number: int) -> None:
+def _send_signal(psutil: Any, process: Any, number: int) -> None:
     """Send a signal, but never to another process that has the number of one that ended."""
     try:
         process.send_signal(number)

@@ -21,31 +21,31 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 Start = Callable[..., VLLMEngine]
 # An engine takes more than 2 GB with its worker; the largest example needs as much again.
-KEPT = 4
+MAX_ENGINES = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("default"))
+    for test in items:
+        if Path(__file__).parent in test.path.parents:
+            test.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.fixture(scope="session")
 def start() -> Iterator[Start]:
     """Makes engines without compiling, one for each set of arguments; the latest few are kept."""
-    made: dict[str, VLLMEngine] = {}
+    engines: dict[str, VLLMEngine] = {}
 
-    def engine(model: Path | str, dtype: str, **options: Any) -> VLLMEngine:
+    def get_engine(model: Path | str, dtype: str, **options: Any) -> VLLMEngine:
         model = TINY if model == TINY_FOLDER else model
         key = f"{model} {dtype} {sorted(options.items())}"
-        found = made.pop(key, None) or VLLMEngine(
+        engine = engines.pop(key, None) or VLLMEngine(
             str(model), dtype=dtype, **{"max_length": 512, "enforce_eager": True, **options}
         )
-        made[key] = found
-        if len(made) > KEPT:
-            made.pop(next(iter(made))).close()
-        return found
+        engines[key] = engine
+        if len(engines) > MAX_ENGINES:
+            engines.pop(next(iter(engines))).close()
+        return engine
 
-    yield engine
-    for one in made.values():
-        one.close()
+    yield get_engine
+    for engine in engines.values():
+        engine.close()

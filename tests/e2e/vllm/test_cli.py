@@ -43,13 +43,13 @@ class Served:
     log: Path
 
     def announced(self) -> Any:
-        """What it says when the server is ready and checked; its standard output is JSON."""
-        said = ""
+        """What it prints when the server is ready and checked; its standard output is JSON."""
+        text = ""
         assert self.process.stdout is not None
         while (line := self.process.stdout.readline()) not in ("}\n", ""):
-            said += line
+            text += line
         assert line, self.log.read_text()[-5000:]
-        return json.loads(said + "}")
+        return json.loads(text + "}")
 
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -100,27 +100,28 @@ def test_serve_then_doctor_then_rank_from_a_shell(tmp_path: Path) -> None:
         check_routes(started.url, "sk-very-secret")
         server = ("--base-url", started.url, "--api-key-file", str(key))
         doctor = run("doctor", *server, "--json", "--max-length", "1500")
-        found = colours(doctor.stdout)
-        assert found["template"] == found["guide's pair"] == found["prefix cache"] == "green"
-        assert set(found.values()) <= {"green", "amber"}
+        verdicts = colours(doctor.stdout)
+        assert verdicts["template"] == verdicts["guide's pair"] == "green"
+        assert verdicts["prefix cache"] == "green"
+        assert set(verdicts.values()) <= {"green", "amber"}
         ranked = run("rank", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
-        assert [one["index"] for one in json.loads(ranked.stdout)["results"]] == [1, 0]
+        assert [result["index"] for result in json.loads(ranked.stdout)["results"]] == [1, 0]
         explained = run("explain", "cat", *server, "--json", stdin="a dog\nthe cat sat\n")
         assert explained.returncode == 0, explained.stderr
-        for one in json.loads(explained.stdout)[0]["documents"]:
-            assert one["tokens"] == sum(part["tokens"] for part in one["parts"])
+        for document in json.loads(explained.stdout)[0]["documents"]:
+            assert document["tokens"] == sum(part["tokens"] for part in document["parts"])
         measured = evaluated(tmp_path, *server)
         assert measured["nDCG@10"]["after"] == 1
-        shown = doctor.stdout + doctor.stderr + ranked.stdout + explained.stdout
-        assert "sk-very-secret" not in shown
+        output = doctor.stdout + doctor.stderr + ranked.stdout + explained.stdout
+        assert "sk-very-secret" not in output
         workers = started.workers()
         assert len(workers) > 1
         for process in workers:
             assert "sk-very-secret" not in " ".join(process.cmdline())
         started.process.send_signal(signal.SIGINT)
         assert started.process.wait(SECONDS) == 130
-    _, left = psutil.wait_procs(workers, timeout=60)
-    assert left == []
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
     assert "sk-very-secret" not in started.log.read_text()
 
 
@@ -130,8 +131,8 @@ def test_the_shortest_length_is_served_and_ended_by_sigterm(tmp_path: Path) -> N
         workers = started.workers()
         started.process.terminate()
         assert started.process.wait(SECONDS) == 143
-    _, left = psutil.wait_procs(workers, timeout=60)
-    assert left == []
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
 
 
 def is_loading(workers: list[psutil.Process]) -> bool:
@@ -149,8 +150,8 @@ def test_ctrl_c_while_it_loads_ends_it_in_seconds(tmp_path: Path) -> None:
         assert started.process.wait(SECONDS) == 130
         # It was 30 seconds and more; 3 and a kill on an idle machine.
         assert time.monotonic() - start < 20
-    _, left = psutil.wait_procs(workers, timeout=60)
-    assert left == []
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
 
 
 def evaluated(folder: Path, *server: str) -> dict[str, dict[str, float]]:
@@ -168,7 +169,9 @@ def evaluated(folder: Path, *server: str) -> dict[str, dict[str, float]]:
         for part in (f"--{name.partition('.')[0]}", str(folder / name))
     ]
     out = str(folder / "reranked.trec")
-    done = run("eval", "--bm25", *files, "--output", out, "--measure", "nDCG@10", "--json", *server)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, float]] = json.loads(done.stdout)["measures"]
-    return found
+    evaluation = run(
+        "eval", "--bm25", *files, "--output", out, "--measure", "nDCG@10", "--json", *server
+    )
+    assert evaluation.returncode == 0, evaluation.stderr
+    measures: dict[str, dict[str, float]] = json.loads(evaluation.stdout)["measures"]
+    return measures

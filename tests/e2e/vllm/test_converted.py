@@ -32,39 +32,43 @@ SOME = PAIRS[:9:2] + PAIRS[11:18:2]
 class Conversion:
     source: Path
     copy: Path
-    said: dict[str, Any]
+    report: dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=["tiny", "0.6B's widths, sharded"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+def conversion(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Conversion:
     folder = tmp_path_factory.mktemp("converted")
     source, copy = TINY_FOLDER, folder / "copy"
     if request.param != "tiny":
         source = _apart(_make, folder / "source")
         assert len(list(source.glob("*.safetensors"))) >= 3
-    done = run("convert", str(source), str(copy), "--json")
-    assert done.returncode == 0, done.stderr
-    return Conversion(source, copy, json.loads(done.stdout))
+    process = run("convert", str(source), str(copy), "--json")
+    assert process.returncode == 0, process.stderr
+    return Conversion(source, copy, json.loads(process.stdout))
 
 
 @pytest.fixture(scope="module")
-def wanted(made: Conversion) -> list[float]:
+def expected(conversion: Conversion) -> list[float]:
     """The source's scores by the model card's computation."""
-    logits = _apart(card_logits, made.source, card_prompts(made.source, SOME))
+    logits = _apart(card_logits, conversion.source, card_prompts(conversion.source, SOME))
     return [sigmoid(logit) for logit in logits]
 
 
-def test_transformers_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
-    assert torch.tensor(wanted).std(correction=0) >= SMALLEST_SPREAD
-    got = _apart(_by_transformers, made.copy)
-    assert got == pytest.approx(wanted, abs=TOLERANCE)
+def test_transformers_scores_the_copy_as_the_source(
+    conversion: Conversion, expected: list[float]
+) -> None:
+    assert torch.tensor(expected).std(correction=0) >= SMALLEST_SPREAD
+    got = _apart(_by_transformers, conversion.copy)
+    assert got == pytest.approx(expected, abs=TOLERANCE)
 
 
-def test_vllm_scores_the_copy_as_the_source(made: Conversion, wanted: list[float]) -> None:
-    by_vllm = [_scores(folder) for folder in (made.source, made.copy)]
+def test_vllm_scores_the_copy_as_the_source(conversion: Conversion, expected: list[float]) -> None:
+    by_vllm = [_scores(folder) for folder in (conversion.source, conversion.copy)]
     assert by_vllm[1] == pytest.approx(by_vllm[0], abs=TOLERANCE)
-    assert by_vllm[1] == pytest.approx(wanted, abs=TOLERANCE)
-    assert made.said["peak_rss_bytes"] < 2e9
+    assert by_vllm[1] == pytest.approx(expected, abs=TOLERANCE)
+    assert conversion.report["peak_rss_bytes"] < 2e9
 
 
 def _scores(folder: Path) -> list[float]:

@@ -12,8 +12,8 @@ Start = Callable[..., VLLMEngine]
 
 def test_the_prefix_cache_is_green_by_the_engines_own_self_check(start: Start) -> None:
     engine = start("tiny", "float32", max_length=1500)
-    found = {one.name: one for one in check_engine(Reranker(engine))}
+    checks = {check.name: check for check in check_engine(Reranker(engine))}
     assert engine.self_check == "passed"
-    assert found["prefix cache"].colour == "green", found["prefix cache"]
-    assert "self-check passed" in found["prefix cache"].said
-    assert {one.colour for one in found.values()} <= {"green", "amber"}
+    assert checks["prefix cache"].colour == "green", checks["prefix cache"]
+    assert "self-check passed" in checks["prefix cache"].said
+    assert {check.colour for check in checks.values()} <= {"green", "amber"}

@@ -43,7 +43,7 @@ def expected() -> Expected:
     """Position and score of each text, by LocalEngine in float32."""
     with Reranker(LocalEngine("tiny", dtype="float32")) as reranker:
         ranking = reranker.rank(QUERY, TEXTS)
-    return [(one.index, one.score or 0.0) for one in ranking.results]
+    return [(result.index, result.score or 0.0) for result in ranking.results]
 
 
 class TextRetriever(BaseRetriever):
@@ -64,8 +64,10 @@ async def test_langchain(engine: VLLMEngine, expected: Expected) -> None:
         base_compressor=Compressor(engine=engine, top_n=None), base_retriever=TextRetriever()
     )
     for documents in (retriever.invoke(QUERY), await retriever.ainvoke(QUERY)):
-        assert [int(one.id or -1) for one in documents] == [index for index, _ in expected]
-        scores = [one.metadata["relevance_score"] for one in documents]
+        assert [int(document.id or -1) for document in documents] == [
+            index for index, _ in expected
+        ]
+        scores = [document.metadata["relevance_score"] for document in documents]
         assert scores == pytest.approx([score for _, score in expected], abs=1e-3)
 
 
@@ -77,10 +79,10 @@ async def test_llama_index(engine: VLLMEngine, expected: Expected) -> None:
     )
     for response in (query_engine.query(QUERY), await query_engine.aquery(QUERY)):
         nodes = response.source_nodes
-        assert [int(one.node_id) for one in nodes] == [index for index, _ in expected]
-        scores = [one.score for one in nodes]
+        assert [int(node.node_id) for node in nodes] == [index for index, _ in expected]
+        scores = [node.score for node in nodes]
         assert scores == pytest.approx([score for _, score in expected], abs=1e-3)
-        assert {one.metadata["retrieval_score"] for one in nodes} == {0.5}
+        assert {node.metadata["retrieval_score"] for node in nodes} == {0.5}
 
 
 @pytest.fixture(scope="module")

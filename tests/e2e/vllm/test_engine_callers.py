@@ -52,8 +52,8 @@ def expected(engine: VLLMEngine, jobs: list[Job]) -> list[list[float]]:
 
 def logits(ranking: Ranking) -> list[float]:
     """By input position."""
-    made = {one.index: one.logit for one in ranking.results}
-    return [made[at] or 0.0 for at in range(len(made))]
+    by_position = {result.index: result.logit for result in ranking.results}
+    return [by_position[at] or 0.0 for at in range(len(by_position))]
 
 
 def test_sixteen_threads(engine: VLLMEngine, jobs: list[Job], expected: list[list[float]]) -> None:
@@ -116,11 +116,11 @@ async def test_a_cancelled_task_aborts_its_requests_only(
     await asyncio.to_thread(wait_for_none, engine)
 
 
-def test_a_wish_to_stop_is_granted(engine: VLLMEngine) -> None:
-    wish = threading.Event()
-    threading.Timer(0.3, wish.set).start()
+def test_a_cancelled_call_stops(engine: VLLMEngine) -> None:
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
     with pytest.raises(RerankCancelled):
-        Reranker(engine).rank("egg", many(random.Random(2)), cancel=wish)
+        Reranker(engine).rank("egg", many(random.Random(2)), cancel=cancel)
     wait_for_none(engine)
 
 
@@ -146,7 +146,7 @@ def test_a_small_call_takes_turns_with_a_large_one(
 def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
     engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, self_check=False)
     engine.facts()
-    reranker, told = Reranker(engine), threading.Semaphore(0)
+    reranker, callers_ended = Reranker(engine), threading.Semaphore(0)
 
     def call(number: int) -> None:
         documents = many(random.Random(number))
@@ -156,7 +156,7 @@ def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
 
         with pytest.raises(EngineClosedError):
             reranker.rank("egg", documents) if number % 2 else asyncio.run(rank_here())
-        told.release()
+        callers_ended.release()
 
     with ThreadPoolExecutor(5) as pool:
         callers = [pool.submit(call, number) for number in range(4)]
@@ -164,7 +164,7 @@ def test_callers_learn_of_closing_at_once(tiny_folder: Path) -> None:
         loaded = engine._host.loaded
         closing = pool.submit(engine.close)
         for _ in callers:
-            assert told.acquire(timeout=60)
+            assert callers_ended.acquire(timeout=60)
         assert loaded is not None
         before_the_end = not closing.done()
         closing.result(timeout=120)
@@ -193,12 +193,12 @@ def test_a_bad_prompt_fails_its_caller_only(
 
 
 def test_progress_counts_every_passage(engine: VLLMEngine, jobs: list[Job]) -> None:
-    seen: list[int] = []
+    counts: list[int] = []
     query, documents = jobs[2]
     plan = Plan(
         (Query(query, "", "", tuple(range(100, 150))),),
-        tuple(Passage(0, one, (0, 1), (at + 300,) * 9) for at, one in enumerate(documents)),
+        tuple(Passage(0, text, (0, 1), (at + 300,) * 9) for at, text in enumerate(documents)),
         tuple((at,) for at in range(len(documents))),
     )
-    engine.score(plan, Call(progress=seen.append))
-    assert sum(seen) == len(documents)
+    engine.score(plan, Call(progress=counts.append))
+    assert sum(counts) == len(documents)

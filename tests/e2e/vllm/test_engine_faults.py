@@ -27,8 +27,8 @@ from support.engine_processes import are_gone, engine_processes
 
 Start = Callable[..., VLLMEngine]
 
-# For a loaded machine; none of it is waited for where nothing is wrong.
-PATIENCE = 300.0
+# Long enough for a loaded machine; a test without faults does not wait for it.
+START_SECONDS = 300.0
 OPTIONS = "'tiny', dtype='float32', max_length=512, enforce_eager=True, self_check=False"
 
 
@@ -99,10 +99,10 @@ def test_a_missing_model() -> None:
 
 
 def test_a_half_downloaded_model(random_folder: Path, tmp_path: Path) -> None:
-    for one in random_folder.iterdir():
-        data = one.read_bytes()
-        keep = len(data) // 2 if one.suffix == ".safetensors" else len(data)
-        (tmp_path / one.name).write_bytes(data[:keep])
+    for file in random_folder.iterdir():
+        content = file.read_bytes()
+        size = len(content) // 2 if file.suffix == ".safetensors" else len(content)
+        (tmp_path / file.name).write_bytes(content[:size])
     before = engine_processes()
     with pytest.raises(ModelError, match="incomplete"):
         VLLMEngine(str(tmp_path)).facts()
@@ -135,13 +135,14 @@ async def test_a_failed_requests_zero_is_an_error() -> None:
 
     vllm = await asyncio.to_thread(installed_vllm)
     with pytest.raises(EngineError, match="it broke"):
-        await vllm.ask(Engine(), [1, 2], "name")
+        await vllm.score_prompt(Engine(), [1, 2], "name")
 
 
 def test_the_model_folder_is_only_read(start: Start, random_folder: Path) -> None:
     def listed() -> dict[str, tuple[int, float]]:
         return {
-            str(one): (one.stat().st_size, one.stat().st_mtime) for one in random_folder.rglob("*")
+            str(path): (path.stat().st_size, path.stat().st_mtime)
+            for path in random_folder.rglob("*")
         }
 
     before = listed()
@@ -166,7 +167,7 @@ def script(folder: Path, body: str, *, guard: bool = True) -> subprocess.Popen[s
 
 
 def family(process: subprocess.Popen[str]) -> set[int]:
-    return {one.pid for one in psutil.Process(process.pid).children(recursive=True)}
+    return {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
 
 
 def first_line(process: subprocess.Popen[str]) -> tuple[str, float]:
@@ -218,14 +219,14 @@ def test_ctrl_c_while_scoring(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_loading(tmp_path: Path) -> None:
     process = script(tmp_path, "reranker.rank('egg', ['boil'])")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_SECONDS
     pids: set[int] = set()
     # The resource tracker comes first, then vLLM's engine.
     while len(pids) < 2 and time.monotonic() < deadline:
         pids = family(process)
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = ended(process, PATIENCE)
+    _, err = ended(process, START_SECONDS)
     assert "KeyboardInterrupt" in err
     assert are_gone(pids)
 
@@ -249,14 +250,14 @@ def test_a_program_that_is_ended_while_scoring(tmp_path: Path, number: signal.Si
 
 def test_a_program_that_is_ended_while_loading(tmp_path: Path) -> None:
     process = script(tmp_path, "reranker.rank('egg', ['boil'])")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_SECONDS
     # The resource tracker, the watchdog and vLLM's engine; the worker may come too late for it.
     while len(family(process)) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
     pids = family(process)
     process.kill()
-    ended(process, PATIENCE)
+    ended(process, START_SECONDS)
     assert len(pids) >= 3
     assert are_gone(pids)
 
@@ -281,7 +282,7 @@ def test_a_script_without_a_guard_is_told_once(tmp_path: Path) -> None:
     # With a guard that the engine is not under, too: the worker itself says what happened.
     body = "reranker.rank('egg', ['boil'])\nif __name__ == '__main__': print('end')"
     process = script(tmp_path, body, guard=False)
-    _, err = ended(process, PATIENCE)
+    _, err = ended(process, START_SECONDS)
     assert process.returncode == 1
     assert "made an engine while it was being imported" in err
     assert err.count("under `if __name__") == 1
@@ -290,12 +291,17 @@ def test_a_script_without_a_guard_is_told_once(tmp_path: Path) -> None:
 
 def test_a_script_from_standard_input_is_told(tmp_path: Path) -> None:
     text = f"from qwen3_ascend_retrievers import VLLMEngine\nVLLMEngine({OPTIONS}).facts()\n"
-    told = subprocess.run(
-        [sys.executable], input=text, capture_output=True, text=True, timeout=PATIENCE, check=False
+    process = subprocess.run(
+        [sys.executable],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
     )
-    assert told.returncode == 1
-    assert "EngineError: The main script is not in a file" in told.stderr
-    assert told.stderr.count("Traceback") == 1
+    assert process.returncode == 1
+    assert "EngineError: The main script is not in a file" in process.stderr
+    assert process.stderr.count("Traceback") == 1
 
 
 def test_a_reason_without_words_has_its_place(

@@ -43,8 +43,8 @@ FUZZED = 1000
 
 @pytest.fixture(scope="module", params=["tiny", "random"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.getfixturevalue(f"{request.param}_folder")
-    return found
+    folder: Path = request.getfixturevalue(f"{request.param}_folder")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +65,18 @@ def fuzzed() -> list[Pair]:
 
 
 @pytest.fixture(scope="module")
-def wanted(folder: Path, fuzzed: list[Pair]) -> list[float]:
+def fuzzed_logits(folder: Path, fuzzed: list[Pair]) -> list[float]:
     """What the model card's formula makes of them, without the logits before the last."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
-    made = []
+    logits = []
     with torch.inference_mode():
         for text in card_prompts(folder, fuzzed):
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             last = model(input_ids=ids, logits_to_keep=1).logits[0, -1]
-            made.append(float(last[yes] - last[no]))
-    return made
+            logits.append(float(last[yes] - last[no]))
+    return logits
 
 
 def test_float32_is_the_model_cards(start: Start, folder: Path, expected: Sequence[float]) -> None:
@@ -108,19 +108,20 @@ def test_a_thousand_fuzzed_pairs(
     start: Start,
     folder: Path,
     fuzzed: list[Pair],
-    wanted: list[float],
+    fuzzed_logits: list[float],
     dtype: str,
     bound: dict[str, float],
 ) -> None:
-    check_spread(wanted)
+    check_spread(fuzzed_logits)
     got = _in_one_call(start(folder, dtype), folder)(fuzzed)
-    allowed = bound.get("absolute", 0) + bound.get("relative", 0) * (max(wanted) - min(wanted))
-    assert max(abs(one - other) for one, other in zip(got, wanted, strict=True)) <= allowed
+    spread = max(fuzzed_logits) - min(fuzzed_logits)
+    allowed = bound.get("absolute", 0) + bound.get("relative", 0) * spread
+    assert max(abs(a - b) for a, b in zip(got, fuzzed_logits, strict=True)) <= allowed
 
 
 def test_prompt_ids_are_local_engines(start: Start, folder: Path, fuzzed: list[Pair]) -> None:
     local = LocalEngine(str(folder), "cpu", "float32", MAX_LENGTH)
-    mine, other = (_planned(one, fuzzed) for one in (start(folder, "float32"), local))
+    mine, other = (_planned(engine, fuzzed) for engine in (start(folder, "float32"), local))
     local.close()
     ids = [mine.prompt_ids(at) for at in range(len(mine.passages))]
     assert None not in ids
@@ -131,9 +132,9 @@ def test_prompt_ids_are_local_engines(start: Start, folder: Path, fuzzed: list[P
 def test_a_converted_checkpoint_scores_the_same(
     start: Start, random_folder: Path, converted: Path, dtype: str, allowed: float
 ) -> None:
-    one = logits_of(Reranker(start(random_folder, dtype)))(PAIRS)
-    other = logits_of(Reranker(start(converted, dtype)))(PAIRS)
-    assert other == pytest.approx(one, abs=allowed)
+    original_logits = logits_of(Reranker(start(random_folder, dtype)))(PAIRS)
+    converted_logits = logits_of(Reranker(start(converted, dtype)))(PAIRS)
+    assert converted_logits == pytest.approx(original_logits, abs=allowed)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,8 @@ def _in_one_call(engine: VLLMEngine, folder: Path) -> LogitsOf:
     def logits(pairs: Sequence[Pair]) -> list[float]:
         plan = plan_of(folder, pairs)
         scores = engine.score(plan, Call())
-        made = [scores[at].logit for (at,) in plan.inputs]
-        assert None not in made
-        return [one for one in made if one is not None]
+        by_pair = [scores[at].logit for (at,) in plan.inputs]
+        assert None not in by_pair
+        return [logit for logit in by_pair if logit is not None]
 
     return logits

@@ -44,22 +44,22 @@ def test_an_example_runs_on_vllm(
 def test_a_script_after_a_swap_runs_on_vllm(
     pair: str, engine: VLLMEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = (MIGRATE / f"{pair}_after.py").read_text(encoding="utf-8")
-    assert written.count('model="tiny"') == 1
-    exec(written.replace('model="tiny"', "engine=engine"), {"engine": engine})
+    script = (MIGRATE / f"{pair}_after.py").read_text(encoding="utf-8")
+    assert script.count('model="tiny"') == 1
+    exec(script.replace('model="tiny"', "engine=engine"), {"engine": engine})
     assert capsys.readouterr().out.splitlines()[0].endswith(FIRST)
 
 
 def printed_by(*command: Any) -> list[str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *command],
         capture_output=True,
         text=True,
         timeout=400,
         env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "QWEN3_RERANK_ALLOW_TINY": "1"},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
 
 
 def test_the_offline_script_after_the_guide() -> None:

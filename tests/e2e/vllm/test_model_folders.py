@@ -40,7 +40,7 @@ def _fewer_layers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_one_id, "gives 'yes' and 'no' the same id"),
         (_gguf, "is a GGUF model"),
@@ -49,16 +49,16 @@ def _fewer_layers(folder: Path) -> None:
     ],
 )
 def test_folders_that_cannot_score(
-    tiny_folder: Path, tmp_path: Path, damage: Callable[[Path], None], said: str
+    tiny_folder: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
     damage(folder)
     before = engine_processes()
     engine = VLLMEngine(str(folder), "float32", 512, enforce_eager=True)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         engine.facts()
     engine.close()
     served = invoke("serve", str(folder), "--hardware", "cpu")
     assert served.exit_code != 0
-    assert said in " ".join(served.stderr.split())
+    assert message in " ".join(served.stderr.split())
     assert engine_processes() == before

@@ -34,13 +34,13 @@ _WORDS = [*_TEXT.split(), "", "", "\n", "\n\n", "\t", "   "]
 def pairs() -> list[Pair]:
     """200 pairs with all that is nasty, some longer than the model; the same each time."""
     dice = random.Random(3)
-    made = list(PAIRS)
-    while len(made) < 200:
+    pairs = list(PAIRS)
+    while len(pairs) < 200:
         query = " ".join(dice.choices(_WORDS, k=dice.randint(1, 8))) + "?"
         length = dice.choice((0, 1, 5, 20, 60, 400))
         document = " ".join(dice.choices(_WORDS, k=length)) + dice.choice(("", "  ", "\n\n"))
-        made.append((query, document))
-    return made
+        pairs.append((query, document))
+    return pairs
 
 
 @cache
@@ -57,9 +57,9 @@ def logits(url: str, instruction: str | None = None, **settings: Any) -> list[fl
         return logits_of(reranker)(pairs())
 
 
-def check(got: Sequence[float], wanted: Sequence[float]) -> None:
-    assert max(wanted) - min(wanted) > 2
-    assert max(abs(one - other) for one, other in zip(got, wanted, strict=True)) < TOLERANCE
+def check(got: Sequence[float], expected: Sequence[float]) -> None:
+    assert max(expected) - min(expected) > 2
+    assert max(abs(a - b) for a, b in zip(got, expected, strict=True)) < TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ class TestPlain:
         query, documents = PAIRS[0][0], [document for _, document in PAIRS[:8]]
         async with Reranker(RemoteEngine(plain)) as reranker:
             rankings = await asyncio.gather(*(reranker.arank(query, documents) for _ in range(16)))
-        orders = {tuple(one.index for one in ranking.results) for ranking in rankings}
+        orders = {tuple(result.index for result in ranking.results) for ranking in rankings}
         assert len(orders) == 1
 
     async def test_langchain(self, plain: str) -> None:
@@ -139,12 +139,12 @@ class TestPlain:
         texts = [document for _, document in PAIRS[:6]]
         documents = [Document(text, id=str(at)) for at, text in enumerate(texts)]
         with Reranker(LocalEngine("tiny", "cpu", "float32")) as local:
-            wanted = [str(one.index) for one in local.rank(PAIRS[0][0], texts, 3).results]
+            expected = [str(result.index) for result in local.rank(PAIRS[0][0], texts, 3).results]
         compressor = Qwen3Rerank(base_url=plain, top_n=3)
         got = compressor.compress_documents(documents, PAIRS[0][0])
-        assert [one.id for one in got] == wanted
+        assert [document.id for document in got] == expected
         agot = await compressor.acompress_documents(documents, PAIRS[0][0])
-        assert [one.id for one in agot] == wanted
+        assert [document.id for document in agot] == expected
 
     async def test_llama_index(self, plain: str) -> None:
         from llama_index.core.schema import NodeWithScore, TextNode
@@ -154,12 +154,12 @@ class TestPlain:
             NodeWithScore(node=TextNode(id_=str(at), text=text)) for at, text in enumerate(texts)
         ]
         with Reranker(LocalEngine("tiny", "cpu", "float32")) as local:
-            wanted = [str(one.index) for one in local.rank(PAIRS[0][0], texts, 2).results]
+            expected = [str(result.index) for result in local.rank(PAIRS[0][0], texts, 2).results]
         postprocessor = NodeRerank(base_url=plain)
         got = postprocessor.postprocess_nodes(nodes, query_str=PAIRS[0][0])
-        assert [one.node.node_id for one in got] == wanted
+        assert [result.node.node_id for result in got] == expected
         agot = await postprocessor.apostprocess_nodes(nodes, query_str=PAIRS[0][0])
-        assert [one.node.node_id for one in agot] == wanted
+        assert [result.node.node_id for result in agot] == expected
 
 
 class TestExactTemplate:
@@ -207,7 +207,7 @@ class TestOfficialTemplate:
         documents = [document for _, document in PAIRS[:4]]
         body = {"query": PAIRS[0][0], "documents": documents, "use_activation": False}
         reply = httpx.post(f"{official}/v1/rerank", json=body, timeout=120).json()
-        wrong = {one["index"]: one["relevance_score"] for one in reply["results"]}
+        wrong = {result["index"]: result["relevance_score"] for result in reply["results"]}
         assert max(abs(wrong[at] - local_logits()[at]) for at in wrong) > 10 * TOLERANCE
 
 
@@ -230,10 +230,10 @@ class TestGuarded:
             query, documents = PAIRS[0][0], [document for _, document in PAIRS[:10]]
             ranking = Reranker(engine).rank(query, documents)
         with Reranker(LocalEngine("tiny", "cpu", "float32", 256)) as local:
-            wanted = local.rank(query, documents)
-        for one, other in zip(ranking.results, wanted.results, strict=True):
-            assert (one.index, one.span, one.cut) == (other.index, other.span, other.cut)
-            assert one.logit == pytest.approx(other.logit, abs=TOLERANCE)
+            expected = local.rank(query, documents)
+        for a, b in zip(ranking.results, expected.results, strict=True):
+            assert (a.index, a.span, a.cut) == (b.index, b.span, b.cut)
+            assert a.logit == pytest.approx(b.logit, abs=TOLERANCE)
 
     @pytest.mark.parametrize("key", [None, "sk-wrong-0123456789"])
     def test_without_the_key(self, guarded: str, key: str | None) -> None:
@@ -259,7 +259,7 @@ class TestGuarded:
             engine = RemoteEngine(guarded, NAME, KEY, http_client=client)
             with Reranker(engine) as reranker:
                 ranking = reranker.rank(PAIRS[0][0], documents)
-        (cut,) = [one for one in ranking.results if one.index == 0]
+        (cut,) = [result for result in ranking.results if result.index == 0]
         assert cut.cut == "estimated"
         assert cut.span == (0, len(documents[0]) // 2)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.arguments import blame, check_types
+from qwen3_ascend_retrievers.engines.vllm.arguments import argument_error, check_types
 from qwen3_ascend_retrievers.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -78,15 +78,15 @@ def failure(message: str) -> Exception:
 
 def test_what_vllm_refuses_is_named_if_it_says_so() -> None:
     extra = {"share": 0.5, "block_size": 7}
-    refusal = blame(failure("The block size must be\na multiple of 16"), None, extra)
+    refusal = argument_error(failure("The block size must be\na multiple of 16"), None, extra)
     assert "vLLM does not take block_size=7: The block size must be a multiple" in str(refusal)
-    assert blame(failure("something else"), "ValueError: block_size", extra) is None
+    assert argument_error(failure("something else"), "ValueError: block_size", extra) is None
     failed = RuntimeError("Engine core initialization failed")
-    refusal = blame(failed, "ValueError: No common block size for 7 (worker.py)", extra)
+    refusal = argument_error(failed, "ValueError: No common block size for 7 (worker.py)", extra)
     assert "vLLM does not take block_size=7: ValueError: No common" in str(refusal)
     for cause in (
         None,
         "RuntimeError: block_size",
         "ValueError: memory is short, lower block_size",
     ):
-        assert blame(failed, cause, extra) is None
+        assert argument_error(failed, cause, extra) is None

@@ -1,4 +1,4 @@
-"""VLLMEngine's arguments, its written form, and what it says where it cannot start. No vLLM."""
+"""VLLMEngine's arguments, its config, and its errors where it cannot start. No vLLM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ import pytest
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.engines.base import Engine
 from qwen3_ascend_retrievers.engines.registry import engine_from_config
-from qwen3_ascend_retrievers.engines.vllm.checkpoint import check_shards, find_model, lora_rank
+from qwen3_ascend_retrievers.engines.vllm.checkpoint import (
+    check_shards,
+    fetch_checkpoint,
+    lora_rank,
+)
 from qwen3_ascend_retrievers.engines.vllm.main_guard import check_main, check_start, guard_hint
 from qwen3_ascend_retrievers.errors import (
     EngineClosedError,
@@ -64,15 +68,15 @@ def test_it_is_an_engine_that_is_written_down_and_rebuilt(tmp_path: Path) -> Non
         vllm_args={"max_num_seqs": 7, "additional_config": {"a": [1]}},
     )  # fmt: skip
     assert isinstance(engine, Engine)
-    written = json.loads(json.dumps(engine.tagged_config()))
-    assert written["engine"] == "vllm"
+    config = json.loads(json.dumps(engine.tagged_config()))
+    assert config["engine"] == "vllm"
     for again in (
-        engine_from_config(written),
+        engine_from_config(config),
         pickle.loads(pickle.dumps(engine)),
         copy.deepcopy(engine),
     ):
         assert isinstance(again, VLLMEngine)
-        assert again.tagged_config() == written
+        assert again.tagged_config() == config
     assert "max_num_seqs" in repr(engine)
     assert engine.self_check is None
 
@@ -98,8 +102,10 @@ def test_without_vllm_the_line_is_named() -> None:
         "from qwen3_ascend_retrievers import Reranker, VLLMEngine\n"
         "Reranker(VLLMEngine('tiny')).rank('a', ['b'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    last = done.stderr.strip().splitlines()[-1]
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+    )
+    last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("qwen3_ascend_retrievers.errors.MissingDependencyError: VLLMEngine")
     assert "pip install 'qwen3-ascend-retrievers[vllm]'" in last
     assert "pip install --no-binary vllm 'qwen3-ascend-retrievers[ascend]'" in last
@@ -107,17 +113,17 @@ def test_without_vllm_the_line_is_named() -> None:
 
 @pytest.fixture
 def vllm_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes an importable stub named vllm: what is asked of it is its version."""
+    """Makes an importable stub named vllm, with no more than a version."""
 
     def make(code: str) -> None:
         (tmp_path / "vllm.py").write_text(code)
         monkeypatch.syspath_prepend(str(tmp_path))
 
-    known = {name for name in sys.modules if name.partition(".")[0] == "vllm"}
-    kept = {name: sys.modules.pop(name) for name in known}
+    names = {name for name in sys.modules if name.partition(".")[0] == "vllm"}
+    saved = {name: sys.modules.pop(name) for name in names}
     yield make
     sys.modules.pop("vllm", None)
-    sys.modules.update(kept)
+    sys.modules.update(saved)
 
 
 @pytest.mark.parametrize("version", ["0.8.5", "0.9.1", "0.33.0", "0.33.0rc1", "1.0.0"])
@@ -125,9 +131,9 @@ def test_a_vllm_that_is_not_supported_is_refused(vllm_of: Any, version: str) -> 
     vllm_of(f"__version__ = {version!r}")
     with pytest.raises(MissingDependencyError) as caught:
         VLLMEngine("tiny").facts()
-    said = str(caught.value)
-    assert f"needs vLLM 0.9.2 to 0.32, not {version}: pip install 'qwen3-ascend-retriev" in said
-    assert "pip install --upgrade qwen3-ascend-retrievers" in said
+    message = str(caught.value)
+    assert f"needs vLLM 0.9.2 to 0.32, not {version}: pip install 'qwen3-ascend-retriev" in message
+    assert "pip install --upgrade qwen3-ascend-retrievers" in message
 
 
 @pytest.mark.parametrize(("version", "lines"), [("0.32.9", 0), ("dev", 1)])
@@ -137,8 +143,8 @@ def test_a_vllm_without_the_engine_is_named(
     vllm_of(f"__version__ = {version!r}")
     with pytest.raises(EngineError, match=r"made for vLLM 0\.9\.2 to 0\.32: pip install"):
         VLLMEngine("tiny").facts()
-    warned = [one for one in caplog.messages if "calls itself" in one]
-    assert len(warned) == lines
+    warnings = [message for message in caplog.messages if "calls itself" in message]
+    assert len(warnings) == lines
 
 
 def test_forked_workers_are_refused_before_vllm_is_loaded(
@@ -176,34 +182,34 @@ def test_modelscope_is_asked_for_only_where_it_is_wanted(
 ) -> None:
     monkeypatch.setitem(sys.modules, "modelscope", None)
     with pytest.raises(MissingDependencyError, match="pip install modelscope"):
-        find_model("Qwen/Qwen3-Reranker-0.6B", None, "modelscope")
+        fetch_checkpoint("Qwen/Qwen3-Reranker-0.6B", None, "modelscope")
     monkeypatch.setenv("VLLM_USE_MODELSCOPE", "True")
     with pytest.raises(MissingDependencyError, match="pip install modelscope"):
-        find_model("Qwen/Qwen3-Reranker-0.6B", None, "auto")
-    assert find_model(str(tiny_folder), None, "auto").kind == "original"
+        fetch_checkpoint("Qwen/Qwen3-Reranker-0.6B", None, "auto")
+    assert fetch_checkpoint(str(tiny_folder), None, "auto").kind == "original"
 
 
 def test_modelscope_fetches_nothing_large_of_a_wrong_model(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path
 ) -> None:
-    asked: list[str] = []
+    downloads: list[str] = []
 
     def one_file(model: str, name: str, revision: str | None) -> str:
-        asked.append(name)
+        downloads.append(name)
         return str(tiny_folder / name)
 
     def whole(model: str, revision: str | None) -> str:
-        asked.append(f"{model}@{revision}")
+        downloads.append(f"{model}@{revision}")
         return str(tiny_folder)
 
     hub = SimpleNamespace(model_file_download=one_file, snapshot_download=whole)
     monkeypatch.setitem(sys.modules, "modelscope", hub)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="embedding model"):
-        find_model("Qwen/Qwen3-Embedding-0.6B", None, "modelscope")
-    assert asked == ["config.json"]
-    found = find_model("Qwen/Qwen3-Reranker-0.6B", "v1", "modelscope")
-    assert found.folder == tiny_folder
-    assert asked == ["config.json", "config.json", "Qwen/Qwen3-Reranker-0.6B@v1"]
+        fetch_checkpoint("Qwen/Qwen3-Embedding-0.6B", None, "modelscope")
+    assert downloads == ["config.json"]
+    checkpoint = fetch_checkpoint("Qwen/Qwen3-Reranker-0.6B", "v1", "modelscope")
+    assert checkpoint.folder == tiny_folder
+    assert downloads == ["config.json", "config.json", "Qwen/Qwen3-Reranker-0.6B@v1"]
 
 
 def test_tensor_parallelism_must_leave_both_answers_on_the_first_card() -> None:
@@ -218,9 +224,9 @@ def test_a_lora_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"adapter_config\.json"):
         lora_rank(str(tmp_path))
     config = tmp_path / "adapter_config.json"
-    for rank, wanted in ((4, 8), (16, 16), (33, 64)):
+    for rank, expected in ((4, 8), (16, 16), (33, 64)):
         config.write_text(json.dumps({"r": rank}))
-        assert lora_rank(str(tmp_path)) == wanted
+        assert lora_rank(str(tmp_path)) == expected
     config.write_text(json.dumps({"r": 1000}))
     with pytest.raises(ModelError, match="rank 1000"):
         lora_rank(str(tmp_path))
@@ -235,7 +241,7 @@ def test_a_worker_that_imports_the_script_is_told_of_the_guard() -> None:
 
 
 def run_as_main(arguments: list[str], text: str = "", **options: Any) -> str:
-    """What Python says that is run like this."""
+    """Standard error of a Python process that is run like this."""
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, input=text, capture_output=True, text=True, timeout=120, check=False, **options
@@ -251,8 +257,8 @@ def test_a_main_script_that_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__main__.py").write_text(CHECK)
     assert "EngineError: The main script is not in a file: there is no" in run_as_main([], CHECK)
-    gone = "__import__('os').remove(__file__)\n"
-    script.with_name("gone.py").write_text(gone + CHECK)
+    remove_itself = "__import__('os').remove(__file__)\n"
+    script.with_name("gone.py").write_text(remove_itself + CHECK)
     assert "gone.py" in run_as_main([str(tmp_path / "gone.py")])
     shell = f'"{sys.executable}" <(cat "{script}")'
     piped = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""VLLMEngine's parts by themselves: host of the loop, quiet start. No vLLM."""
+"""VLLMEngine's parts by themselves: host of the loop, log suppression at the start. No vLLM."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.engines.vllm.host import ModelHost
-from qwen3_ascend_retrievers.engines.vllm.logs import raised_in, starting
+from qwen3_ascend_retrievers.engines.vllm.logs import startup_environment, traceback_summary
 from qwen3_ascend_retrievers.errors import EngineClosedError, EngineError
 
 
-class Thing:
+class Loadable:
     """What a host loads: counts, and notes its end."""
 
     def __init__(self) -> None:
@@ -24,55 +24,55 @@ class Thing:
         self.unloads = 0
         self.interrupts = 0
 
-    async def load(self) -> Thing:
+    async def load(self) -> Loadable:
         self.loads += 1
         return self
 
-    def unload(self, _: Thing) -> None:
+    def unload(self, _: Loadable) -> None:
         self.unloads += 1
 
     def interrupt(self) -> None:
         self.interrupts += 1
 
-    def host(self) -> ModelHost[Thing]:
+    def host(self) -> ModelHost[Loadable]:
         return ModelHost(self.load, self.unload, self.interrupt)
 
 
-async def loads(thing: Thing) -> int:
+async def loads(loadable: Loadable) -> int:
     await asyncio.sleep(0)
-    return thing.loads
+    return loadable.loads
 
 
-async def forever(_: Thing) -> int:
+async def forever(_: Loadable) -> int:
     await asyncio.sleep(3600)
     return 0
 
 
 def test_threads_load_once() -> None:
-    thing = Thing()
-    host = thing.host()
-    got: list[int] = []
-    threads = [threading.Thread(target=lambda: got.append(host.run(loads))) for _ in range(16)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    loadable = Loadable()
+    host = loadable.host()
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(host.run(loads))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     host.stop()
     host.stop()
-    assert got == [1] * 16
-    assert thing.unloads == 1
+    assert results == [1] * 16
+    assert loadable.unloads == 1
 
 
 def test_two_loops_share_a_host() -> None:
-    thing = Thing()
-    host = thing.host()
+    loadable = Loadable()
+    host = loadable.host()
     assert [asyncio.run(host.arun(loads)) for _ in range(2)] == [1, 1]
     host.stop()
 
 
 def test_stopping_ends_what_runs() -> None:
-    thing = Thing()
-    host = thing.host()
+    loadable = Loadable()
+    host = loadable.host()
     host.run(loads)
     caught: list[BaseException] = []
 
@@ -87,11 +87,11 @@ def test_stopping_ends_what_runs() -> None:
     host.stop()
     waiting.join(30)
     assert len(caught) == 1
-    assert thing.unloads == 1
+    assert loadable.unloads == 1
 
 
 async def test_stopping_ends_async_callers_too() -> None:
-    host = Thing().host()
+    host = Loadable().host()
     await host.arun(loads)
     task = asyncio.create_task(host.arun(forever))
     await asyncio.sleep(0)
@@ -101,21 +101,21 @@ async def test_stopping_ends_async_callers_too() -> None:
 
 
 async def test_callers_learn_of_closing_before_the_unloading_ends() -> None:
-    told = threading.Event()
+    callers_ended = threading.Event()
 
-    class Slow(Thing):
-        def unload(self, thing: Thing) -> None:
-            assert told.wait(60)
-            super().unload(thing)
+    class Slow(Loadable):
+        def unload(self, loadable: Loadable) -> None:
+            assert callers_ended.wait(60)
+            super().unload(loadable)
 
     started = threading.Semaphore(0)
 
-    async def noted(thing: Thing) -> int:
+    async def noted(loadable: Loadable) -> int:
         started.release()
-        return await forever(thing)
+        return await forever(loadable)
 
-    thing = Slow()
-    host = thing.host()
+    loadable = Slow()
+    host = loadable.host()
     await host.arun(loads)
     threads = [asyncio.create_task(asyncio.to_thread(host.run, noted)) for _ in range(3)]
     loop = asyncio.create_task(asyncio.to_thread(asyncio.run, host.arun(noted)))
@@ -127,21 +127,21 @@ async def test_callers_learn_of_closing_before_the_unloading_ends() -> None:
         with pytest.raises(EngineClosedError):
             await asyncio.wait_for(caller, 60)
     assert not closing.done()
-    told.set()
+    callers_ended.set()
     await closing
-    assert thing.unloads == 1
+    assert loadable.unloads == 1
 
 
 async def test_a_cancelled_caller_cancels_its_own_work_only() -> None:
     ended = threading.Event()
 
-    async def noted(thing: Thing) -> int:
+    async def noted(loadable: Loadable) -> int:
         try:
-            return await forever(thing)
+            return await forever(loadable)
         finally:
             ended.set()
 
-    host = Thing().host()
+    host = Loadable().host()
     await host.arun(loads)
     task = asyncio.create_task(host.arun(noted))
     await asyncio.sleep(0.05)
@@ -156,8 +156,8 @@ async def test_a_cancelled_caller_cancels_its_own_work_only() -> None:
 def test_stopping_interrupts_a_load() -> None:
     begun, broken = threading.Event(), threading.Event()
 
-    class Slow(Thing):
-        async def load(self) -> Thing:
+    class Slow(Loadable):
+        async def load(self) -> Loadable:
             begun.set()
             # Blocks the loop, as vLLM's start does, until its processes are killed.
             assert broken.wait(30)
@@ -185,8 +185,8 @@ def test_stopping_interrupts_a_load() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_after_a_fork_it_says_so() -> None:
-    thing = Thing()
-    host = thing.host()
+    loadable = Loadable()
+    host = loadable.host()
     host.run(loads)
     read, write = os.pipe()
     child = os.fork()
@@ -203,16 +203,16 @@ def test_after_a_fork_it_says_so() -> None:
     os.close(write)
     assert host.run(loads) == 1
     host.stop()
-    assert thing.unloads == 1
+    assert loadable.unloads == 1
 
 
 def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
     monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
-    wanted = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_CPU_KVCACHE_SPACE": "4"}
+    variables = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_CPU_KVCACHE_SPACE": "4"}
     before = dict(os.environ)
-    with starting(wanted):
+    with startup_environment(variables):
         assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "fork"
         assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "4"
         config = json.loads(Path(os.environ["VLLM_LOGGING_CONFIG_PATH"]).read_text())
@@ -225,29 +225,29 @@ def test_the_first_error_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
     log = logging.getLogger("vllm")
-    kept = log.handlers, log.level, log.propagate
-    with starting({}) as noted:
-        assert noted.cause() is None
+    saved = log.handlers, log.level, log.propagate
+    with startup_environment({}) as startup_log:
+        assert startup_log.cause() is None
         dictConfig(json.loads(Path(os.environ["VLLM_LOGGING_CONFIG_PATH"]).read_text()))
         try:
             raise MemoryError("the KV cache does not fit")
         except MemoryError:
             log.exception("EngineCore failed to start.")
         log.error("RuntimeError: a later one")
-        cause = noted.cause()
+        cause = startup_log.cause()
         assert cause is not None
         assert cause.startswith("MemoryError: the KV cache does not fit (")
         assert cause.endswith(", in test_the_first_error_is_the_cause)")
-    assert not any(isinstance(one, logging.FileHandler) for one in log.handlers)
-    log.handlers, log.level, log.propagate = kept
+    assert not any(isinstance(handler, logging.FileHandler) for handler in log.handlers)
+    log.handlers, log.level, log.propagate = saved
 
 
 def test_the_callers_logging_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CONFIGURE_LOGGING", "0")
     monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH", raising=False)
-    with starting({}) as noted:
+    with startup_environment({}) as startup_log:
         assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ
-        assert noted.cause() is None
+        assert startup_log.cause() is None
 
 
 WORKER = """\
@@ -297,4 +297,4 @@ RuntimeError: of another record
     ],
 )
 def test_the_reason_of_a_failed_start(log: str, reason: str | None) -> None:
-    assert raised_in(log) == reason
+    assert traceback_summary(log) == reason

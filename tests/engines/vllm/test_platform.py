@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.platform import Platform, check_device, detect_platform
+from qwen3_ascend_retrievers.engines.vllm.platform import (
+    Platform,
+    check_vllm_device,
+    detect_platform,
+)
 from qwen3_ascend_retrievers.errors import EngineError, MissingDependencyError
 
 
@@ -95,31 +99,31 @@ def test_a_gpu_is_never_passed_over_in_silence(
         detect_platform(devices, pci)
     for words in (str(devices / "nvidia0"), f"{name} {version} is built", "retrievers[vllm]'"):
         assert words in str(caught.value)
-    meant = detect_platform(devices, pci, cpu_is_meant=True)
-    assert (meant.device, meant.why) == ("cpu", f"{name} {version} is built for the CPU")
+    platform = detect_platform(devices, pci, cpu_is_meant=True)
+    assert (platform.device, platform.why) == ("cpu", f"{name} {version} is built for the CPU")
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        found = detect_platform(devices, pci)
-        assert found.device == "cpu"
-        assert found.why.startswith("CUDA_VISIBLE_DEVICES hides")
+        platform = detect_platform(devices, pci)
+        assert platform.device == "cpu"
+        assert platform.why.startswith("CUDA_VISIBLE_DEVICES hides")
 
 
 def test_vllm_must_run_on_what_there_is() -> None:
-    npu, gpu = (Platform(one, None, None, "it is there") for one in ("npu", "cuda"))
-    check_device(npu, "npu")
-    check_device(gpu, "cuda")
-    check_device(Platform("cpu", None, None, "nothing else"), "cpu")
+    npu, gpu = (Platform(name, None, None, "it is there") for name in ("npu", "cuda"))
+    check_vllm_device(npu, "npu")
+    check_vllm_device(gpu, "cuda")
+    check_vllm_device(Platform("cpu", None, None, "nothing else"), "cpu")
     with pytest.raises(EngineError, match=r"on 'cpu'.*set_env\.sh"):
-        check_device(npu, "cpu")
+        check_vllm_device(npu, "cpu")
     with pytest.raises(EngineError, match=r'on the CPU.*CUDA_VISIBLE_DEVICES=""'):
-        check_device(gpu, "cpu")
+        check_vllm_device(gpu, "cpu")
 
 
 @pytest.mark.parametrize("version", ["0.9.2rc1", "0.13.0", "0.23.0"])
 def test_the_plugin_makes_an_npu(devices: Path, pci: Path, site: Path, version: str) -> None:
     install_ascend(site, version)
-    found = detect_platform(devices, pci)
-    assert found == Platform("npu", version, None, f"vllm-ascend {version} is installed")
+    platform = detect_platform(devices, pci)
+    assert platform == Platform("npu", version, None, f"vllm-ascend {version} is installed")
 
 
 def test_an_npu_without_the_plugin_is_never_a_cpu(

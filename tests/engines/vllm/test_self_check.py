@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.self_check import Answer, Prompt, Sizes, self_check
+from qwen3_ascend_retrievers.engines.vllm.self_check import Prompt, PromptLogit, Sizes, self_check
 from qwen3_ascend_retrievers.errors import EngineError, ModelError
 from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 
@@ -39,12 +39,12 @@ class Model:
     ) -> None:
         self.sizes, self.cached, self.split = sizes, cached, split
         self.noise, self.arrived = noise, arrived
-        self.seen: set[tuple[str, tuple[int, ...]]] = set()
-        self.asked: list[Prompt] = []
+        self.cached_blocks: set[tuple[str, tuple[int, ...]]] = set()
+        self.prompts: list[Prompt] = []
 
-    async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
+    async def __call__(self, prompts: Sequence[Prompt]) -> list[PromptLogit]:
         """The first step starts before all prompts have arrived, as in vLLM."""
-        answers: list[Answer] = []
+        answers: list[PromptLogit] = []
         size, most = self.sizes.step or math.inf, self.sizes.prompts
         for arrived in (prompts[: self.arrived], prompts[self.arrived :]):
             room, places = size, most
@@ -52,24 +52,24 @@ class Model:
                 if not room or not places:
                     room, places = size, most
                 answer = self._answer(prompt)
-                left = len(prompt.ids) - answer.cached
-                wrong = self.split if left > room else 0
-                while left > room:
-                    left, room, places = left - room, size, most
-                room, places = room - left, places - 1
+                remaining = len(prompt.ids) - answer.cached
+                wrong = self.split if remaining > room else 0
+                while remaining > room:
+                    remaining, room, places = remaining - room, size, most
+                room, places = room - remaining, places - 1
                 answers.append(replace(answer, logit=answer.logit + wrong))
         return answers
 
-    def _answer(self, prompt: Prompt) -> Answer:
-        self.asked.append(prompt)
+    def _answer(self, prompt: Prompt) -> PromptLogit:
+        self.prompts.append(prompt)
         block = self.sizes.block or len(prompt.ids)
         ends = range(block, len(prompt.ids), block)
         blocks = [(prompt.salt, prompt.ids[:end]) for end in ends]
-        hits = block * sum(one in self.seen for one in blocks)
-        self.seen |= set(blocks)
+        hits = block * sum(key in self.cached_blocks for key in blocks)
+        self.cached_blocks |= set(blocks)
         logit = (hash(prompt.ids) % 1000) / 100
-        logit += self.cached * (hits > 0) + self.noise * (len(self.asked) % 3) / 2
-        return Answer(logit, hits)
+        logit += self.cached * (hits > 0) + self.noise * (len(self.prompts) % 3) / 2
+        return PromptLogit(logit, hits)
 
 
 async def check(model: Model, folder: Path) -> str:
@@ -79,7 +79,7 @@ async def check(model: Model, folder: Path) -> str:
 async def test_the_self_check_spans_blocks_and_steps(tiny_folder: Path) -> None:
     model = Model()
     assert await check(model, tiny_folder) == "passed"
-    lengths = [len(one.ids) for one in model.asked]
+    lengths = [len(prompt.ids) for prompt in model.prompts]
     assert min(lengths) > 3 * 16
     assert max(lengths) > 256
     assert max(lengths) <= SIZES.length
@@ -110,14 +110,14 @@ async def test_wrong_split_logits_are_refused(tiny_folder: Path, sizes: Sizes, t
         await check(Model(sizes, split=4), tiny_folder)
     right = Model(sizes)
     assert await check(right, tiny_folder) == ("passed" if sizes.block else "not exercised")
-    assert max(len(one.ids) for one in right.asked) <= sizes.length
+    assert max(len(prompt.ids) for prompt in right.prompts) <= sizes.length
 
 
 async def test_where_no_prompt_is_ever_split_there_is_nothing_to_split(tiny_folder: Path) -> None:
     for sizes in (replace(SHORT, prompts=4), replace(SIZES, step=None)):
         model = Model(sizes, split=4)
         assert await check(model, tiny_folder) == "passed"
-        assert len(model.asked) == 11
+        assert len(model.prompts) == 11
 
 
 async def test_noise_of_16_bits_is_no_disagreement(tiny_folder: Path) -> None:
@@ -157,8 +157,8 @@ async def test_what_was_not_compared_is_not_passed(
 
 async def test_a_cache_that_is_never_hit_is_not_passed(tiny_folder: Path) -> None:
     class Forgetful(Model):
-        async def __call__(self, prompts: Sequence[Prompt]) -> list[Answer]:
-            self.seen.clear()
+        async def __call__(self, prompts: Sequence[Prompt]) -> list[PromptLogit]:
+            self.cached_blocks.clear()
             return await super().__call__(prompts)
 
     assert await check(Forgetful(), tiny_folder) == "not exercised"
@@ -169,9 +169,9 @@ async def test_a_cache_that_is_never_hit_is_not_passed(tiny_folder: Path) -> Non
 async def test_a_model_without_numbers_is_no_matter_of_caches(
     tiny_folder: Path, sizes: Sizes, logit: float
 ) -> None:
-    async def ask(prompts: Sequence[Prompt]) -> list[Answer]:
-        return [Answer(logit, 0) for _ in prompts]
+    async def compute(prompts: Sequence[Prompt]) -> list[PromptLogit]:
+        return [PromptLogit(logit, 0) for _ in prompts]
 
     with pytest.raises(ModelError, match="weights are damaged") as caught:
-        await self_check(ask, load_tokenizer(str(tiny_folder)), sizes)
+        await self_check(compute, load_tokenizer(str(tiny_folder)), sizes)
     assert "prefix_caching" not in str(caught.value)

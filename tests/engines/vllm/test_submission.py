@@ -1,4 +1,4 @@
-"""Turns in front of vLLM, with work that ends when the test says so. No vLLM."""
+"""The queue of calls, with work that ends when the test says so. No vLLM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.submission import Turns
+from qwen3_ascend_retrievers.engines.vllm.submission import SubmissionQueue
 
 # A step of 160 tokens or 16 prompts: room for 64 prompts of 10 tokens, and 4 of them in a turn.
 TOKENS, PROMPTS, PROMPT = 160, 16, 10
@@ -16,18 +16,18 @@ class Desk:
     """Calls that send passages and note in which order they got in."""
 
     def __init__(self) -> None:
-        self.turns = Turns(TOKENS, PROMPTS, None)
+        self.queue = SubmissionQueue(TOKENS, PROMPTS, None)
         self.entered: list[str] = []
 
     async def call(self, name: str, passages: int) -> None:
-        for portion in self.turns.portions([PROMPT] * passages):
-            await self.turns.enter(PROMPT * len(portion))
+        for portion in self.queue.portions([PROMPT] * passages):
+            await self.queue.acquire(PROMPT * len(portion))
             self.entered += [name] * len(portion)
 
     async def end(self, passages: int) -> None:
         """So many passages are scored."""
         for _ in range(passages):
-            self.turns.leave(PROMPT)
+            self.queue.release(PROMPT)
         await settled()
 
 
@@ -80,12 +80,12 @@ async def test_calls_share_the_room_evenly_and_neighbours_stay_together() -> Non
 async def test_a_cancelled_call_gives_its_place_and_its_room_back(admitted: bool) -> None:
     desk = Desk()
     await desk.call("first", 64)
-    waiting = [asyncio.create_task(desk.call(name, 4)) for name in ("gone", "next")]
+    waiting = [asyncio.create_task(desk.call(name, 4)) for name in ("cancelled", "next")]
     await settled()
     if admitted:
         # Its place is granted and it is cancelled before it runs again.
         for _ in range(4):
-            desk.turns.leave(PROMPT)
+            desk.queue.release(PROMPT)
         waiting[0].cancel()
     else:
         waiting[0].cancel()
@@ -97,17 +97,17 @@ async def test_a_cancelled_call_gives_its_place_and_its_room_back(admitted: bool
 
 
 async def test_what_exceeds_the_room_goes_alone() -> None:
-    turns = Turns(TOKENS, PROMPTS, None)
-    await turns.enter(10 * TOKENS)
-    other = asyncio.create_task(turns.enter(PROMPT))
+    queue = SubmissionQueue(TOKENS, PROMPTS, None)
+    await queue.acquire(10 * TOKENS)
+    other = asyncio.create_task(queue.acquire(PROMPT))
     await settled()
     assert not other.done()
-    turns.leave(10 * TOKENS)
+    queue.release(10 * TOKENS)
     await asyncio.wait_for(other, 10)
 
 
 def test_a_prompt_weighs_what_is_computed_for_it() -> None:
-    plain, shared = Turns(TOKENS, PROMPTS, None), Turns(TOKENS, PROMPTS, 64)
+    plain, shared = SubmissionQueue(TOKENS, PROMPTS, None), SubmissionQueue(TOKENS, PROMPTS, 64)
     assert plain.weight(200, 30) == 230
     assert shared.weight(200, 30) == 94
     assert shared.weight(50, 30) == 80

@@ -1,17 +1,17 @@
-"""What vLLM is told in which situation. Values only."""
+"""Which settings vLLM gets on which platform. Values only."""
 
 from __future__ import annotations
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.vllm.release import Version, parse_version
-from qwen3_ascend_retrievers.engines.vllm.situation import Situation
+from qwen3_ascend_retrievers.engines.vllm.platform_facts import PlatformFacts
 from qwen3_ascend_retrievers.engines.vllm.tuning import ROWS, decide
+from qwen3_ascend_retrievers.engines.vllm.version import Version, parse_version
 from qwen3_ascend_retrievers.errors import EngineError
 
 
-def npu(ascend: str, **more: object) -> Situation:
-    return Situation(device="npu", ascend=parse_version(ascend), **more)  # type: ignore[arg-type]
+def npu(ascend: str, **more: object) -> PlatformFacts:
+    return PlatformFacts(device="npu", ascend=parse_version(ascend), **more)  # type: ignore[arg-type]
 
 
 WRONG = ["0.12.0rc1", "0.13.0", "0.13.0.post1", "0.14.0rc1", "0.17.0rc1", "0.18.0rc1"]
@@ -51,22 +51,22 @@ def test_the_300i_duo() -> None:
 
 
 def test_the_cpu() -> None:
-    arguments, variables = decide(Situation(device="cpu"))
+    arguments, variables = decide(PlatformFacts(device="cpu"))
     assert arguments["block_size"] == 64
     assert arguments["max_model_len"] == 8192
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "4"
-    arguments, variables = decide(Situation(device="cpu", device_memory=0.5))
+    arguments, variables = decide(PlatformFacts(device="cpu", device_memory=0.5))
     assert arguments["gpu_memory_utilization"] == 0.5
     assert "VLLM_CPU_KVCACHE_SPACE" not in variables
 
 
 @pytest.mark.parametrize("device", ["npu", "cuda", "cpu", "xpu"])
 def test_everywhere(device: str) -> None:
-    arguments, variables = decide(Situation(device=device))
+    arguments, variables = decide(PlatformFacts(device=device))
     assert variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert arguments["max_model_len"] == 8192
     assert "enforce_eager" not in arguments
-    off = decide(Situation(device=device, prefix_caching=False, enforce_eager=True))[0]
+    off = decide(PlatformFacts(device=device, prefix_caching=False, enforce_eager=True))[0]
     assert off["enable_prefix_caching"] is False
     assert off["enforce_eager"] is True
 
@@ -75,7 +75,8 @@ def test_forked_workers_are_refused_on_an_npu_and_the_callers_choice_elsewhere()
     with pytest.raises(EngineError, match=r"MULTIPROC_METHOD=fork.*Unset it, or set it to spawn"):
         decide(npu("0.23.0", start_method="fork"))
     assert decide(npu("0.23.0", start_method="spawn")) == decide(npu("0.23.0"))
-    assert decide(Situation(device="cpu", start_method="fork")) == decide(Situation(device="cpu"))
+    forked = PlatformFacts(device="cpu", start_method="fork")
+    assert decide(forked) == decide(PlatformFacts(device="cpu"))
 
 
 def test_every_row_says_why_and_where_from() -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_NUMBER: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:[._-]?(a|b|rc|dev)\d*)?")
+_VERSION_NUMBER: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:[._-]?(a|b|rc|dev)\d*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +16,21 @@ class Version:
     Attributes:
         text: as the package writes it.
         release: its first three numbers.
-        pre: whether it came before that release: an alpha, beta, candidate or development one.
+        is_prerelease: whether it is an alpha, beta, candidate or development version of it.
     """
 
     text: str
     release: tuple[int, int, int]
-    pre: bool
+    is_prerelease: bool
 
     def __str__(self) -> str:
         return self.text
 
 
 def parse_version(text: str) -> Version | None:
-    """The version that `text` writes; None if it is no version, like the "dev" of a checkout."""
-    found = _NUMBER.match(text)
-    if found is None:
+    """The version in `text`; None if it is no version, like the "dev" of a checkout."""
+    match = _VERSION_NUMBER.match(text)
+    if match is None:
         return None
-    major, minor, patch = (int(one or 0) for one in found.groups()[:3])
-    return Version(text, (major, minor, patch), found.group(4) is not None)
+    major, minor, patch = (int(number or 0) for number in match.groups()[:3])
+    return Version(text, (major, minor, patch), match.group(4) is not None)
