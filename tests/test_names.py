@@ -11,37 +11,13 @@ import qwen3_ascend_retrievers
 
 PACKAGE = Path(qwen3_ascend_retrievers.__file__).parent
 # Words that say nothing of what they hold: stand-ins, and participles for nouns.
-VAGUE = {  # fmt: skip
-    "one",
-    "thing",
-    "item",
-    "items",
-    "obj",
-    "data",
-    "val",
-    "asked",
-    "chosen",
-    "done",
-    "found",
-    "given",
-    "gone",
-    "kept",
-    "known",
-    "left",
-    "made",
-    "meant",
-    "missing",
-    "said",
-    "seen",
-    "shown",
-    "taken",
-    "told",
-    "wanted",
-    "wish",
-    "wished",
-    "wishes",
-    "written",
+# fmt: off
+VAGUE = {
+    "one", "thing", "item", "items", "obj", "data", "val", "asked", "chosen", "done", "found",
+    "given", "gone", "kept", "known", "left", "made", "meant", "missing", "said", "seen", "shown",
+    "taken", "told", "wanted", "wish", "wished", "wishes", "written",
 }
+# fmt: on
 # Defined in several modules and the same in each: a logger, a type variable for any result, the
 # class that has one name in both frameworks.
 SAME_EVERYWHERE = {"__all__", "logger", "Result", "Qwen3Rerank"}
