@@ -15,5 +15,5 @@ def test_the_prefix_cache_is_green_by_the_engines_own_self_check(start: Start) -
     found = {one.name: one for one in check_engine(Reranker(engine))}
     assert engine.self_check == "passed"
     assert found["prefix cache"].colour == "green", found["prefix cache"]
-    assert "self-check passed" in found["prefix cache"].said
+    assert "self-check passed" in found["prefix cache"].message
     assert {one.colour for one in found.values()} <= {"green", "amber"}
