@@ -145,13 +145,15 @@ class LocalEngine(Configured):
     def _scoring(self, plan: Plan, call: Call) -> Steps[ModelTask, Any, list[Score]]:
         """The worker's tasks for one call: a query part where it is shared, then each batch."""
         logits = [math.nan] * len(plan.passages)
-        computed, shared = None, None
+        cached_ids, query_cache = None, None
         for batch in plan_batches(plan, self._batch_tokens):
             call.check()
-            if batch.shared != computed:
-                computed = batch.shared
-                shared = None if computed is None else (yield partial(_share, ids=computed))
-            batch_logits = yield partial(_logits, rows=batch.rows, shared=shared)
+            if batch.shared != cached_ids:
+                cached_ids = batch.shared
+                query_cache = (
+                    None if cached_ids is None else (yield partial(_cache_query, ids=cached_ids))
+                )
+            batch_logits = yield partial(_logits, rows=batch.rows, query_cache=query_cache)
             for passage, logit in zip(batch.passages, batch_logits, strict=True):
                 logits[passage] = logit
             call.done(len(batch.passages))
@@ -222,12 +224,12 @@ def _return_model(model: LocalModel) -> LocalModel:
     return model
 
 
-def _share(model: LocalModel, ids: Sequence[int]) -> Any:
-    return model.forward.shared(ids)
+def _cache_query(model: LocalModel, ids: Sequence[int]) -> Any:
+    return model.forward.cache_query(ids)
 
 
-def _logits(model: LocalModel, rows: Sequence[Sequence[int]], shared: Any) -> list[float]:
-    return model.forward.logits(rows, shared)
+def _logits(model: LocalModel, rows: Sequence[Sequence[int]], query_cache: Any) -> list[float]:
+    return model.forward.logits(rows, query_cache)
 
 
 def _checked_name(what: str, value: Any) -> str:

@@ -35,37 +35,37 @@ class ForwardPass:
         names = inspect.signature(base.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
 
-    def shared(self, ids: Sequence[int]) -> Any:
+    def cache_query(self, ids: Sequence[int]) -> Any:
         """Keys and values of a query part, to be passed to `logits` with its document parts.
 
         Raises:
             EngineError: it does not fit into memory, or torch failed.
         """
         try:
-            return self._shared(ids)
+            return self._cache_query(ids)
         # Torch, transformers and the device's drivers raise exceptions of any type.
         except Exception as error:
             raise _engine_error(error, len(ids)) from error
 
-    def logits(self, rows: Sequence[Sequence[int]], shared: Any = None) -> list[float]:
+    def logits(self, rows: Sequence[Sequence[int]], query_cache: Any = None) -> list[float]:
         """logit("yes") - logit("no") after each row, in float32.
 
         Args:
-            rows: whole prompts, or document parts if `shared` holds their query part.
-            shared: what `shared` returned.
+            rows: whole prompts, or document parts if `query_cache` holds their query part.
+            query_cache: what `cache_query` returned.
 
         Raises:
             EngineError: not even one row fits into memory, or torch failed.
         """
         try:
-            return self._logits(rows, shared)
+            return self._logits(rows, query_cache)
         except Exception as error:
             if len(rows) == 1 or not _is_out_of_memory(error):
                 raise _engine_error(error, len(rows[0])) from error
         # Outside of the handler, whose traceback would keep the failed pass's tensors alive.
         self.free_unused()
         half = len(rows) // 2
-        return self.logits(rows[:half], shared) + self.logits(rows[half:], shared)
+        return self.logits(rows[:half], query_cache) + self.logits(rows[half:], query_cache)
 
     def free_unused(self) -> None:
         """Return memory that torch caches for reuse to the device."""
@@ -74,23 +74,23 @@ class ForwardPass:
         if kind != "cpu":
             getattr(torch, kind).empty_cache()
 
-    def _shared(self, ids: Sequence[int]) -> Any:
+    def _cache_query(self, ids: Sequence[int]) -> Any:
         with import_module("torch").inference_mode():
             query_cache = _shared_cache_class()()
-            self._run(self._padded([ids]), query_cache)
+            self._run(self._pad([ids]), query_cache)
             query_cache.complete = True
             return query_cache
 
-    def _logits(self, rows: Sequence[Sequence[int]], shared: Any) -> list[float]:
+    def _logits(self, rows: Sequence[Sequence[int]], query_cache: Any) -> list[float]:
         torch = import_module("torch")
         with torch.inference_mode():
-            hidden = self._run(self._padded(rows), shared)
+            hidden = self._run(self._pad(rows), query_cache)
             last = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
-            picked = hidden[torch.arange(len(rows), device=hidden.device), last]
-            logits: list[float] = (picked.float() @ self._direction).tolist()
+            last_hidden = hidden[torch.arange(len(rows), device=hidden.device), last]
+            logits: list[float] = (last_hidden.float() @ self._direction).tolist()
         return logits
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> Any:
+    def _pad(self, rows: Sequence[Sequence[int]]) -> Any:
         torch = import_module("torch")
         longest = max(map(len, rows))
         padded = [[*row, *(0,) * (longest - len(row))] for row in rows]
@@ -111,8 +111,8 @@ class ForwardPass:
     def _causal_mask(self, before: int, after: int) -> Any:
         """What each of `after` tokens may see of all: 0, or the lowest number for "not"."""
         torch = import_module("torch")
-        like = {"dtype": self._base.dtype, "device": self._direction.device}
-        mask = torch.full((after, before + after), torch.finfo(self._base.dtype).min, **like)
+        options = {"dtype": self._base.dtype, "device": self._direction.device}
+        mask = torch.full((after, before + after), torch.finfo(self._base.dtype).min, **options)
         return mask.triu(before + 1)[None, None]
 
 

@@ -53,10 +53,11 @@ def load_local_model(model: str, revision: str | None, device: str, dtype: str) 
     check_unquantized(checkpoint, "LocalEngine")
     tokenizer = checked_tokenizer(checkpoint)
     transformers = _transformers()
-    place = pick_device(device)
-    loaded = _load_weights(transformers, checkpoint, pick_dtype(dtype, place)).to(place).eval()
-    direction = _direction(loaded, checkpoint, tokenizer)
-    return LocalModel(checkpoint, tokenizer, ForwardPass(loaded.model, direction))
+    torch_device = pick_device(device)
+    network = _load_weights(transformers, checkpoint, pick_dtype(dtype, torch_device))
+    network = network.to(torch_device).eval()
+    direction = _direction(network, checkpoint, tokenizer)
+    return LocalModel(checkpoint, tokenizer, ForwardPass(network.model, direction))
 
 
 def _transformers() -> Any:
@@ -71,7 +72,7 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
     name = "Qwen3ForCausalLM" if original else "Qwen3ForSequenceClassification"
     try:
         with _suppress_logs(transformers):
-            loaded, info = getattr(transformers, name).from_pretrained(
+            network, info = getattr(transformers, name).from_pretrained(
                 checkpoint.folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -90,7 +91,7 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
             f"{checkpoint.model}: its files lack {names}, so part of the model would be "
             "random numbers. Fetch the model again."
         )
-    return loaded
+    return network
 
 
 def _version_dependent_arguments(
@@ -109,12 +110,12 @@ def _version_dependent_arguments(
     return arguments
 
 
-def _direction(loaded: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:
+def _direction(network: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:
     """The head's weights, "yes" minus "no", as one float32 vector (model card)."""
     if checkpoint.kind == "converted":
-        return loaded.score.weight.detach()[0].float()
+        return network.score.weight.detach()[0].float()
     yes, no = answer_ids(tokenizer)
-    head = loaded.lm_head.weight.detach()
+    head = network.lm_head.weight.detach()
     return head[yes].float() - head[no].float()
 
 

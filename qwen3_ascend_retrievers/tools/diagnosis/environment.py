@@ -94,8 +94,8 @@ def check_environment(
     """
     installed_versions = versions() if installed is None else installed
     python = f"{platform.python_implementation()} {platform.python_version()} on {sys.platform}"
-    listed = ", ".join(f"{name} {number}" for name, number in installed_versions.items())
-    findings = [Finding("Python", "green", python), Finding("packages", "green", listed)]
+    packages = ", ".join(f"{name} {number}" for name, number in installed_versions.items())
+    findings = [Finding("Python", "green", python), Finding("packages", "green", packages)]
     findings += [
         _known_bad_finding(bad, installed_versions[bad.package])
         for bad in _KNOWN_BAD
@@ -123,10 +123,10 @@ def _known_bad_finding(bad: _KnownBad, number: str) -> Finding:
 def _check_version_pairs(installed: Mapping[str, str]) -> list[Finding]:
     """Whether the versions of vllm-ascend, vllm and torch-npu fit each other."""
     ascend, vllm, npu = (installed.get(name, "") for name in ("vllm-ascend", "vllm", "torch-npu"))
-    release, here = _release_number(ascend), _release_number(vllm)
+    release, vllm_release = _release_number(ascend), _release_number(vllm)
     findings: list[Finding] = []
     vllm_needed = _OTHER_VLLM.get(release, release)
-    if release and here and here != vllm_needed:
+    if release and vllm_release and vllm_release != vllm_needed:
         remedy = (
             f"VLLM_TARGET_DEVICE=empty pip install --no-binary vllm vllm=={vllm_needed}, or use "
             "the official container."

@@ -76,13 +76,13 @@ def _read_path(path: str, stdin: TextIO, field: str | None, size: int) -> Iterat
         if field is not None:
             return _json_texts("stdin", _stdin_lines(stdin), field)
         return _line_texts(stdin)
-    place = Path(path)
+    file = Path(path)
     # Not Path.is_dir, which raises for a name that is too long.
     if os.path.isdir(path):
-        return _folder_passages(place, size)
-    if field is not None or place.suffix.lower() in JSON_LINES:
-        return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)
-    return iter([NamedText(path, read_text(place))])
+        return _folder_passages(file, size)
+    if field is not None or file.suffix.lower() in JSON_LINES:
+        return _json_texts(path, read_text(file).split("\n"), field or DEFAULT_FIELD)
+    return iter([NamedText(path, read_text(file))])
 
 
 def _line_texts(stdin: TextIO) -> Iterator[NamedText]:

@@ -29,8 +29,8 @@ def html_report(explanations: Sequence[Explanation], names: Sequence[str]) -> st
     first = explanations[0]
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(
-        query=_escaped(first.query),
-        model=_escaped(first.facts.model),
+        query=_escaped_html(first.query),
+        model=_escaped_html(first.facts.model),
         count=str(len(first.documents)),
         columns="\n".join(_ranking_section(explanation, names) for explanation in explanations),
         prompts="\n".join(_prompt_list(explanation, names) for explanation in explanations),
@@ -51,7 +51,7 @@ def _ranking_section(explanation: Explanation, names: Sequence[str]) -> str:
     note = f"<p>{more} more documents are in the table only.</p>" if more > 0 else ""
     rows = "\n".join(_table_row(explained, names) for explained in explanation.documents)
     return (
-        f'<section class="ranking"><h2><bdi>{_escaped(explanation.instruction)}</bdi></h2>\n'
+        f'<section class="ranking"><h2><bdi>{_escaped_html(explanation.instruction)}</bdi></h2>\n'
         f"{slope_chart(lines, heading)}{note}\n"
         "<table><thead><tr><th>rank<th>was<th>score<th>logit<th>tokens<th>cut<th>document"
         f"</thead><tbody>\n{rows}\n</tbody></table></section>"
@@ -70,25 +70,25 @@ def _table_row(explained: Explained, names: Sequence[str]) -> str:
         result.cut
         if result.windows == 1
         else f"window {(result.window or 0) + 1}/{result.windows}",
-        f"<bdi>{_escaped(names[result.index])}</bdi><br><bdi>{_excerpt(result.document)}</bdi>",
+        f"<bdi>{_escaped_html(names[result.index])}</bdi><br><bdi>{_excerpt(result.document)}</bdi>",
     )
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells)
 
 
 def _excerpt(document: str) -> str:
     folded = " ".join(document[: 4 * _EXCERPT_LENGTH].split())
-    return _escaped(
+    return _escaped_html(
         folded if len(folded) <= _EXCERPT_LENGTH else folded[: _EXCERPT_LENGTH - 1] + "…"
     )
 
 
 def _prompt_list(explanation: Explanation, names: Sequence[str]) -> str:
-    lines = [f"<h3><bdi>{_escaped(explanation.instruction)}</bdi></h3>"]
+    lines = [f"<h3><bdi>{_escaped_html(explanation.instruction)}</bdi></h3>"]
     for explained in explanation.documents:
         counts = ", ".join(_part_tokens(part) for part in explained.parts)
         lines.append(
             f"<details><summary>{explained.place}. "
-            f"<bdi>{_escaped(names[explained.result.index])}</bdi></summary>\n"
+            f"<bdi>{_escaped_html(names[explained.result.index])}</bdi></summary>\n"
             f"<p>Tokens: {counts}.{_scoring_notes(explained)}</p>\n"
             f'<pre dir="auto">{"".join(map(_marked_part, explained.parts))}</pre></details>'
         )
@@ -103,7 +103,7 @@ def _scoring_notes(explained: Explained) -> str:
     notes = ""
     result = explained.result
     if result.error is not None:
-        notes += f" Not scored: {_escaped(str(result.error))}"
+        notes += f" Not scored: {_escaped_html(str(result.error))}"
     if result.span is not None and (result.truncated or result.windows > 1):
         start, end = result.span
         notes += f" Scored: characters {start} to {end} of {len(explained.result.document)}."
@@ -115,13 +115,13 @@ def _scoring_notes(explained: Explained) -> str:
 def _marked_part(part: Part) -> str:
     marked, at = "", 0
     for match in _CONTROL_TOKEN_PATTERN.finditer(part.text):
-        marked += _escaped(part.text[at : match.start()])
-        marked += f"<mark>{_escaped(match.group())}</mark>"
+        marked += _escaped_html(part.text[at : match.start()])
+        marked += f"<mark>{_escaped_html(match.group())}</mark>"
         at = match.end()
-    return f'<span class="{part.name}">{marked}{_escaped(part.text[at:])}</span>'
+    return f'<span class="{part.name}">{marked}{_escaped_html(part.text[at:])}</span>'
 
 
-def _escaped(text: str) -> str:
+def _escaped_html(text: str) -> str:
     return escape(_replace_invalid(text))
 
 
