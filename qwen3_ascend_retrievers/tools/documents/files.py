@@ -60,9 +60,7 @@ def read_documents(
         raise InvalidInputError(
             "A path or the field's name is empty. Leave it out, or name the right one."
         )
-    documents = [
-        document for path in paths for document in _read_path(path, stdin, field, chunk_size)
-    ]
+    documents = [text for path in paths for text in _read_path(path, stdin, field, chunk_size)]
     if not documents:
         raise InvalidInputError(
             f"There is no document in {', '.join(paths)}. Folders are searched for files that end "
