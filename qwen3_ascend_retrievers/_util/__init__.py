@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of reranking."""
+"""Small helpers, independent of reranking."""

@@ -1,4 +1,4 @@
-"""Writing files and folders so that an interruption leaves the old one or the new one, no half."""
+"""Atomic writing of files and folders: an interruption leaves the old or the new one whole."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "surrogatepass"))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: into a FIFO or character device, else replacing what is there.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`: into a FIFO or character device, else replacing what is there.
 
     Raises:
         InvalidInputError: `path` may not be written; see `check_writable`.
     """
     check_writable(path)
-    if _takes(_mode(path)):
-        path.write_bytes(data)
+    if _is_written_in_place(_mode(path)):
+        path.write_bytes(content)
         return
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if the block ends well, else vanishes.
+    """A temporary file beside `path` that replaces it if the block succeeds, else is deleted.
 
-    A link stays, and where it leads is replaced. The new file has the old one's rights.
+    A link stays, and its target is replaced. The new file has the old one's permissions.
 
     Raises:
         InvalidInputError: `path` is no regular file, or may not be written.
     """
     check_writable(path, only_file=True)
-    target = _followed(path)
+    target = _link_target(path)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that is renamed to it if the block ends well, else removed.
+    """A temporary folder beside `path` that is renamed to it if the block succeeds, else deleted.
 
     Raises:
         InvalidInputError: `path` is there already, or its parent may not be written.
@@ -80,7 +80,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path, *, only_file: bool = False) -> None:
-    """Raise InvalidInputError unless `path` could be made, replaced or written into.
+    """Raise InvalidInputError unless `path` could be created, replaced or written into.
 
     Args:
         path: a new file, or an existing one that is not read-only; links are followed.
@@ -95,38 +95,38 @@ def check_writable(path: Path, *, only_file: bool = False) -> None:
 
 
 def _obstacle(path: Path, only_file: bool) -> str | None:
-    mode, folder = _mode(path), _followed(path).parent
-    takes = _takes(mode) and not only_file
+    mode, folder = _mode(path), _link_target(path).parent
+    in_place = _is_written_in_place(mode) and not only_file
     if mode is None:
         if not folder.is_dir():
             return f"there is no folder {folder}."
     elif stat.S_ISDIR(mode):
         return "it is a folder. Name a file in it."
-    elif not (stat.S_ISREG(mode) or takes):
+    elif not (stat.S_ISREG(mode) or in_place):
         return "it is no regular file. Name another one."
     # Root may write anything; but a file that nobody may write was meant to stay.
     elif not (mode & 0o222 and os.access(path, os.W_OK)):
         return "it is read-only. Name another file, or allow writing."
-    if not takes and not os.access(folder, os.W_OK):
+    if not in_place and not os.access(folder, os.W_OK):
         return f"{folder} may not be changed."
     return None
 
 
-def _followed(path: Path) -> Path:
-    """Where a link leads in the end; `path` itself if it is none."""
+def _link_target(path: Path) -> Path:
+    """The final target of a link; `path` itself if it is none."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _mode(path: Path) -> int | None:
-    """Kind and rights of what is at `path`, links followed; None if there is nothing."""
+    """Type and permissions of the file at `path`, links followed; None if there is nothing."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
         return None
 
 
-def _takes(mode: int | None) -> bool:
-    """Whether that is written into and never replaced: a FIFO, a terminal, /dev/null."""
+def _is_written_in_place(mode: int | None) -> bool:
+    """Whether such a file is written into and never replaced: a FIFO, a terminal, /dev/null."""
     return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
 
 

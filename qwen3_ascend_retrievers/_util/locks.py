@@ -1,4 +1,4 @@
-"""A lock for code that must go on working in a forked child."""
+"""A lock for code that must work in a forked child."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 
 class Lock:
-    """A mutual exclusion for `with`, free again in a forked child, whoever held it before.
+    """A mutual exclusion for `with`, unlocked in a forked child, whoever held it before.
 
     The thread that holds a lock at the fork is not there in the child, and would never release it.
     """
@@ -19,7 +19,7 @@ class Lock:
         _ALL.add(self)
 
     def renew(self) -> None:
-        """Forget who holds it."""
+        """Replace the lock by an unlocked one."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:

@@ -13,10 +13,10 @@ Attribute = str | int | float | bool
 
 
 class Span(Protocol):
-    """What a span is used for here."""
+    """The part of OpenTelemetry's span that is used here."""
 
     def set_attribute(self, key: str, value: Attribute) -> None:
-        """Note one fact."""
+        """Set one attribute."""
         ...
 
 
@@ -40,7 +40,7 @@ def span(
     Args:
         name: of the span.
         attributes: those that are None are left out.
-        error_type: what is said of an error that leaves the body, besides that there was one.
+        error_type: the value of `error.type` for an exception that leaves the body.
     """
     tracer = _tracer()
     if tracer is None:
@@ -48,11 +48,11 @@ def span(
         return
     from opentelemetry.trace import SpanKind, StatusCode
 
-    known = {key: value for key, value in attributes.items() if value is not None}
+    recorded = {key: value for key, value in attributes.items() if value is not None}
     with tracer.start_as_current_span(
         name,
         kind=SpanKind.CLIENT,
-        attributes=known,
+        attributes=recorded,
         record_exception=False,
         set_status_on_exception=False,
     ) as current:

@@ -13,7 +13,7 @@ from rich.text import Text
 from ..engines.remote.config import key_of
 from ..errors import InvalidInputError, RerankError
 from ..tools.diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
-from ..tools.diagnosis.engine_checks import failed
+from ..tools.diagnosis.engine_checks import error_finding
 from ..tools.diagnosis.findings import exit_code
 from .options import EngineOptions, Json
 from .output import err, note, out, printable, write_json
@@ -44,7 +44,7 @@ def doctor(*, json: Json = False, options: EngineOptions) -> None:
                     {
                         "name": one.name,
                         "colour": one.colour,
-                        "said": one.said,
+                        "said": one.message,
                         "remedy": one.remedy,
                         "source": one.source,
                     }
@@ -69,7 +69,7 @@ def _engine(options: EngineOptions) -> list[Finding]:
         raise
     except RerankError as error:
         # What is known of the machine is wanted most where nothing can run on it.
-        return [failed(error, "engine")]
+        return [error_finding(error, "engine")]
     with made as reranker, err().status("") as status:
         for one in check_engine(reranker, options.base_url, key_of(options.api_key())):
             found.append(one)
@@ -90,7 +90,7 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     table.add_column(overflow="fold")
     for one in findings:
         style = _STYLES[one.colour]
-        told = Text(printable(one.said))
+        told = Text(printable(one.message))
         if one.remedy:
             told.append(f"\n→ {printable(one.remedy)}", style=style)
         if one.source and one.colour != "green":

@@ -101,7 +101,7 @@ def _task(files: Files, depth: int) -> Task:
 
 
 def _reranked(files: Files, task: Task, reranker: Reranker) -> tuple[Run, str]:
-    journal = Journal(files.journal(), task.mark(reranker), task.run)
+    journal = Journal(files.journal(), task.fingerprint(reranker), task.run)
     if journal.finished:
         note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
     try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .langchain import CompressorConformance
     from .llama_index import PostprocessorConformance
 
-_HOMES = {
+_SUBMODULES = {
     "CompressorConformance": ".langchain",
     "FakeEngine": ".fake",
     "PostprocessorConformance": ".llama_index",
@@ -23,9 +23,9 @@ __all__ = ["CompressorConformance", "FakeEngine", "PostprocessorConformance"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _SUBMODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    return getattr(import_module(_SUBMODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:

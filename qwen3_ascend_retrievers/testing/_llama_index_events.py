@@ -1,4 +1,4 @@
-"""Handlers that note the events of reranking in LlamaIndex, for its conformance suite."""
+"""Handlers that record LlamaIndex's reranking events, for its conformance suite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from pydantic import Field
 
 
-class Events(BaseEventHandler):
+class EventRecorder(BaseEventHandler):
     """Collects the dispatcher's events."""
 
-    seen: list[BaseEvent] = Field(default_factory=list)
+    collected: list[BaseEvent] = Field(default_factory=list)
 
     @classmethod
     def class_name(cls) -> str:
@@ -26,11 +26,11 @@ class Events(BaseEventHandler):
         return "ConformanceEvents"
 
     def handle(self, event: BaseEvent, **_: Any) -> None:
-        """Keep the event."""
-        self.seen.append(event)
+        """Record the event."""
+        self.collected.append(event)
 
 
-class Callbacks(BaseCallbackHandler):
+class CallbackRecorder(BaseCallbackHandler):
     """Collects the callback manager's events of reranking."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Callbacks(BaseCallbackHandler):
         parent_id: str = "",  # noqa: ARG002 - the framework's signature
         **_: Any,
     ) -> str:
-        """Note that reranking began."""
+        """Record the start of reranking."""
         if event_type == CBEventType.RERANKING:
             self.started.append(event_id)
         return event_id
@@ -58,31 +58,33 @@ class Callbacks(BaseCallbackHandler):
         event_id: str = "",
         **_: Any,
     ) -> None:
-        """Note that reranking ended."""
+        """Record the end of reranking."""
         if event_type == CBEventType.RERANKING:
             self.ended.append(event_id)
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Traces are of no interest here."""
+        """Traces are not recorded."""
 
     def end_trace(self, trace_id: str | None = None, trace_map: Any = None) -> None:
-        """Traces are of no interest here."""
+        """Traces are not recorded."""
 
 
-class Seen:
-    """What handlers saw of one call; `raised` is what reached the caller."""
+class CallRecord:
+    """The events of one call; `raised` is the exception that reached the caller."""
 
     def __init__(self) -> None:
-        self.events = Events()
-        self.callbacks = Callbacks()
+        self.events = EventRecorder()
+        self.callbacks = CallbackRecorder()
         self.raised: Exception | None = None
 
-    def pair(self) -> tuple[ReRankStartEvent, ReRankEndEvent]:
+    def rerank_events(self) -> tuple[ReRankStartEvent, ReRankEndEvent]:
         """The start and the end event, if there is exactly one of each, in order."""
         reranking = [
-            one for one in self.events.seen if isinstance(one, ReRankStartEvent | ReRankEndEvent)
+            event
+            for event in self.events.collected
+            if isinstance(event, ReRankStartEvent | ReRankEndEvent)
         ]
-        kinds = [type(one).__name__ for one in reranking]
+        kinds = [type(event).__name__ for event in reranking]
         assert kinds == ["ReRankStartEvent", "ReRankEndEvent"], f"these events came: {kinds}"
         assert len(self.callbacks.started) == 1, "no RERANKING event reached the callback manager"
         assert self.callbacks.started == self.callbacks.ended, "the RERANKING event did not end"
@@ -93,11 +95,11 @@ class Seen:
 
 
 @contextmanager
-def listening(events: Events) -> Iterator[None]:
-    """Let `events` hear what the root dispatcher hears."""
+def recording(events: EventRecorder) -> Iterator[None]:
+    """Record the root dispatcher's events in `events` inside the block."""
     root = get_dispatcher()
     root.add_event_handler(events)
     try:
         yield
     finally:
-        root.event_handlers = [one for one in root.event_handlers if one is not events]
+        root.event_handlers = [handler for handler in root.event_handlers if handler is not events]

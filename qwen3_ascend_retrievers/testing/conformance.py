@@ -1,4 +1,4 @@
-"""What both conformance suites use: texts with known scores, and an engine that watches its caller.
+"""Shared by both conformance suites: texts with known scores, and an engine that is watched.
 
 No framework is imported here.
 """
@@ -14,9 +14,9 @@ from ..engines.base import Call
 from ..errors import EngineError
 from .fake import FakeEngine
 
-QUERY: Final = "Which of the planets has rings?"
+CONFORMANCE_QUERY: Final = "Which of the planets has rings?"
 
-# In the retriever's order, which is neither the right one nor its reverse; two texts tie.
+# In the retriever's order, which is neither the right order nor its reverse; two texts tie.
 SCORES: Final = {
     "Mercury is the smallest planet.": 0.25,
     "Saturn has rings of ice.": 0.875,
@@ -31,7 +31,7 @@ RIGHT_ORDER: Final = (1, 5, 2, 3, 0, 4)
 
 
 class WatchedEngine(FakeEngine):
-    """A FakeEngine of SCORES that notes which thread each call came from.
+    """A FakeEngine of SCORES that records the thread of each call.
 
     Attributes:
         threads: for each scoring call the identifier of its thread.
@@ -43,7 +43,7 @@ class WatchedEngine(FakeEngine):
         self.threads: list[int] = []
 
     def score(self, plan: Plan, call: Call) -> list[Score]:
-        """The scores, and a note of the thread."""
+        """The scores; records the thread."""
         self.threads.append(threading.get_ident())
         return super().score(plan, call)
 
@@ -54,7 +54,7 @@ class WatchedEngine(FakeEngine):
 
     def check_async(self) -> None:
         """Fail unless every call was asynchronous and came from this very thread."""
-        ways = {how for how, _ in self.calls}
-        assert ways == {"async"}, f"the engine was called in these ways: {ways or 'none'}"
+        modes = {mode for mode, _ in self.calls}
+        assert modes == {"async"}, f"the engine was called in these ways: {modes or 'none'}"
         here = threading.get_ident()
         assert set(self.threads) == {here}, "the engine was called from another thread"

@@ -17,7 +17,7 @@ _WORDS = re.compile(r"\w+")
 
 
 class FakeEngine(Configured):
-    """Scores by shared words, or by what it is told; deterministic, no model, no network.
+    """Scores by shared words, or by a table; deterministic, no model, no network.
 
     The score of a pair is the share of the query's distinct words, lower-cased, that the document
     has. `Reranker(FakeEngine())` ranks "a cat" above "a dog" for the query "cat".
@@ -26,10 +26,10 @@ class FakeEngine(Configured):
         scores: document text -> score in [0, 1], for exact control; others score by words.
         error: raised instead of scoring, to test what happens when reranking fails.
         max_length: most tokens of a prompt, counted by an estimate.
-        model: the name it goes by.
+        model: the model name that it reports.
 
     Attributes:
-        calls: for each scoring call, how it came ("sync" or "async") and the documents' texts.
+        calls: for each scoring call, "sync" or "async" and the documents' texts.
     """
 
     tag = "fake"
@@ -42,17 +42,19 @@ class FakeEngine(Configured):
         max_length: int | None = None,
         model: str = "fake",
     ) -> None:
-        self._given = dict(scores or {})
-        # Passages come with control tokens neutralised.
-        self._scores = {neutralise(text): score for text, score in self._given.items()}
+        self._scores_by_document = dict(scores or {})
+        # The engine receives passages with control tokens neutralised.
+        self._scores_by_passage = {
+            neutralise(text): score for text, score in self._scores_by_document.items()
+        }
         self._error = error
         self._facts = EngineFacts(model=model, max_length=max_length, counting="in_doubt")
         self.calls: list[tuple[str, tuple[str, ...]]] = []
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments; `error` is left out."""
-        facts = self._facts
-        return {"scores": self._given, "max_length": facts.max_length, "model": facts.model}
+        facts, scores = self._facts, self._scores_by_document
+        return {"scores": scores, "max_length": facts.max_length, "model": facts.model}
 
     def facts(self) -> EngineFacts:
         """The model's name and the maximum that was set."""
@@ -71,32 +73,32 @@ class FakeEngine(Configured):
         return estimate(texts)
 
     def score(self, plan: Plan, call: Call) -> list[Score]:
-        """One score for each passage, noted in `calls` as "sync"."""
+        """One score for each passage, recorded in `calls` as "sync"."""
         return self._score("sync", plan, call)
 
     async def ascore(self, plan: Plan, call: Call) -> list[Score]:
-        """The same, noted as "async"."""
+        """The same, recorded as "async"."""
         return self._score("async", plan, call)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
-    def _score(self, how: str, plan: Plan, call: Call) -> list[Score]:
-        self.calls.append((how, tuple(passage.text for passage in plan.passages)))
+    def _score(self, mode: str, plan: Plan, call: Call) -> list[Score]:
+        self.calls.append((mode, tuple(passage.text for passage in plan.passages)))
         if self._error is not None:
             raise self._error
         call.check()
-        made = [
-            Score(self._scores.get(one.text, _shared(plan.queries[one.query].query, one.text)))
-            for one in plan.passages
-        ]
-        call.done(len(made))
-        return made
+        scores = []
+        for passage in plan.passages:
+            by_words = _word_overlap(plan.queries[passage.query].query, passage.text)
+            scores.append(Score(self._scores_by_passage.get(passage.text, by_words)))
+        call.done(len(scores))
+        return scores
 
 
-def _shared(query: str, document: str) -> float:
-    wanted = set(_WORDS.findall(query.lower()))
-    return len(wanted & set(_WORDS.findall(document.lower()))) / max(1, len(wanted))
+def _word_overlap(query: str, document: str) -> float:
+    query_words = set(_WORDS.findall(query.lower()))
+    return len(query_words & set(_WORDS.findall(document.lower()))) / max(1, len(query_words))

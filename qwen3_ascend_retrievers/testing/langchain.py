@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ..errors import EngineError, MissingDependencyError
-from .conformance import QUERY, RIGHT_ORDER, SCORES, TEXTS, WatchedEngine
+from .conformance import CONFORMANCE_QUERY, RIGHT_ORDER, SCORES, TEXTS, WatchedEngine
 
 try:
     from langchain_core.callbacks import (
@@ -48,114 +48,116 @@ class CompressorConformance:
         raise NotImplementedError("Return your compressor here.")
 
     def test_best_first(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _documents()):
-            assert _texts(found) == [TEXTS[at] for at in RIGHT_ORDER]
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_documents()):
+            assert _page_contents(results) == [TEXTS[at] for at in RIGHT_ORDER]
 
     def test_top_n(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=2), _documents()):
-            assert _texts(found) == [TEXTS[at] for at in RIGHT_ORDER[:2]]
+        for results in self._both(self.make(WatchedEngine(), top_n=2), _sample_documents()):
+            assert _page_contents(results) == [TEXTS[at] for at in RIGHT_ORDER[:2]]
 
     def test_scores(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _documents()):
-            scores = [one.metadata.get(self.score_key) for one in found]
-            assert scores == [SCORES[one.page_content] for one in found]
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_documents()):
+            scores = [document.metadata.get(self.score_key) for document in results]
+            assert scores == [SCORES[document.page_content] for document in results]
 
     def test_ids_and_metadata_are_kept(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _documents()):
-            assert len(found) == len(TEXTS)
-            for one in found:
-                at = TEXTS.index(one.page_content)
-                assert one.id == f"id-{at}", "the document's id was lost"
-                assert one.metadata["source"] == {"page": at}, "metadata were lost"
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_documents()):
+            assert len(results) == len(TEXTS)
+            for document in results:
+                at = TEXTS.index(document.page_content)
+                assert document.id == f"id-{at}", "the document's id was lost"
+                assert document.metadata["source"] == {"page": at}, "metadata were lost"
 
     def test_old_metadata_do_not_hide_the_score(self) -> None:
-        given = [Document(TEXTS[1], metadata={self.score_key: "old"})]
-        for found in self._both(self.make(WatchedEngine()), given):
-            assert found[0].metadata[self.score_key] == SCORES[TEXTS[1]]
+        documents = [Document(TEXTS[1], metadata={self.score_key: "old"})]
+        for results in self._both(self.make(WatchedEngine()), documents):
+            assert results[0].metadata[self.score_key] == SCORES[TEXTS[1]]
 
     def test_input_is_not_changed(self) -> None:
-        given = _documents()
-        before = deepcopy(given)
-        for found in self._both(self.make(WatchedEngine(), top_n=None), given):
-            assert given == before, "the caller's documents were changed"
-            for one in found:
-                one.metadata["source"]["page"] = -1
-            assert given == before, "a result shares its metadata with the caller's document"
+        documents = _sample_documents()
+        before = deepcopy(documents)
+        for results in self._both(self.make(WatchedEngine(), top_n=None), documents):
+            assert documents == before, "the caller's documents were changed"
+            for document in results:
+                document.metadata["source"]["page"] = -1
+            assert documents == before, "a result shares its metadata with the caller's document"
 
     def test_async_does_not_use_a_thread(self) -> None:
         engine = WatchedEngine()
-        asyncio.run(_acompress(self.make(engine), _documents(), None))
+        asyncio.run(_acompress(self.make(engine), _sample_documents(), None))
         engine.check_async()
 
     def test_no_documents_make_no_call(self) -> None:
         engine = WatchedEngine()
-        for found in self._both(self.make(engine), []):
-            assert list(found) == []
+        for results in self._both(self.make(engine), []):
+            assert list(results) == []
         assert engine.calls == []
 
     def test_child_run(self) -> None:
-        for seen, parent in self._traced(self.make(WatchedEngine(), top_n=None)):
-            run = seen.only_child_of(parent)
-            assert run.inputs["query"] == QUERY
-            assert _texts(run.inputs["documents"]) == list(TEXTS)
-            assert _texts(run.outputs["documents"]) == [TEXTS[at] for at in RIGHT_ORDER]
+        for tracer, parent in self._traced(self.make(WatchedEngine(), top_n=None)):
+            run = tracer.only_child_of(parent)
+            assert run.inputs["query"] == CONFORMANCE_QUERY
+            assert _page_contents(run.inputs["documents"]) == list(TEXTS)
+            assert _page_contents(run.outputs["documents"]) == [TEXTS[at] for at in RIGHT_ORDER]
             assert run.error is None
 
     def test_errors_are_raised_and_traced(self) -> None:
-        for seen, parent in self._traced(self.make(WatchedEngine(fails=True))):
-            run = seen.only_child_of(parent)
-            assert isinstance(seen.raised, EngineError), f"{seen.raised!r} was raised"
-            assert run.error is seen.raised, "the run did not end with the error"
+        for tracer, parent in self._traced(self.make(WatchedEngine(fails=True))):
+            run = tracer.only_child_of(parent)
+            assert isinstance(tracer.raised, EngineError), f"{tracer.raised!r} was raised"
+            assert run.error is tracer.raised, "the run did not end with the error"
 
     def test_keep_order(self) -> None:
         compressor = self.make(WatchedEngine(fails=True), top_n=3, on_error="keep_order")
-        for found in self._both(compressor, _documents()):
-            assert _texts(found) == list(TEXTS[:3])
-            assert {one.metadata["rerank_status"] for one in found} == {"kept_order"}
-            assert not any(self.score_key in one.metadata for one in found)
+        for results in self._both(compressor, _sample_documents()):
+            assert _page_contents(results) == list(TEXTS[:3])
+            assert {document.metadata["rerank_status"] for document in results} == {"kept_order"}
+            assert not any(self.score_key in document.metadata for document in results)
 
     def _both(
         self, compressor: BaseDocumentCompressor, documents: list[Document]
     ) -> list[Sequence[Document]]:
-        found = compressor.compress_documents(documents, QUERY)
-        return [found, asyncio.run(_acompress(compressor, documents, None))]
+        results = compressor.compress_documents(documents, CONFORMANCE_QUERY)
+        return [results, asyncio.run(_acompress(compressor, documents, None))]
 
-    def _traced(self, compressor: BaseDocumentCompressor) -> list[tuple[_Seen, UUID]]:
-        """What a tracer sees of a sync and of an async call, with the parent run's id."""
-        sync, own = _Seen(), CallbackManager.configure
-        parent = own(inheritable_callbacks=[sync]).on_chain_start({"name": "parent"}, {})
+    def _traced(self, compressor: BaseDocumentCompressor) -> list[tuple[_RunTracer, UUID]]:
+        """A tracer for a sync and one for an async call, each with the parent run's id."""
+        sync, configure = _RunTracer(), CallbackManager.configure
+        parent = configure(inheritable_callbacks=[sync]).on_chain_start({"name": "parent"}, {})
         try:
-            compressor.compress_documents(_documents(), QUERY, parent.get_child())
+            compressor.compress_documents(
+                _sample_documents(), CONFORMANCE_QUERY, parent.get_child()
+            )
         except Exception as error:
             sync.raised = error
         return [(sync, parent.run_id), asyncio.run(_atraced(compressor))]
 
 
-async def _atraced(compressor: BaseDocumentCompressor) -> tuple[_Seen, UUID]:
-    seen, own = _Seen(), AsyncCallbackManager.configure
-    parent = await own(inheritable_callbacks=[seen]).on_chain_start({"name": "parent"}, {})
+async def _atraced(compressor: BaseDocumentCompressor) -> tuple[_RunTracer, UUID]:
+    tracer, configure = _RunTracer(), AsyncCallbackManager.configure
+    parent = await configure(inheritable_callbacks=[tracer]).on_chain_start({"name": "parent"}, {})
     try:
-        await _acompress(compressor, _documents(), parent.get_child())
+        await _acompress(compressor, _sample_documents(), parent.get_child())
     except Exception as error:
-        seen.raised = error
-    return seen, parent.run_id
+        tracer.raised = error
+    return tracer, parent.run_id
 
 
 async def _acompress(
     compressor: BaseDocumentCompressor, documents: list[Document], callbacks: Any
 ) -> Sequence[Document]:
-    return await compressor.acompress_documents(documents, QUERY, callbacks)
+    return await compressor.acompress_documents(documents, CONFORMANCE_QUERY, callbacks)
 
 
-def _documents() -> list[Document]:
+def _sample_documents() -> list[Document]:
     return [
         Document(text, id=f"id-{at}", metadata={"source": {"page": at}})
         for at, text in enumerate(TEXTS)
     ]
 
 
-def _texts(documents: Sequence[Document]) -> list[str]:
-    return [one.page_content for one in documents]
+def _page_contents(documents: Sequence[Document]) -> list[str]:
+    return [document.page_content for document in documents]
 
 
 class _Run:
@@ -169,8 +171,8 @@ class _Run:
         self.ended = False
 
 
-class _Seen(BaseCallbackHandler):
-    """What a tracer sees; `raised` is what reached the caller."""
+class _RunTracer(BaseCallbackHandler):
+    """The runs of one call; `raised` is the exception that reached the caller."""
 
     run_inline = True
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import EngineError, MissingDependencyError
-from .conformance import QUERY, RIGHT_ORDER, SCORES, TEXTS, WatchedEngine
+from .conformance import CONFORMANCE_QUERY, RIGHT_ORDER, SCORES, TEXTS, WatchedEngine
 
 try:
     from llama_index.core.callbacks import CallbackManager
@@ -29,7 +29,7 @@ except ImportError as error:
         "pip install 'qwen3-ascend-retrievers[llama-index]'"
     ) from error
 
-from ._llama_index_events import Seen, listening
+from ._llama_index_events import CallRecord, recording
 
 if TYPE_CHECKING:
     from ..engines.base import Engine
@@ -50,124 +50,126 @@ class PostprocessorConformance:
         raise NotImplementedError("Return your postprocessor here.")
 
     def test_best_first(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _nodes()):
-            assert _texts(found) == [TEXTS[at] for at in RIGHT_ORDER]
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_nodes()):
+            assert _node_texts(results) == [TEXTS[at] for at in RIGHT_ORDER]
 
     def test_top_n(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=2), _nodes()):
-            assert _texts(found) == [TEXTS[at] for at in RIGHT_ORDER[:2]]
+        for results in self._both(self.make(WatchedEngine(), top_n=2), _sample_nodes()):
+            assert _node_texts(results) == [TEXTS[at] for at in RIGHT_ORDER[:2]]
 
     def test_scores(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _nodes()):
-            assert [one.score for one in found] == [SCORES[TEXTS[at]] for at in RIGHT_ORDER]
-            kept = [one.node.metadata.get("retrieval_score") for one in found]
-            assert kept == [_retrieved(at) for at in RIGHT_ORDER], "the retriever's score was lost"
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_nodes()):
+            assert [result.score for result in results] == [SCORES[TEXTS[at]] for at in RIGHT_ORDER]
+            retrieval_scores = [result.node.metadata.get("retrieval_score") for result in results]
+            assert retrieval_scores == [_retrieval_score(at) for at in RIGHT_ORDER], (
+                "the retriever's score was lost"
+            )
 
     def test_ids_metadata_and_relationships_are_kept(self) -> None:
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _nodes()):
-            assert len(found) == len(TEXTS)
-            for one in found:
-                at = TEXTS.index(one.node.get_content(MetadataMode.NONE))
-                assert one.node.node_id == f"id-{at}", "the node's id was lost"
-                assert one.node.metadata["source"] == {"page": at}, "metadata were lost"
-                related = one.node.relationships[NodeRelationship.SOURCE]
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_nodes()):
+            assert len(results) == len(TEXTS)
+            for result in results:
+                at = TEXTS.index(result.node.get_content(MetadataMode.NONE))
+                assert result.node.node_id == f"id-{at}", "the node's id was lost"
+                assert result.node.metadata["source"] == {"page": at}, "metadata were lost"
+                related = result.node.relationships[NodeRelationship.SOURCE]
                 assert isinstance(related, RelatedNodeInfo)
                 assert related.node_id == f"file-{at}", "relationships were lost"
 
     def test_texts_stay_the_same(self) -> None:
-        given = {one.node.node_id: one.node for one in _nodes()}
-        for found in self._both(self.make(WatchedEngine(), top_n=None), _nodes()):
-            for one in found:
+        original_nodes = {result.node.node_id: result.node for result in _sample_nodes()}
+        for results in self._both(self.make(WatchedEngine(), top_n=None), _sample_nodes()):
+            for result in results:
                 for mode in (MetadataMode.EMBED, MetadataMode.LLM, MetadataMode.NONE):
-                    before = given[one.node.node_id].get_content(mode)
-                    assert one.node.get_content(mode) == before, f"the {mode.value} text changed"
+                    before = original_nodes[result.node.node_id].get_content(mode)
+                    assert result.node.get_content(mode) == before, f"the {mode.value} text changed"
 
     def test_input_is_not_changed(self) -> None:
-        given = _nodes()
-        before = deepcopy(given)
-        for found in self._both(self.make(WatchedEngine(), top_n=None), given):
-            assert given == before, "the caller's nodes were changed"
-            for one in found:
-                one.node.metadata["source"]["page"] = -1
-                one.node.relationships.clear()
-                one.node.excluded_llm_metadata_keys.clear()
-            assert given == before, "a result shares its parts with the caller's node"
+        nodes = _sample_nodes()
+        before = deepcopy(nodes)
+        for results in self._both(self.make(WatchedEngine(), top_n=None), nodes):
+            assert nodes == before, "the caller's nodes were changed"
+            for result in results:
+                result.node.metadata["source"]["page"] = -1
+                result.node.relationships.clear()
+                result.node.excluded_llm_metadata_keys.clear()
+            assert nodes == before, "a result shares its parts with the caller's node"
 
     def test_async_does_not_use_a_thread(self) -> None:
         engine = WatchedEngine()
-        asyncio.run(_apostprocess(self.make(engine), _nodes()))
+        asyncio.run(_apostprocess(self.make(engine), _sample_nodes()))
         engine.check_async()
 
     def test_no_nodes_make_no_call(self) -> None:
         engine = WatchedEngine()
-        for found in self._both(self.make(engine), []):
-            assert found == []
+        for results in self._both(self.make(engine), []):
+            assert results == []
         assert engine.calls == []
 
     def test_missing_query_is_a_value_error(self) -> None:
         component = self.make(WatchedEngine())
         with pytest.raises(ValueError, match=r"(?i)query"):
-            component.postprocess_nodes(_nodes())
+            component.postprocess_nodes(_sample_nodes())
         with pytest.raises(ValueError, match=r"(?i)query"):
-            asyncio.run(component.apostprocess_nodes(_nodes()))
+            asyncio.run(component.apostprocess_nodes(_sample_nodes()))
 
     def test_events(self) -> None:
-        for seen in self._traced(top_n=None):
-            assert seen.raised is None
-            start, end = seen.pair()
+        for record in self._traced(top_n=None):
+            assert record.raised is None
+            start, end = record.rerank_events()
             assert start.query is not None
-            assert str(getattr(start.query, "query_str", start.query)) == QUERY
-            assert _texts(start.nodes) == list(TEXTS)
-            assert _texts(end.nodes) == [TEXTS[at] for at in RIGHT_ORDER]
+            assert str(getattr(start.query, "query_str", start.query)) == CONFORMANCE_QUERY
+            assert _node_texts(start.nodes) == list(TEXTS)
+            assert _node_texts(end.nodes) == [TEXTS[at] for at in RIGHT_ORDER]
 
     def test_errors_are_raised_and_events_paired(self) -> None:
-        for seen in self._traced(fails=True):
-            assert isinstance(seen.raised, EngineError), f"{seen.raised!r} was raised"
-            seen.pair()
+        for record in self._traced(fails=True):
+            assert isinstance(record.raised, EngineError), f"{record.raised!r} was raised"
+            record.rerank_events()
 
     def test_keep_order(self) -> None:
         component = self.make(WatchedEngine(fails=True), top_n=3, on_error="keep_order")
-        for found in self._both(component, _nodes()):
-            assert _texts(found) == list(TEXTS[:3])
-            assert [one.score for one in found] == [_retrieved(at) for at in range(3)]
-            assert {one.node.metadata["rerank_status"] for one in found} == {"kept_order"}
+        for results in self._both(component, _sample_nodes()):
+            assert _node_texts(results) == list(TEXTS[:3])
+            assert [result.score for result in results] == [_retrieval_score(at) for at in range(3)]
+            assert {result.node.metadata["rerank_status"] for result in results} == {"kept_order"}
 
     def _both(
         self, component: BaseNodePostprocessor, nodes: list[NodeWithScore]
     ) -> Iterator[list[NodeWithScore]]:
-        yield component.postprocess_nodes(nodes, QueryBundle(QUERY))
+        yield component.postprocess_nodes(nodes, QueryBundle(CONFORMANCE_QUERY))
         yield asyncio.run(_apostprocess(component, nodes))
 
-    def _traced(self, *, fails: bool = False, **fields: Any) -> list[Seen]:
-        """What handlers see of a sync and of an async call."""
-        both = []
+    def _traced(self, *, fails: bool = False, **fields: Any) -> list[CallRecord]:
+        """The events of a sync and of an async call."""
+        records = []
         for is_async in (False, True):
-            seen = Seen()
-            manager = CallbackManager([seen.callbacks])
+            record = CallRecord()
+            manager = CallbackManager([record.callbacks])
             component = self.make(WatchedEngine(fails=fails), callback_manager=manager, **fields)
-            with listening(seen.events):
+            with recording(record.events):
                 try:
                     if is_async:
-                        asyncio.run(_apostprocess(component, _nodes()))
+                        asyncio.run(_apostprocess(component, _sample_nodes()))
                     else:
-                        component.postprocess_nodes(_nodes(), QueryBundle(QUERY))
+                        component.postprocess_nodes(_sample_nodes(), QueryBundle(CONFORMANCE_QUERY))
                 except Exception as error:
-                    seen.raised = error
-            both.append(seen)
-        return both
+                    record.raised = error
+            records.append(record)
+        return records
 
 
 async def _apostprocess(
     component: BaseNodePostprocessor, nodes: list[NodeWithScore]
 ) -> list[NodeWithScore]:
-    return await component.apostprocess_nodes(nodes, QueryBundle(QUERY))
+    return await component.apostprocess_nodes(nodes, QueryBundle(CONFORMANCE_QUERY))
 
 
-def _retrieved(at: int) -> float:
+def _retrieval_score(at: int) -> float:
     return 1 - at / 16
 
 
-def _nodes() -> list[NodeWithScore]:
+def _sample_nodes() -> list[NodeWithScore]:
     return [
         NodeWithScore(
             node=TextNode(
@@ -177,11 +179,11 @@ def _nodes() -> list[NodeWithScore]:
                 excluded_embed_metadata_keys=["source"],
                 relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=f"file-{at}")},
             ),
-            score=_retrieved(at),
+            score=_retrieval_score(at),
         )
         for at, text in enumerate(TEXTS)
     ]
 
 
-def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:
-    return [one.node.get_content(MetadataMode.NONE) for one in nodes]
+def _node_texts(nodes: Sequence[NodeWithScore]) -> list[str]:
+    return [result.node.get_content(MetadataMode.NONE) for result in nodes]

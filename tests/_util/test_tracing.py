@@ -11,8 +11,8 @@ from qwen3_ascend_retrievers._util.tracing import span
 
 def test_without_opentelemetry_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with span("POST /v1/rerank", {"rerank.documents": 2, "rerank.template": None}) as made:
-        made.set_attribute("http.response.status_code", 200)
+    with span("POST /v1/rerank", {"rerank.documents": 2, "rerank.template": None}) as current:
+        current.set_attribute("http.response.status_code", 200)
 
 
 def test_an_error_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import EngineError
 from qwen3_ascend_retrievers.testing import CompressorConformance, PostprocessorConformance
 from qwen3_ascend_retrievers.testing.conformance import (
-    QUERY,
+    CONFORMANCE_QUERY,
     RIGHT_ORDER,
     SCORES,
     TEXTS,
@@ -28,20 +28,20 @@ def test_the_right_order_differs_from_every_simple_one() -> None:
 
 async def test_async_calls_from_this_thread_pass() -> None:
     engine = WatchedEngine()
-    await Reranker(engine).arank(QUERY, TEXTS)
+    await Reranker(engine).arank(CONFORMANCE_QUERY, TEXTS)
     engine.check_async()
 
 
 async def test_sync_calls_fail() -> None:
     engine = WatchedEngine()
-    Reranker(engine).rank(QUERY, TEXTS)
+    Reranker(engine).rank(CONFORMANCE_QUERY, TEXTS)
     with pytest.raises(AssertionError, match="'sync'"):
         engine.check_async()
 
 
 def test_calls_from_another_thread_fail() -> None:
     engine = WatchedEngine()
-    call = Reranker(engine).arank(QUERY, TEXTS)
+    call = Reranker(engine).arank(CONFORMANCE_QUERY, TEXTS)
     thread = threading.Thread(target=asyncio.run, args=[call])
     thread.start()
     thread.join()
@@ -56,7 +56,7 @@ def test_no_call_at_all_fails() -> None:
 
 def test_a_failing_engine() -> None:
     with pytest.raises(EngineError):
-        Reranker(WatchedEngine(fails=True)).rank(QUERY, TEXTS)
+        Reranker(WatchedEngine(fails=True)).rank(CONFORMANCE_QUERY, TEXTS)
 
 
 @pytest.mark.parametrize("suite", [CompressorConformance, PostprocessorConformance])

@@ -46,8 +46,8 @@ def test_has_a_maximum() -> None:
     reranker = Reranker(FakeEngine(max_length=200), overflow="error")
     with pytest.raises(TooLongError):
         reranker.rank("q", [long])
-    (found,) = Reranker(FakeEngine(max_length=200)).rank("q", [long]).results
-    assert found.truncated
+    (result,) = Reranker(FakeEngine(max_length=200)).rank("q", [long]).results
+    assert result.truncated
     assert Reranker(FakeEngine()).rank("q", [long]).results[0].truncated is False
 
 

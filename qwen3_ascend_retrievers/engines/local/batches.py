@@ -9,14 +9,13 @@ from typing import Final
 from ...core.batching import batches_by_length
 from ...core.plan import Plan
 
-Ids = tuple[int, ...]
-
-# With fewer passages, batching their whole prompts across queries beats a pass for the query.
-_FEW: Final = 4
+# For fewer passages, batching whole prompts across queries beats a pass for the query.
+_MIN_SHARING_PASSAGES: Final = 4
 # A shared query part rules out the causal kernel, which skips half of the attention. Measured on a
 # CPU with layers of the 0.6B's shape and a query part of 80 tokens, sharing saves 44 % at 100
 # document tokens and 5 % at 800, and costs 4 % at 1,600 and 24 % at 3,200.
-_LONG: Final = 15
+# In document tokens per query token.
+_MAX_SHARING_RATIO: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ class Batch:
     """
 
     passages: tuple[int, ...]
-    rows: tuple[Ids, ...]
-    shared: Ids | None
+    rows: tuple[tuple[int, ...], ...]
+    shared: tuple[int, ...] | None
 
 
 def plan_batches(plan: Plan, max_tokens: int) -> list[Batch]:
@@ -41,25 +40,26 @@ def plan_batches(plan: Plan, max_tokens: int) -> list[Batch]:
         plan: its queries and passages have token ids.
         max_tokens: prompt tokens of one batch, padding included. A longer prompt runs alone.
     """
-    made = []
+    batches = []
     for query, members in _groups(plan).items():
-        prompts = [plan.prompt_ids(one) or () for one in members]
+        prompts = [plan.prompt_ids(passage) or () for passage in members]
         shared = None if query is None else plan.queries[query].ids or ()
         skip = len(shared or ())
         for positions in batches_by_length([len(ids) for ids in prompts], max_tokens):
             passages = tuple(members[at] for at in positions)
-            made.append(Batch(passages, tuple(prompts[at][skip:] for at in positions), shared))
-    return made
+            batches.append(Batch(passages, tuple(prompts[at][skip:] for at in positions), shared))
+    return batches
 
 
 def _groups(plan: Plan) -> dict[int | None, list[int]]:
     """Passages by the query whose part they share; under None those that share none."""
-    found: dict[int | None, list[int]] = defaultdict(list)
+    groups: dict[int | None, list[int]] = defaultdict(list)
     for at, passage in enumerate(plan.passages):
         query_ids = plan.queries[passage.query].ids or ()
-        long = len(passage.ids or ()) > len(query_ids) * _LONG
-        found[None if long else passage.query].append(at)
-    for query in [query for query, members in found.items() if len(members) < _FEW]:
+        long = len(passage.ids or ()) > len(query_ids) * _MAX_SHARING_RATIO
+        groups[None if long else passage.query].append(at)
+    small = [query for query, members in groups.items() if len(members) < _MIN_SHARING_PASSAGES]
+    for query in small:
         if query is not None:
-            found[None] += found.pop(query)
-    return found
+            groups[None] += groups.pop(query)
+    return groups

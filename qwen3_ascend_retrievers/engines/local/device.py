@@ -1,4 +1,4 @@
-"""Where the model runs and in which precision. An NPU or GPU is never passed over in silence."""
+"""Where the model runs and in which precision. An NPU or GPU is never ignored silently."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any, Final
 
 from ...errors import InvalidInputError, MissingDependencyError, ModelError
 
-DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+LOCAL_DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 
-_DEVICE: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
-_DEV: Final = Path("/dev")
-_ON_CPU: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'
+_DEVICE_NAME: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
+_DEVICE_FILES: Final = Path("/dev")
+_LOCAL_CPU_ADVICE: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'
 
 
-def check_device(device: Any) -> str:
+def check_local_device(device: Any) -> str:
     """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N.
 
     Raises:
         InvalidInputError: it is something else.
     """
-    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+    if not isinstance(device, str) or not _DEVICE_NAME.fullmatch(device):
         raise InvalidInputError(
             f"device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, not {device!r}."
         )
     return device
 
 
-def pick_device(device: str, device_files: Path = _DEV) -> str:
+def pick_device(device: str, device_files: Path = _DEVICE_FILES) -> str:
     """The torch device that a checked `device` means on this machine.
 
     "auto" is the NPU, else CUDA, else MPS; the CPU only where there is none of them.
 
     Args:
-        device: see `check_device`.
+        device: see `check_local_device`.
         device_files: where the drivers make their device files.
 
     Raises:
-        MissingDependencyError: there is an NPU or GPU, and what lets torch use it is missing.
+        MissingDependencyError: torch cannot use the NPU or GPU without another package.
         ModelError: the device is not there, or its software does not start.
     """
     torch = import_module("torch")
@@ -77,7 +77,7 @@ def _automatic(torch: Any, device_files: Path) -> str:
     if any(device_files.glob("nvidia[0-9]*")):
         raise MissingDependencyError(
             f"This machine has an NVIDIA GPU that torch {torch.__version__} cannot use. Install "
-            f"a torch built for it (https://pytorch.org/get-started). {_ON_CPU}"
+            f"a torch built for it (https://pytorch.org/get-started). {_LOCAL_CPU_ADVICE}"
         )
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
@@ -86,7 +86,7 @@ def _load_torch_npu() -> None:
     if find_spec("torch_npu") is None:
         raise MissingDependencyError(
             "The NPU needs torch_npu, which is not installed: "
-            f"pip install 'qwen3-ascend-retrievers[ascend]'. {_ON_CPU}"
+            f"pip install 'qwen3-ascend-retrievers[ascend]'. {_LOCAL_CPU_ADVICE}"
         )
     try:
         import_module("torch_npu")
@@ -94,7 +94,7 @@ def _load_torch_npu() -> None:
     except Exception as error:
         raise ModelError(
             f"torch_npu does not start: {error}. Source CANN's set_env.sh, and check that "
-            f"torch_npu's version is the one for this torch. {_ON_CPU}"
+            f"torch_npu's version is the one for this torch. {_LOCAL_CPU_ADVICE}"
         ) from error
 
 

@@ -21,11 +21,11 @@ from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..waiting import Callers, wait, wait_async
 from .batches import plan_batches
-from .device import DTYPES, check_device
-from .loading import LocalModel, load_model
+from .device import LOCAL_DTYPES, check_local_device
+from .loading import LocalModel, load_local_model
 
 T = TypeVar("T")
-Work = Callable[[LocalModel], Any]
+ModelTask = Callable[[LocalModel], Any]
 
 
 class LocalEngine(Configured):
@@ -37,7 +37,7 @@ class LocalEngine(Configured):
     Args:
         model: a hub id, a folder, or "tiny" for the bundled model. The original checkpoint
             (Qwen3ForCausalLM) or a converted one (Qwen3ForSequenceClassification, one label).
-        device: "auto", "cpu", "cuda", "npu" or "mps", with a number such as "npu:1" if wanted.
+        device: "auto", "cpu", "cuda", "npu" or "mps", optionally with a number such as "npu:1".
             "auto" takes the CPU only where there is no other.
         dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU and MPS, else bfloat16
             where the device has it.
@@ -61,17 +61,17 @@ class LocalEngine(Configured):
         batch_tokens: int = 16384,
         revision: str | None = None,
     ) -> None:
-        self._model_name = _name("model", model)
-        self._device = check_device(device)
-        check_choice("dtype", dtype, DTYPES)
+        self._model_name = _checked_name("model", model)
+        self._device = check_local_device(device)
+        check_choice("dtype", dtype, LOCAL_DTYPES)
         self._dtype = dtype
         self._max_length = whole_number("max_length", max_length, minimum=1)
         self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-        self._revision = None if revision is None else _name("revision", revision)
+        self._revision = None if revision is None else _checked_name("revision", revision)
         self._lock = Lock()
         self._callers = Callers()
         self._worker: ThreadPoolExecutor | None = None
-        self._process: int | None = None
+        self._process_id: int | None = None
         self._model: LocalModel | None = None
         self._closed = False
 
@@ -94,19 +94,19 @@ class LocalEngine(Configured):
             ModelError: the checkpoint is missing, incomplete, or no Qwen3 reranker.
             EngineClosedError: the engine was closed.
         """
-        return self._facts(self._ready())
+        return self._facts(self._get_model())
 
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
-        return self._facts(await self._aready())
+        return self._facts(await self._aget_model())
 
     def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Tokens of prompt parts."""
-        return self._ready().tokenizer.encode_batch(texts)
+        return self._get_model().tokenizer.encode_batch(texts)
 
     async def aencode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """The same without blocking the event loop."""
-        tokenizer = (await self._aready()).tokenizer
+        tokenizer = (await self._aget_model()).tokenizer
         return await asyncio.to_thread(tokenizer.encode_batch, texts)
 
     def score(self, plan: Plan, call: Call) -> list[Score]:
@@ -132,7 +132,7 @@ class LocalEngine(Configured):
             self._closed = True
             worker, self._worker = self._worker, None
         # After a fork the worker's thread is the parent's, and waiting for it would be for ever.
-        if worker is not None and self._process == os.getpid():
+        if worker is not None and self._process_id == os.getpid():
             self._callers.dismiss()
             worker.shutdown(wait=True)
         model, self._model = self._model, None
@@ -143,17 +143,19 @@ class LocalEngine(Configured):
         length = min(self._max_length, model.checkpoint.max_positions)
         return EngineFacts(model=self._model_name, max_length=length, counting="always")
 
-    def _scoring(self, plan: Plan, call: Call) -> Steps[Work, Any, list[Score]]:
-        """One call, as work for the worker: a query part where it is shared, then each batch."""
+    def _scoring(self, plan: Plan, call: Call) -> Steps[ModelTask, Any, list[Score]]:
+        """The worker's tasks for one call: a query part where it is shared, then each batch."""
         logits = [math.nan] * len(plan.passages)
-        computed, shared = None, None
+        cached_ids, query_cache = None, None
         for batch in plan_batches(plan, self._batch_tokens):
             call.check()
-            if batch.shared != computed:
-                computed = batch.shared
-                shared = None if computed is None else (yield partial(_share, ids=computed))
-            made = yield partial(_logits, rows=batch.rows, shared=shared)
-            for passage, logit in zip(batch.passages, made, strict=True):
+            if batch.shared != cached_ids:
+                cached_ids = batch.shared
+                query_cache = (
+                    None if cached_ids is None else (yield partial(_cache_query, ids=cached_ids))
+                )
+            batch_logits = yield partial(_logits, rows=batch.rows, query_cache=query_cache)
+            for passage, logit in zip(batch.passages, batch_logits, strict=True):
                 logits[passage] = logit
             call.done(len(batch.passages))
         return self._scores(logits)
@@ -168,36 +170,36 @@ class LocalEngine(Configured):
             )
         return [Score.of_logit(logit) for logit in logits]
 
-    def _run(self, work: Callable[[LocalModel], T]) -> T:
-        return wait(self._submitted(work))
+    def _run(self, task: Callable[[LocalModel], T]) -> T:
+        return wait(self._submit(task))
 
-    async def _arun(self, work: Callable[[LocalModel], T]) -> T:
-        return await wait_async(self._submitted(work))
+    async def _arun(self, task: Callable[[LocalModel], T]) -> T:
+        return await wait_async(self._submit(task))
 
-    def _loaded(self) -> LocalModel | None:
-        """The model if it is loaded: what needs no torch waits for no other caller's batch."""
+    def _loaded_model(self) -> LocalModel | None:
+        """The model if it is loaded; does not wait for another caller's batch."""
         with self._lock:
             self._check_usable()
             return self._model
 
-    def _ready(self) -> LocalModel:
-        model = self._loaded()
-        return self._run(_itself) if model is None else model
+    def _get_model(self) -> LocalModel:
+        model = self._loaded_model()
+        return self._run(_return_model) if model is None else model
 
-    async def _aready(self) -> LocalModel:
-        model = self._loaded()
-        return await self._arun(_itself) if model is None else model
+    async def _aget_model(self) -> LocalModel:
+        model = self._loaded_model()
+        return await self._arun(_return_model) if model is None else model
 
-    def _submitted(self, work: Callable[[LocalModel], T]) -> Future[T]:
+    def _submit(self, task: Callable[[LocalModel], T]) -> Future[T]:
         with self._lock:
             self._check_usable()
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
-                self._process = os.getpid()
-            return self._callers.promise(self._worker.submit(self._work, work))
+                self._process_id = os.getpid()
+            return self._callers.promise(self._worker.submit(self._run_task, task))
 
     def _check_usable(self) -> None:
-        if self._process not in (None, os.getpid()):
+        if self._process_id not in (None, os.getpid()):
             raise EngineError(
                 "This engine was used before the process forked; torch's threads do not survive "
                 "that. Make the engine in the child, or start children with 'spawn'."
@@ -205,31 +207,33 @@ class LocalEngine(Configured):
         if self._closed:
             raise self._closed_error()
 
-    def _work(self, work: Callable[[LocalModel], T]) -> T:
-        """In the worker: load if need be, and do one piece of work."""
+    def _run_task(self, task: Callable[[LocalModel], T]) -> T:
+        """In the worker: load the model if need be, and run one task."""
         if self._closed:
             raise self._closed_error()
         if self._model is None:
-            self._model = load_model(self._model_name, self._revision, self._device, self._dtype)
-        return work(self._model)
+            self._model = load_local_model(
+                self._model_name, self._revision, self._device, self._dtype
+            )
+        return task(self._model)
 
     def _closed_error(self) -> EngineClosedError:
         return EngineClosedError(f"{self!r} was closed. Make a new engine.")
 
 
-def _itself(model: LocalModel) -> LocalModel:
+def _return_model(model: LocalModel) -> LocalModel:
     return model
 
 
-def _share(model: LocalModel, ids: Sequence[int]) -> Any:
-    return model.forward.shared(ids)
+def _cache_query(model: LocalModel, ids: Sequence[int]) -> Any:
+    return model.forward.cache_query(ids)
 
 
-def _logits(model: LocalModel, rows: Sequence[Sequence[int]], shared: Any) -> list[float]:
-    return model.forward.logits(rows, shared)
+def _logits(model: LocalModel, rows: Sequence[Sequence[int]], query_cache: Any) -> list[float]:
+    return model.forward.logits(rows, query_cache)
 
 
-def _name(what: str, value: Any) -> str:
+def _checked_name(what: str, value: Any) -> str:
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text.strip():
         raise InvalidInputError(f"{what} must be a non-empty str, not {value!r}.")

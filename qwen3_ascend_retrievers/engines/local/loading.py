@@ -1,4 +1,4 @@
-"""From a checkpoint to a forward pass, quietly: transformers prints no bars and no notes."""
+"""Loading a checkpoint into a forward pass, with transformers' log and bars suppressed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INSTALL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """What a LocalEngine holds once it is loaded.
+    """A loaded checkpoint.
 
     Attributes:
         checkpoint: what was loaded.
@@ -38,7 +38,7 @@ class LocalModel:
     forward: ForwardPass
 
 
-def load_model(model: str, revision: str | None, device: str, dtype: str) -> LocalModel:
+def load_local_model(model: str, revision: str | None, device: str, dtype: str) -> LocalModel:
     """Find, check and load a checkpoint.
 
     Raises:
@@ -53,10 +53,11 @@ def load_model(model: str, revision: str | None, device: str, dtype: str) -> Loc
     check_unquantized(checkpoint, "LocalEngine")
     tokenizer = checked_tokenizer(checkpoint)
     transformers = _transformers()
-    place = pick_device(device)
-    loaded = _load_weights(transformers, checkpoint, pick_dtype(dtype, place)).to(place).eval()
-    direction = _direction(loaded, checkpoint, tokenizer)
-    return LocalModel(checkpoint, tokenizer, ForwardPass(loaded.model, direction))
+    torch_device = pick_device(device)
+    network = _load_weights(transformers, checkpoint, pick_dtype(dtype, torch_device))
+    network = network.to(torch_device).eval()
+    direction = _direction(network, checkpoint, tokenizer)
+    return LocalModel(checkpoint, tokenizer, ForwardPass(network.model, direction))
 
 
 def _transformers() -> Any:
@@ -70,14 +71,14 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
     original = checkpoint.kind == "original"
     name = "Qwen3ForCausalLM" if original else "Qwen3ForSequenceClassification"
     try:
-        with _quiet(transformers):
-            loaded, info = getattr(transformers, name).from_pretrained(
+        with _suppress_logs(transformers):
+            network, info = getattr(transformers, name).from_pretrained(
                 checkpoint.folder,
                 local_files_only=True,
                 use_safetensors=True,
                 attn_implementation="sdpa",
                 output_loading_info=True,
-                **_renamed(transformers, checkpoint, dtype),
+                **_version_dependent_arguments(transformers, checkpoint, dtype),
             )
     # transformers raises whatever the layer that failed raised: OSError, ValueError, torch's.
     except Exception as error:
@@ -85,40 +86,42 @@ def _load_weights(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
             f"{checkpoint.model} cannot be loaded from {checkpoint.folder}: {error}"
         ) from error
     if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        names = ", ".join(sorted(info["missing_keys"])[:3])
         raise ModelError(
-            f"{checkpoint.model}: its files lack {missing}, so part of the model would be "
+            f"{checkpoint.model}: its files lack {names}, so part of the model would be "
             "random numbers. Fetch the model again."
         )
-    return loaded
+    return network
 
 
-def _renamed(transformers: Any, checkpoint: Checkpoint, dtype: Any) -> dict[str, Any]:
-    """What transformers versions name differently."""
+def _version_dependent_arguments(
+    transformers: Any, checkpoint: Checkpoint, dtype: Any
+) -> dict[str, Any]:
+    """Arguments of from_pretrained that versions of transformers name differently."""
     version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-    named: dict[str, Any] = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
+    arguments: dict[str, Any] = {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
     config = read_json(checkpoint.model, checkpoint.folder / "config.json")
     rope = config.get("rope_parameters")
     # Version 4 does not know this key, and would silently use its default positions instead.
     if rope and version < (5,):
-        named["rope_theta"] = rope["rope_theta"]
+        arguments["rope_theta"] = rope["rope_theta"]
         if rope.get("rope_type", "default") != "default":
-            named["rope_scaling"] = rope
-    return named
+            arguments["rope_scaling"] = rope
+    return arguments
 
 
-def _direction(loaded: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:
-    """What the head does with the last hidden state, as one float32 vector (model card)."""
+def _direction(network: Any, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Any:
+    """The head's weights, "yes" minus "no", as one float32 vector (model card)."""
     if checkpoint.kind == "converted":
-        return loaded.score.weight.detach()[0].float()
+        return network.score.weight.detach()[0].float()
     yes, no = answer_ids(tokenizer)
-    head = loaded.lm_head.weight.detach()
+    head = network.lm_head.weight.detach()
     return head[yes].float() - head[no].float()
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """transformers' log and progress bars off, and afterwards as they were."""
+def _suppress_logs(transformers: Any) -> Iterator[None]:
+    """Suppress transformers' log and progress bars inside the block."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -27,7 +27,7 @@ PACKAGES: Final = (
     "llama-index-core",
     "httpx",
 )
-_ISSUES: Final = "https://github.com/vllm-project"
+_VLLM_PROJECT: Final = "https://github.com/vllm-project"
 _POLICY: Final = "https://docs.vllm.ai/projects/ascend (versioning policy)"
 _GUIDE: Final = "https://vllm-ascend.readthedocs.io (installation)"
 # CANN's own variables, and where its installer puts it.
@@ -37,12 +37,12 @@ _CANN_FOLDERS: Final = ("ascend-toolkit/latest", "cann/latest", "cann")
 
 @dataclass(frozen=True, slots=True)
 class _KnownBad:
-    """A release that is known to be wrong: `package` from `first` up to, without, `fixed`."""
+    """Releases with a known defect: `package` from `first` up to, without, `fixed`."""
 
     package: str
     first: str
     fixed: str
-    said: str
+    problem: str
     remedy: str
     source: str
 
@@ -55,7 +55,7 @@ _KNOWN_BAD: Final = (
         "a prefix-cache hit gives wrong scores",
         "Upgrade to vllm-ascend 0.18.0 or later, or serve with --no-enable-prefix-caching and "
         "--no-enable-chunked-prefill.",
-        f"{_ISSUES}/vllm-ascend/issues/7145",
+        f"{_VLLM_PROJECT}/vllm-ascend/issues/7145",
     ),
     _KnownBad(
         "vllm",
@@ -63,10 +63,10 @@ _KNOWN_BAD: Final = (
         "0.11.1",
         "Qwen3-Reranker-8B scores everything 0.5",
         "Install another vLLM release.",
-        f"{_ISSUES}/vllm/issues/27857",
+        f"{_VLLM_PROJECT}/vllm/issues/27857",
     ),
 )
-# vllm-ascend is made for the vLLM of its own number, but for this (its versioning policy).
+# vllm-ascend requires the vLLM of its own number, with this exception (its versioning policy).
 _OTHER_VLLM: Final = {"0.14.0": "0.14.1"}
 # torch-npu that each release of vllm-ascend is built for (its release notes).
 _TORCH_NPU: Final = {"0.11.0": "2.7.1", "0.13.0": "2.8.0", "0.18.0": "2.9.0", "0.23.0": "2.10.0"}
@@ -74,13 +74,13 @@ _TORCH_NPU: Final = {"0.11.0": "2.7.1", "0.13.0": "2.8.0", "0.18.0": "2.9.0", "0
 
 def versions() -> dict[str, str]:
     """Versions of the installed packages that matter, by name."""
-    found: dict[str, str] = {}
+    installed: dict[str, str] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def check_environment(
@@ -89,69 +89,75 @@ def check_environment(
     """Findings about Python, packages, devices and CANN.
 
     Args:
-        installed: versions by package; None looks.
+        installed: versions by package; None reads this environment's.
         root: where /dev and /usr/local are.
     """
-    known = versions() if installed is None else installed
+    installed_versions = versions() if installed is None else installed
     python = f"{platform.python_implementation()} {platform.python_version()} on {sys.platform}"
-    listed = ", ".join(f"{name} {number}" for name, number in known.items())
-    found = [Finding("Python", "green", python), Finding("packages", "green", listed)]
-    found += [_bad(one, known[one.package]) for one in _KNOWN_BAD if _is_bad(one, known)]
-    found += _pins(known)
+    packages = ", ".join(f"{name} {number}" for name, number in installed_versions.items())
+    findings = [Finding("Python", "green", python), Finding("packages", "green", packages)]
+    findings += [
+        _known_bad_finding(bad, installed_versions[bad.package])
+        for bad in _KNOWN_BAD
+        if _is_bad(bad, installed_versions)
+    ]
+    findings += _check_version_pairs(installed_versions)
     devices = sorted(path.name for path in (root / "dev").glob("davinci[0-9]*"))
     if devices:
-        found += _npu(devices, known, root)
+        findings += _check_npu(devices, installed_versions, root)
     else:
-        found.append(Finding("NPU", "green", "none on this machine"))
-    return found
+        findings.append(Finding("NPU", "green", "none on this machine"))
+    return findings
 
 
-def _is_bad(bad: _KnownBad, known: Mapping[str, str]) -> bool:
-    number = known.get(bad.package)
-    return number is not None and _key(bad.first) <= _key(number) < _key(bad.fixed)
+def _is_bad(bad: _KnownBad, installed: Mapping[str, str]) -> bool:
+    number = installed.get(bad.package)
+    return number is not None and _sort_key(bad.first) <= _sort_key(number) < _sort_key(bad.fixed)
 
 
-def _bad(bad: _KnownBad, number: str) -> Finding:
-    said = f"{bad.package} {number}: {bad.said}"
-    return Finding("known-bad version", "red", said, bad.remedy, bad.source)
+def _known_bad_finding(bad: _KnownBad, number: str) -> Finding:
+    message = f"{bad.package} {number}: {bad.problem}"
+    return Finding("known-bad version", "red", message, bad.remedy, bad.source)
 
 
-def _pins(known: Mapping[str, str]) -> list[Finding]:
-    """vllm-ascend, vllm and torch-npu must be made for each other."""
-    ascend, vllm, npu = (known.get(name, "") for name in ("vllm-ascend", "vllm", "torch-npu"))
-    release, here = _release(ascend), _release(vllm)
-    found: list[Finding] = []
-    wanted = _OTHER_VLLM.get(release, release)
-    if release and here and here != wanted:
+def _check_version_pairs(installed: Mapping[str, str]) -> list[Finding]:
+    """Whether the versions of vllm-ascend, vllm and torch-npu fit each other."""
+    ascend, vllm, npu = (installed.get(name, "") for name in ("vllm-ascend", "vllm", "torch-npu"))
+    release, vllm_release = _release_number(ascend), _release_number(vllm)
+    findings: list[Finding] = []
+    vllm_needed = _OTHER_VLLM.get(release, release)
+    if release and vllm_release and vllm_release != vllm_needed:
         remedy = (
-            f"VLLM_TARGET_DEVICE=empty pip install --no-binary vllm vllm=={wanted}, or use the "
-            "official container."
+            f"VLLM_TARGET_DEVICE=empty pip install --no-binary vllm vllm=={vllm_needed}, or use "
+            "the official container."
         )
-        found.append(
-            _unfit(f"vllm-ascend {ascend} is made for vllm {wanted}", vllm, remedy, _POLICY)
+        findings.append(
+            _version_mismatch(
+                f"vllm-ascend {ascend} is made for vllm {vllm_needed}", vllm, remedy, _POLICY
+            )
         )
     torch_npu = _TORCH_NPU.get(release)
     if torch_npu and npu and not npu.startswith(torch_npu):
         remedy = f"pip install torch-npu=={torch_npu}, or use the official container."
-        said = f"vllm-ascend {ascend} is built for torch-npu {torch_npu}"
-        found.append(_unfit(said, npu, remedy, _GUIDE))
-    return found
+        requirement = f"vllm-ascend {ascend} is built for torch-npu {torch_npu}"
+        findings.append(_version_mismatch(requirement, npu, remedy, _GUIDE))
+    return findings
 
 
-def _unfit(said: str, number: str, remedy: str, source: str) -> Finding:
-    return Finding("version pair", "red", f"{said}, here is {number}", remedy, source)
+def _version_mismatch(requirement: str, number: str, remedy: str, source: str) -> Finding:
+    return Finding("version pair", "red", f"{requirement}, here is {number}", remedy, source)
 
 
-def _release(number: str) -> str:
+def _release_number(number: str) -> str:
     """Its first three numbers; empty for a checkout's version, which fits by commit instead."""
-    found = re.match(r"\d+\.\d+\.\d+", number)
-    return "" if found is None or "dev" in number else found.group()
+    match = re.match(r"\d+\.\d+\.\d+", number)
+    return "" if match is None or "dev" in number else match.group()
 
 
-def _npu(devices: list[str], known: Mapping[str, str], root: Path) -> list[Finding]:
-    found = [Finding("NPU", "green", f"{len(devices)} device(s): {', '.join(devices)}")]
+def _check_npu(devices: list[str], installed: Mapping[str, str], root: Path) -> list[Finding]:
+    findings = [Finding("NPU", "green", f"{len(devices)} device(s): {', '.join(devices)}")]
     driver = root / "usr/local/Ascend/driver/version.info"
-    found.append(
+    findings.append(
         Finding("NPU driver", "green", _version_in(driver))
         if driver.is_file()
         else Finding(
@@ -163,27 +169,28 @@ def _npu(devices: list[str], known: Mapping[str, str], root: Path) -> list[Findi
             _GUIDE,
         )
     )
-    found.append(_cann(root))
-    missing = [name for name in ("torch-npu", "vllm-ascend") if name not in known]
-    if missing:
-        found.append(
+    findings.append(_check_cann(root))
+    missing_packages = [name for name in ("torch-npu", "vllm-ascend") if name not in installed]
+    if missing_packages:
+        findings.append(
             Finding(
                 "NPU packages",
                 "amber",
-                f"{' and '.join(missing)} not installed, so models do not run on the NPU here",
+                f"{' and '.join(missing_packages)} not installed, so models do not run on the NPU "
+                "here",
                 "pip install 'qwen3-ascend-retrievers[ascend]', or use the official container.",
                 _GUIDE,
             )
         )
-    return found
+    return findings
 
 
-def _cann(root: Path) -> Finding:
+def _check_cann(root: Path) -> Finding:
     set_to = next((environment(name) for name in _CANN_VARIABLES if environment(name)), None)
     if set_to is not None:
         return Finding("CANN", "green", f"set up, at {set_to}")
     base = root / "usr/local/Ascend"
-    folder = next((base / one for one in _CANN_FOLDERS if (base / one).is_dir()), None)
+    folder = next((base / name for name in _CANN_FOLDERS if (base / name).is_dir()), None)
     if folder is None:
         remedy = "Install CANN in the version that vllm-ascend's release notes name."
         return Finding("CANN", "red", f"not found under {base}", remedy, _GUIDE)
@@ -192,12 +199,12 @@ def _cann(root: Path) -> Finding:
 
 
 def _version_in(path: Path) -> str:
-    found = re.search(r"^Version=(.*)$", path.read_text(errors="replace"), re.MULTILINE)
-    return found.group(1).strip() if found else "of unknown version"
+    match = re.search(r"^Version=(.*)$", path.read_text(errors="replace"), re.MULTILINE)
+    return match.group(1).strip() if match else "of unknown version"
 
 
-def _key(number: str) -> tuple[int, ...]:
-    """A release's place in order: a candidate comes before its release, a post-release after."""
+def _sort_key(number: str) -> tuple[int, ...]:
+    """A release's sort key: a candidate sorts before its release, a post-release after."""
     parts = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(?:rc(\d+))?", number)
     if parts is None:
         return (0,)

@@ -1,4 +1,4 @@
-"""What a check found, and how bad it is. Values only."""
+"""The outcome of a check, and its severity. Values only."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Finding:
 
     Attributes:
         name: what was checked.
-        colour: green is well, amber not proven or worth a look, red wrong.
-        said: what was seen.
-        remedy: what to do; every red finding has one.
-        source: where this is known from.
+        colour: green is correct, amber not proven or worth a look, red wrong.
+        message: what was observed.
+        remedy: what to do; every red finding has it.
+        source: the reference for this, such as an issue.
     """
 
     name: str
     colour: Colour
-    said: str
+    message: str
     remedy: str | None = None
     source: str | None = None
 
 
 def worst(findings: Iterable[Finding]) -> Colour:
     """The worst colour; green if there is no finding."""
-    return max((one.colour for one in findings), key=_ORDER.index, default="green")
+    return max((finding.colour for finding in findings), key=_ORDER.index, default="green")
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -10,37 +10,39 @@ import httpx
 from pydantic import SecretStr
 
 # The counter's name since vLLM 0.9; older ones count per queries and hits without "_total".
-_HITS: Final = re.compile(r"^vllm:(?:gpu_)?prefix_cache_hits(?:_total)?(?:\{[^}]*\})? (\S+)$", re.M)
-# For the whole reply, however slowly it comes; a busy server's page is about 100 kB.
-_SECONDS: Final = 10.0
-_MOST_BYTES: Final = 10_000_000
+_HITS_LINE: Final = re.compile(
+    r"^vllm:(?:gpu_)?prefix_cache_hits(?:_total)?(?:\{[^}]*\})? (\S+)$", re.M
+)
+# In seconds, for the whole reply; a busy server's page is about 100 kB.
+_METRICS_TIMEOUT: Final = 10.0
+_MAX_PAGE_BYTES: Final = 10_000_000
 
 
 def cache_hits(base_url: str | None, key: SecretStr | None = None) -> float | None:
-    """Tokens that the server took from its prefix cache so far; None where nobody says."""
+    """Tokens that the server took from its prefix cache so far; None if unknown."""
     if base_url is None:
         return None
     root = re.sub(r"/v1/?$", "", base_url.rstrip("/"))
     try:
         page = anyio.run(_fetch, f"{root}/metrics", key)
-        found = [float(value) for value in _HITS.findall(page)]
+        counts = [float(value) for value in _HITS_LINE.findall(page)]
     except (httpx.HTTPError, ValueError):
         return None
-    return sum(found) if found else None
+    return sum(counts) if counts else None
 
 
 async def _fetch(url: str, key: SecretStr | None) -> str:
     """The page; empty if the server refuses it, or it is too long or too slow."""
     page = b""
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
-    with anyio.move_on_after(_SECONDS):
+    with anyio.move_on_after(_METRICS_TIMEOUT):
         async with (
-            httpx.AsyncClient(timeout=_SECONDS) as client,
+            httpx.AsyncClient(timeout=_METRICS_TIMEOUT) as client,
             client.stream("GET", url, headers=headers) as reply,
         ):
             async for part in reply.aiter_bytes():
                 page += part
-                if len(page) > _MOST_BYTES:
+                if len(page) > _MAX_PAGE_BYTES:
                     return ""
             return page.decode("utf-8", "replace") if reply.status_code == 200 else ""
     return ""

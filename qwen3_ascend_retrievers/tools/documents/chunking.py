@@ -1,4 +1,4 @@
-"""Splitting text and Markdown files into passages. Reading files is document_files.py's job."""
+"""Splitting text and Markdown files into passages. files.py reads the files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-Span = tuple[int, int]
+TextSpan = tuple[int, int]
 
 # About 300 tokens of English text, a usual passage of retrieval benchmarks.
 CHUNK_CHARACTERS: Final = 1200
@@ -17,14 +17,14 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|(?<=[…。！？])
 _SPACE: Final = re.compile(r"\s+")
 
 
-def split_text(text: str, size: int = CHUNK_CHARACTERS) -> list[Span]:
+def split_text(text: str, size: int = CHUNK_CHARACTERS) -> list[TextSpan]:
     """Code points [start, end) of passages that cover all of `text` but the space between them.
 
     Paragraphs (and fenced code blocks, whole) are joined while at most `size` characters come
     together; a Markdown heading starts a new passage. A longer paragraph is split at sentence or
     line ends, else at a space, else after `size` characters. Nothing overlaps.
     """
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     bare = True
     for start, end in _blocks(text):
         heading = _HEADING.match(text, start) is not None
@@ -38,7 +38,7 @@ def split_text(text: str, size: int = CHUNK_CHARACTERS) -> list[Span]:
     return spans
 
 
-def _blocks(text: str) -> Iterator[Span]:
+def _blocks(text: str) -> Iterator[TextSpan]:
     """Paragraphs, headings and fenced blocks, without blank lines around them."""
     start, at, fence = None, 0, ""
     for line in text.splitlines(keepends=True):
@@ -60,14 +60,14 @@ def _blocks(text: str) -> Iterator[Span]:
         yield _stripped(text, start, at)
 
 
-def _stripped(text: str, start: int, end: int) -> Span:
+def _stripped(text: str, start: int, end: int) -> TextSpan:
     """The span without the space at its end; indentation at its start can mean something."""
     return start, start + len(text[start:end].rstrip())
 
 
-def _split_block(text: str, start: int, end: int, size: int) -> Iterator[Span]:
+def _split_block(text: str, start: int, end: int, size: int) -> Iterator[TextSpan]:
     while end - start > size:
-        cut, following = _cut(text, start, start + size)
+        cut, following = _last_break(text, start, start + size)
         if text[start:cut].strip():
             yield _stripped(text, start, cut)
         start = following
@@ -75,12 +75,12 @@ def _split_block(text: str, start: int, end: int, size: int) -> Iterator[Span]:
         yield start, end
 
 
-def _cut(text: str, start: int, limit: int) -> Span:
-    """Where a piece ends and where the next begins: at the last break of the piece's later half."""
+def _last_break(text: str, start: int, limit: int) -> TextSpan:
+    """Where a piece ends and the next begins: around the last break of its second half."""
     for breaks in (_SENTENCE, _SPACE):
-        # The break after the sentence before ends where this piece starts: it splits nothing.
+        # A break that ends where this piece starts splits nothing.
         half = breaks.finditer(text, start + (limit - start) // 2, limit)
-        found = [one for one in half if one.end() > start]
-        if found:
-            return found[-1].start(), found[-1].end()
+        matches = [match for match in half if match.end() > start]
+        if matches:
+            return matches[-1].start(), matches[-1].end()
     return limit, limit

@@ -1,4 +1,4 @@
-"""Documents from files, folders, JSONL and standard input, each with a name to show. Reads only."""
+"""Documents from files, folders, JSONL and standard input, each with a display name. Reads only."""
 
 from __future__ import annotations
 
@@ -55,55 +55,55 @@ def read_documents(
         InvalidInputError: a file or subfolder cannot be read, or is no UTF-8, or no JSON lines
             with such a field; a path or `field` is empty; or there is no document at all.
     """
-    # As a path it is the current folder, which an unset variable hardly means.
+    # As a path it is the current folder; more likely a variable was unset.
     if "" in paths or field == "":
         raise InvalidInputError(
             "A path or the field's name is empty. Leave it out, or name the right one."
         )
-    found = [one for path in paths for one in _documents(path, stdin, field, chunk_size)]
-    if not found:
+    documents = [text for path in paths for text in _read_path(path, stdin, field, chunk_size)]
+    if not documents:
         raise InvalidInputError(
             f"There is no document in {', '.join(paths)}. Folders are searched for files that end "
             f"in {', '.join(TEXT_ENDINGS)}; standard input needs a line per document."
         )
-    return found
+    return documents
 
 
-def _documents(path: str, stdin: TextIO, field: str | None, size: int) -> Iterator[NamedText]:
+def _read_path(path: str, stdin: TextIO, field: str | None, size: int) -> Iterator[NamedText]:
     if path == STDIN:
         if field is not None:
-            return _json_texts("stdin", _lines(stdin), field)
+            return _json_texts("stdin", _stdin_lines(stdin), field)
         return _line_texts(stdin)
-    place = Path(path)
+    file = Path(path)
     # Not Path.is_dir, which raises for a name that is too long.
     if os.path.isdir(path):
-        return _folder(place, size)
-    if field is not None or place.suffix.lower() in JSON_LINES:
-        return _json_texts(path, read_text(place).split("\n"), field or DEFAULT_FIELD)
-    return iter([NamedText(path, read_text(place))])
+        return _folder_passages(file, size)
+    if field is not None or file.suffix.lower() in JSON_LINES:
+        return _json_texts(path, read_text(file).split("\n"), field or DEFAULT_FIELD)
+    return iter([NamedText(path, read_text(file))])
 
 
 def _line_texts(stdin: TextIO) -> Iterator[NamedText]:
-    for number, line in enumerate(_lines(stdin), 1):
+    for number, line in enumerate(_stdin_lines(stdin), 1):
         if line.strip():
             yield NamedText(f"stdin:{number}", line.rstrip("\r\n"))
 
 
-def _lines(stdin: TextIO) -> Iterator[str]:
+def _stdin_lines(stdin: TextIO) -> Iterator[str]:
     try:
         yield from stdin
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"Standard input is not UTF-8: {error}.") from error
 
 
-def _folder(folder: Path, size: int) -> Iterator[NamedText]:
-    for parent, folders, files in os.walk(folder, onerror=_refuse):
+def _folder_passages(folder: Path, size: int) -> Iterator[NamedText]:
+    for parent, folders, files in os.walk(folder, onerror=_raise_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
             if name.startswith(".") or path.suffix.lower() not in TEXT_ENDINGS:
                 continue
-            # Nobody may ever write to a FIFO there; a link that leads nowhere is an error below.
+            # Reading a FIFO could block for ever; a dangling link is an error below.
             if os.path.exists(path) and not os.path.isfile(path):
                 continue
             text = read_text(path)
@@ -112,24 +112,24 @@ def _folder(folder: Path, size: int) -> Iterator[NamedText]:
                 yield NamedText(f"{path}:{line}", text[start:end])
 
 
-def _refuse(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> None:
     raise InvalidInputError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _json_texts(name: str, lines: Iterable[str], field: str) -> Iterator[NamedText]:
-    for number, found in json_lines(name, lines):
-        text = found.get(field)
+    for number, row in json_lines(name, lines):
+        text = row.get(field)
         if not isinstance(text, str):
-            known = ", ".join(sorted(found)) or "nothing"
+            fields = ", ".join(sorted(row)) or "nothing"
             raise InvalidInputError(
-                f"{name}, line {number} has no text in the field {field!r}; it has {known}. "
+                f"{name}, line {number} has no text in the field {field!r}; it has {fields}. "
                 "Name the right one with --field."
             )
-        yield NamedText(_label(name, number, found), text)
+        yield NamedText(_label(name, number, row), text)
 
 
 def _label(name: str, number: int, row: dict[str, Any]) -> str:
-    """What a line calls itself by `_id` or `id`, else where it stands."""
+    """A line's `_id` or `id`, else its file and line number."""
     key = "_id" if row.get("_id") is not None else "id"
     label = row.get(key)
     if label is None or label == "":
@@ -152,18 +152,16 @@ def json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str,
         if not line.strip():
             continue
         try:
-            found = json.loads(
-                line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
-            )
+            row = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{name}, line {number} is no JSON: {error}.") from error
-        if not isinstance(found, dict):
+        if not isinstance(row, dict):
             raise InvalidInputError(f"{name}, line {number} is JSON, but no object in braces.")
-        yield number, found
+        yield number, row
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys; Python's own reader keeps the last of two and says nothing."""
+    """The object of these keys; Python's own reader silently takes the last of two."""
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -172,12 +170,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, a byte order mark left out.
+    """The text of a UTF-8 file, without a byte order mark.
 
     Raises:
         InvalidInputError: it cannot be read, or is no UTF-8.

@@ -23,8 +23,8 @@ def read_queries(path: Path) -> dict[str, str]:
             or an id is there twice or holds white space.
     """
     queries: dict[str, str] = {}
-    for number, row in _rows(path):
-        query, text = _field(path, number, row, "_id"), _field(path, number, row, "text")
+    for number, row in _numbered_rows(path):
+        query, text = _text_field(path, number, row, "_id"), _text_field(path, number, row, "text")
         check_id(path, number, query)
         if not text.strip():
             raise InvalidInputError(
@@ -37,41 +37,42 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def read_corpus(path: Path, wanted: Collection[str] | None = None) -> dict[str, str]:
+def read_corpus(path: Path, document_ids: Collection[str] | None = None) -> dict[str, str]:
     """Texts of the documents by their `_id`, the title in front, as BEIR joins them.
 
-    Blank texts are kept, to be scored like any other.
+    Blank texts are included, and scored like any other.
 
     Args:
         path: JSON lines with `_id`, `text` and perhaps `title`.
-        wanted: the ids to keep, so that a large corpus need not fit into memory; None is all.
+        document_ids: read only these, as a large corpus may not fit into memory; None is all.
 
     Raises:
-        InvalidInputError: the file cannot be read, a line lacks a field, a wanted id is missing or
-            holds white space, or a document is there twice with different texts.
+        InvalidInputError: the file cannot be read, a line lacks a field, an id of
+            `document_ids` is missing or holds white space, or a document is there twice with
+            different texts.
     """
     corpus: dict[str, str] = {}
-    for number, row in _rows(path):
-        document = _field(path, number, row, "_id")
-        if wanted is not None and document not in wanted:
+    for number, row in _numbered_rows(path):
+        document = _text_field(path, number, row, "_id")
+        if document_ids is not None and document not in document_ids:
             continue
         check_id(path, number, document)
-        text = f"{_title(path, number, row)} {_field(path, number, row, 'text')}".strip()
+        text = f"{_title(path, number, row)} {_text_field(path, number, row, 'text')}".strip()
         if corpus.setdefault(document, text) != text:
             raise InvalidInputError(
                 f"{path}, line {number}: the document {document} is there twice, with two "
                 "different texts. Keep one of them."
             )
-    missing = sorted(set(wanted or ()) - corpus.keys())
-    if missing:
+    missing_ids = sorted(set(document_ids or ()) - corpus.keys())
+    if missing_ids:
         raise InvalidInputError(
-            f"{path} lacks {len(missing)} documents of the run, {missing[0]} among them. Do corpus "
-            "and run belong together?"
+            f"{path} lacks {len(missing_ids)} documents of the run, {missing_ids[0]} among them. "
+            "Do corpus and run belong together?"
         )
     return corpus
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             yield from json_lines(str(path), file)
@@ -81,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InvalidInputError(f"{path} is not UTF-8. Convert it to UTF-8 first.") from error
 
 
-def _field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
+def _text_field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if name == "_id" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)

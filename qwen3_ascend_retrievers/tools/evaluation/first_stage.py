@@ -1,4 +1,4 @@
-"""A first-stage run by BM25, where there is none. Nothing here knows the reranker."""
+"""A first-stage run by BM25, for collections without a run. Independent of the reranker."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def bm25_run(corpus: Mapping[str, str], queries: Mapping[str, str], depth: int) 
     """
     bm25s = library("bm25s")
     names = list(corpus)
-    quiet = {"stopwords": "en", "show_progress": False}
-    words = bm25s.tokenize(list(corpus.values()), **quiet)
+    options = {"stopwords": "en", "show_progress": False}
+    words = bm25s.tokenize(list(corpus.values()), **options)
     if not queries or not any(words.ids):
         raise InvalidInputError(
             "BM25 has nothing to go by: there is no query, or no document with a word in it. Bring "
@@ -30,12 +30,12 @@ def bm25_run(corpus: Mapping[str, str], queries: Mapping[str, str], depth: int) 
         )
     retriever = bm25s.BM25()
     retriever.index(words, show_progress=False)
-    found, scores = retriever.retrieve(
-        bm25s.tokenize(list(queries.values()), **quiet),
+    positions, scores = retriever.retrieve(
+        bm25s.tokenize(list(queries.values()), **options),
         k=min(depth, len(names)),
         show_progress=False,
     )
     return {
         query: [(names[at], float(score)) for at, score in zip(row, values, strict=True)]
-        for query, row, values in zip(queries, found.tolist(), scores.tolist(), strict=True)
+        for query, row, values in zip(queries, positions.tolist(), scores.tolist(), strict=True)
     }

@@ -1,8 +1,8 @@
-"""The journal of a reranking: finished queries, one JSON line each, to go on after a stop.
+"""The journal of a reranking: finished queries, one JSON line each, to resume after a stop.
 
 Its first line holds a fingerprint of everything that the scores depend on. What is read back is
-checked like an engine's reply: a damaged line is an error, and never a part of a run. Each line
-has a fingerprint of its own, because other scores in [0, 1] would look as good as those written.
+validated like an engine's reply: a damaged line is an error, and never a part of a run. Each line
+has a fingerprint of its own, because other scores in [0, 1] would pass every other check.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ...errors import InvalidInputError
 from ...settings import is_finite, printed
 from .runs import Run
 
-Scored = list[tuple[str, float]]
+ScoredDocuments = list[tuple[str, float]]
 
 
 def fingerprint(value: Any) -> str:
-    """A short name for a JSON value; another value has another name."""
+    """The SHA-256 of a JSON value, shortened to 128 bits, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Journal:
-    """Finished queries on disk; each is there as soon as `add` returns.
+    """Finished queries on disk; each is written when `add` returns.
 
     Args:
-        path: the file; made if it is not there.
-        mark: the fingerprint of this reranking.
-        run: what is reranked, by which the lines that are read back are checked.
+        path: the file; created if it does not exist.
+        task_fingerprint: the fingerprint of this reranking.
+        run: the run to be reranked; lines that are read back are validated against it.
 
     Attributes:
         finished: documents and scores of the queries in the journal.
@@ -41,23 +41,23 @@ class Journal:
         InvalidInputError: the file belongs to another reranking, or is damaged.
     """
 
-    def __init__(self, path: Path, mark: str, run: Run) -> None:
+    def __init__(self, path: Path, task_fingerprint: str, run: Run) -> None:
         self.path = path
-        self._mark = mark
+        self._task_fingerprint = task_fingerprint
         self._run = run
-        self.finished: dict[str, Scored] = {}
+        self.finished: dict[str, ScoredDocuments] = {}
         check_writable(path, only_file=True)
-        good = self._read() if path.exists() else 0
+        complete = self._read() if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
-        # What an interruption left of a last line goes, and the next line starts afresh.
-        self._file.truncate(good)
-        if good == 0:
-            self._write({"fingerprint": mark})
+        # An incomplete last line of an interrupted run is removed.
+        self._file.truncate(complete)
+        if complete == 0:
+            self._write({"fingerprint": task_fingerprint})
 
-    def add(self, query: str, documents: Scored) -> None:
-        """Note a finished query."""
+    def add(self, query: str, documents: ScoredDocuments) -> None:
+        """Write a finished query."""
         row = {"query": query, "documents": documents}
-        self._write({**row, "check": self._line_mark(query, documents)})
+        self._write({**row, "check": self._line_fingerprint(query, documents)})
         self.finished[query] = documents
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Journal:
         self._file.close()
 
     def remove(self) -> None:
-        """Close and delete the file, once its content is safe elsewhere."""
+        """Close and delete the file, once the run is written."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -73,55 +73,55 @@ class Journal:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
-    def _line_mark(self, query: str, documents: Sequence[Any]) -> str:
-        return fingerprint([self._mark, query, documents])
+    def _line_fingerprint(self, query: str, documents: Sequence[Any]) -> str:
+        return fingerprint([self._task_fingerprint, query, documents])
 
     def _read(self) -> int:
-        """Take in the whole lines; their length in bytes."""
-        *lines, torn = self.path.read_bytes().split(b"\n")
+        """Read the complete lines; returns their length in bytes."""
+        *lines, incomplete = self.path.read_bytes().split(b"\n")
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line.decode())
                 if number == 1:
-                    self._check_mark(row["fingerprint"])
+                    self._check_fingerprint(row["fingerprint"])
                 else:
-                    self._take(row)
+                    self._restore(row)
             except InvalidInputError:
                 raise
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                other = "choose another output"
+                alternative = "choose another output"
                 if number > 1:
-                    other = "take that line out to score its query again"
+                    alternative = "take that line out to score its query again"
                 raise InvalidInputError(
                     f"{self.path}, line {number} is damaged: {_reason(error)}. Start anew with "
-                    f"--fresh, or {other}."
+                    f"--fresh, or {alternative}."
                 ) from error
-        return self.path.stat().st_size - len(torn)
+        return self.path.stat().st_size - len(incomplete)
 
-    def _take(self, row: Any) -> None:
-        """Keep a query that is read back; raises ValueError for what was never written so."""
+    def _restore(self, row: Any) -> None:
+        """Restore a query from its line; raises ValueError for an invalid line."""
         query, documents = row["query"], row["documents"]
         if not isinstance(query, str) or query not in self._run:
             raise ValueError(f"the run has no query {printed(query)}")
         if query in self.finished:
             raise ValueError(f"the query {query} is there twice")
-        scored = _checked(documents, [name for name, _ in self._run[query]])
-        if row["check"] != self._line_mark(query, documents):
+        scored = _validated_documents(documents, [name for name, _ in self._run[query]])
+        if row["check"] != self._line_fingerprint(query, documents):
             raise ValueError("it is not what was written there")
         self.finished[query] = scored
 
-    def _check_mark(self, mark: Any) -> None:
-        if mark != self._mark:
+    def _check_fingerprint(self, task_fingerprint: Any) -> None:
+        if task_fingerprint != self._task_fingerprint:
             raise InvalidInputError(
                 f"{self.path} is the journal of an unfinished run with other inputs, another model "
                 "or other settings. Repeat that command to finish it, or start anew with --fresh."
             )
 
 
-def _checked(documents: Any, names: Sequence[str]) -> Scored:
+def _validated_documents(documents: Any, names: Sequence[str]) -> ScoredDocuments:
     """The documents of one query as `Reranker.rank` orders them, `names` in the run's order."""
     place = {name: at for at, name in enumerate(names)}
-    scored: Scored = []
+    scored: ScoredDocuments = []
     if not isinstance(documents, list):
         raise ValueError("its documents are no list")
     for pair in documents:
@@ -141,5 +141,5 @@ def _checked(documents: Any, names: Sequence[str]) -> Scored:
 
 
 def _reason(error: Exception) -> str:
-    """Why a line was refused; other errors than ours say too little."""
+    """Why a line was refused; messages of other errors than ours are too vague."""
     return str(error) if type(error) is ValueError else "it is no line of a journal"

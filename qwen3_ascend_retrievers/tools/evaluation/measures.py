@@ -1,4 +1,4 @@
-"""Measures of a run before and after, by ir-measures, and whether the difference is chance."""
+"""Measures of a run before and after, by ir-measures, and the significance of the difference."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from ...errors import InvalidInputError
 from .libraries import library
-from .runs import Qrels, Run, falling
+from .runs import Qrels, Run, strictly_decreasing
 
 DEFAULT_MEASURES: Final = ("nDCG@10", "MRR@10", "R@10")
 # Enough for p-values of 0.001 (Smucker, Allan and Carterette, CIKM 2007, took 100,000).
 SAMPLES: Final = 100_000
 # Sign flips at a time: 225 queries then take 18 MB.
-_CHUNK: Final = 10_000
+_SAMPLES_AT_A_TIME: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +51,28 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
         MissingDependencyError: ir-measures is not installed.
     """
     ir_measures = library("ir_measures")
-    made = []
+    measures = []
     for name in names:
         try:
-            one = ir_measures.parse_measure(name)
-        # ir-measures raises whatever its parser raised: ValueError, NameError, SyntaxError, ...
+            measure = ir_measures.parse_measure(name)
+        # ir-measures passes on its parser's exceptions: ValueError, NameError, SyntaxError, ...
         except Exception as error:
             raise InvalidInputError(
                 f"ir-measures knows no measure {name!r}. Use names such as nDCG@10, MRR@10, R@50, "
                 "AP; all are on https://ir-measur.es."
             ) from error
         # pytrec_eval ends the whole process at a cutoff of 0.
-        cutoff = one.params.get("cutoff", 1)
+        cutoff = measure.params.get("cutoff", 1)
         if not isinstance(cutoff, int | float) or cutoff < 1:
             raise InvalidInputError(f"The cutoff of {name!r} must be at least 1.")
-        made.append(one)
-    # What a measure's provider dislikes or lacks is known now, and not after hours of scoring.
-    _calculate(made, {"1": {"a": 1, "b": 0}}, {"1": [("a", 2.0), ("b", 1.0)]})
-    return made
+        measures.append(measure)
+    # Raises for measures that cannot be computed, before hours of scoring.
+    _calculate(measures, {"1": {"a": 1, "b": 0}}, {"1": [("a", 2.0), ("b", 1.0)]})
+    return measures
 
 
 def check_judged(qrels: Qrels, run: Run) -> None:
-    """Raise InvalidInputError for judgements by which every order of `run` is worth the same.
+    """Raise InvalidInputError for judgements by which every order of `run` scores the same.
 
     No query of the run is judged, or none of its documents, or nothing is relevant at all.
     """
@@ -102,7 +102,7 @@ def compare(measures: Sequence[Any], qrels: Qrels, before: Run, after: Run) -> l
     """
     check_judged(qrels, before)
     old, new = _calculate(measures, qrels, before), _calculate(measures, qrels, after)
-    return [_comparison(str(one), old[str(one)], new[str(one)]) for one in measures]
+    return [_comparison(str(measure), old[str(measure)], new[str(measure)]) for measure in measures]
 
 
 def _comparison(name: str, old: Mapping[str, float], new: Mapping[str, float]) -> Comparison:
@@ -125,18 +125,20 @@ def _calculate(measures: Sequence[Any], qrels: Qrels, run: Run) -> dict[str, dic
         for query, grades in qrels.items()
         for document, grade in grades.items()
     ]
-    found = [
+    scored = [
         ir_measures.ScoredDoc(query, document, score)
         for query, documents in run.items()
         for (document, _), score in zip(
-            documents, falling([score for _, score in documents]), strict=True
+            documents, strictly_decreasing([score for _, score in documents]), strict=True
         )
     ]
-    values: dict[str, dict[str, float]] = {str(one): dict.fromkeys(qrels, 0.0) for one in measures}
+    values: dict[str, dict[str, float]] = {
+        str(measure): dict.fromkeys(qrels, 0.0) for measure in measures
+    }
     try:
-        for one in ir_measures.iter_calc(measures, judged, found):
-            values[str(one.measure)][one.query_id] = float(one.value)
-    # A measure's own provider may be missing, or dislike its parameters, in words of its own.
+        for metric in ir_measures.iter_calc(measures, judged, scored):
+            values[str(metric.measure)][metric.query_id] = float(metric.value)
+    # A measure's provider may be missing, or reject its parameters with any exception.
     except Exception as error:
         raise InvalidInputError(f"ir-measures cannot compute these measures: {error}") from error
     return values
@@ -145,18 +147,18 @@ def _calculate(measures: Sequence[Any], qrels: Qrels, run: Run) -> dict[str, dic
 def randomization_test(deltas: Sequence[float], samples: int = SAMPLES) -> float:
     """Two-sided p-value: how often random signs make a mean at least as far from 0.
 
-    The seed is fixed, so that a repeated evaluation says the same.
+    The seed is fixed, so that a repeated evaluation has the same result.
     """
     numpy = library("numpy")
-    given = numpy.asarray(deltas)
+    differences = numpy.asarray(deltas)
     # Sums of the same numbers in another order differ by rounding.
-    bound = abs(given.sum()) - 1e-9
+    bound = abs(differences.sum()) - 1e-9
     generator = numpy.random.default_rng(0)
     extreme = 0
-    for start in range(0, samples, _CHUNK):
-        shape = (min(_CHUNK, samples - start), len(given))
+    for start in range(0, samples, _SAMPLES_AT_A_TIME):
+        shape = (min(_SAMPLES_AT_A_TIME, samples - start), len(differences))
         signs = generator.integers(0, 2, shape, dtype="int8") * 2 - 1
-        extreme += int((abs(signs @ given) >= bound).sum())
+        extreme += int((abs(signs @ differences) >= bound).sum())
     return (extreme + 1) / (samples + 1)
 
 

@@ -1,4 +1,4 @@
-"""One picture of an evaluation: the means before and after, and what happened to each query."""
+"""The plot of an evaluation: means before and after, and each query's difference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def png(comparisons: Sequence[Comparison], title: str) -> bytes:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    # Without pyplot there is no window system to be found, and no global state.
+    # Without pyplot there is no search for a window system, and no global state.
     figure = library("matplotlib.figure").Figure(figsize=(11, 4.5), layout="constrained")
     bars, queries = figure.subplots(1, 2)
     _draw_means(bars, comparisons)
@@ -33,13 +33,13 @@ def png(comparisons: Sequence[Comparison], title: str) -> bytes:
 def _draw_means(draw: Any, comparisons: Sequence[Comparison]) -> None:
     places = range(len(comparisons))
     sides = (
-        (-0.2, "before", _BEFORE, [one.before for one in comparisons]),
-        (0.2, "after", _AFTER, [one.after for one in comparisons]),
+        (-0.2, "before", _BEFORE, [comparison.before for comparison in comparisons]),
+        (0.2, "after", _AFTER, [comparison.after for comparison in comparisons]),
     )
     for shift, label, color, values in sides:
-        made = draw.bar([at + shift for at in places], values, 0.4, label=label, color=color)
-        draw.bar_label(made, fmt="%.3f", fontsize=8)
-    draw.set_xticks(list(places), [one.measure for one in comparisons])
+        container = draw.bar([at + shift for at in places], values, 0.4, label=label, color=color)
+        draw.bar_label(container, fmt="%.3f", fontsize=8)
+    draw.set_xticks(list(places), [comparison.measure for comparison in comparisons])
     draw.set_title("mean over the judged queries")
     draw.margins(y=0.15)
     draw.legend()

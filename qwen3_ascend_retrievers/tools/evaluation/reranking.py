@@ -12,15 +12,15 @@ from ...engines.configured import Configured
 from ...errors import EngineError, InvalidInputError
 from ...models.files import TINY, TINY_FOLDER
 from ...reranker import Reranker
-from .journal import Journal, Scored, fingerprint
+from .journal import Journal, ScoredDocuments, fingerprint
 from .runs import Run
 
-Progress = Callable[[int], None]
+EvaluationProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be reranked.
+    """A run to be reranked, with its texts.
 
     Attributes:
         run: the first stage's documents of each query, cut to the depth that is reranked.
@@ -33,16 +33,16 @@ class Task:
     corpus: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        missing = sorted(self.run.keys() - self.queries.keys())
-        if missing:
+        missing_ids = sorted(self.run.keys() - self.queries.keys())
+        if missing_ids:
             raise InvalidInputError(
-                f"The queries lack {len(missing)} of the run's, {missing[0]} among them. Do "
-                "queries and run belong together?"
+                f"The queries lack {len(missing_ids)} of the run's, {missing_ids[0]} among them. "
+                "Do queries and run belong together?"
             )
 
-    def mark(self, reranker: Reranker) -> str:
+    def fingerprint(self, reranker: Reranker) -> str:
         """The fingerprint of this task with this reranker: texts, order, model and settings."""
-        return fingerprint({"texts": self._digest(), **_nature(reranker)})
+        return fingerprint({"texts": self._digest(), **_score_settings(reranker)})
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
@@ -54,31 +54,33 @@ class Task:
         return digest.hexdigest()
 
 
-def rerank_run(task: Task, reranker: Reranker, journal: Journal, progress: Progress) -> Run:
+def rerank_run(
+    task: Task, reranker: Reranker, journal: Journal, progress: EvaluationProgress
+) -> Run:
     """The reranked run; queries that the journal has are not scored again.
 
     Args:
         task: what is to be reranked.
         reranker: must return all documents, without a threshold.
-        journal: keeps each query as soon as it is finished.
-        progress: told of each finished query, those of the journal included.
+        journal: stores each query as soon as it is finished.
+        progress: called with 1 for each finished query, those of the journal included.
 
     Raises:
         EngineError: scoring failed; the journal holds what was finished.
     """
-    made: Run = {}
+    reranked: Run = {}
     for query in task.run:
         if query not in journal.finished:
             journal.add(query, _rerank(task, reranker, query))
-        made[query] = journal.finished[query]
+        reranked[query] = journal.finished[query]
         progress(1)
-    return made
+    return reranked
 
 
-def _rerank(task: Task, reranker: Reranker, query: str) -> Scored:
+def _rerank(task: Task, reranker: Reranker, query: str) -> ScoredDocuments:
     names = [name for name, _ in task.run[query]]
     ranking = reranker.rank(task.queries[query], [task.corpus[name] for name in names])
-    scored: Scored = []
+    scored: ScoredDocuments = []
     for result in ranking.results:
         if result.score is None:
             raise EngineError(
@@ -89,8 +91,8 @@ def _rerank(task: Task, reranker: Reranker, query: str) -> Scored:
     return scored
 
 
-def _nature(reranker: Reranker) -> dict[str, Any]:
-    """What decides the scores besides the texts. Loads the model, or asks its server."""
+def _score_settings(reranker: Reranker) -> dict[str, Any]:
+    """What the scores depend on besides the texts. Loads the model, or asks its server."""
     engine, settings = reranker.engine, reranker.settings
     facts = engine.facts()
     return {

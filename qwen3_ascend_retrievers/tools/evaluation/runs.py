@@ -22,18 +22,18 @@ Run = dict[str, list[tuple[str, float]]]
 # Grades of each query's judged documents.
 Qrels = dict[str, dict[str, int]]
 
-_HEADER: Final = ["query-id", "corpus-id", "score"]
-# Scores beyond it are no float32, as which tools read them, or have no float32 below them.
-_MOST_SCORE: Final = 1e38
+_BEIR_HEADER: Final = ["query-id", "corpus-id", "score"]
+# Tools read scores as float32; beyond this they overflow, or have no float32 below them.
+_MAX_SCORE: Final = 1e38
 # Tools count documents by grade in a table up to the largest; beyond memory they fail silently.
-_MOST_GRADE: Final = 1_000_000
-# What other tools read as a number too: Python alone takes 1_000 and the digits of other scripts.
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
-_RANK: Final = re.compile(r"[0-9]+")
-# Python reads no whole number of more than 4,300 digits.
-_LONGEST: Final = 1000
-_UNSEEN: Final = ("Cc", "Cf", "Cs")
+_MAX_GRADE: Final = 1_000_000
+# Numbers that other tools read too: Python also takes 1_000 and the digits of other scripts.
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_DIGITS: Final = re.compile(r"[0-9]+")
+# Python converts no integer of more than 4,300 digits.
+_MAX_DIGITS: Final = 1000
+_INVISIBLE: Final = ("Cc", "Cf", "Cs")
 # Words of Persian and of Indian languages need them.
 _JOINERS: Final = frozenset("\u200c\u200d")
 
@@ -45,26 +45,26 @@ def read_run(path: Path) -> Run:
         InvalidInputError: a line is malformed, a document is there twice, or the file is empty.
     """
     run: Run = {}
-    seen: set[tuple[str, str]] = set()
-    for number, line in _lines(path):
-        parts = _between_spaces(line)
+    pairs: set[tuple[str, str]] = set()
+    for number, line in _numbered_lines(path):
+        parts = _split_spaces(line)
         if len(parts) != 6:
             raise _malformed(path, number, "query Q0 document rank score tag")
         query, _, document, rank, score, _ = parts
-        if not _RANK.fullmatch(rank):
+        if not _DIGITS.fullmatch(rank):
             raise _malformed(path, number, "a whole number as rank, in digits")
         for name in (query, document):
             check_id(path, number, name)
-        if (query, document) in seen:
+        if (query, document) in pairs:
             raise InvalidInputError(
                 f"{path}, line {number}: the document {document} is there twice for query {query}."
             )
-        seen.add((query, document))
-        run.setdefault(query, []).append((document, _score(path, number, score)))
+        pairs.add((query, document))
+        run.setdefault(query, []).append((document, _parse_score(path, number, score)))
     if not run:
         raise InvalidInputError(f"{path} holds no run.")
     for documents in run.values():
-        documents.sort(key=lambda one: -one[1])
+        documents.sort(key=lambda pair: -pair[1])
     return run
 
 
@@ -77,18 +77,18 @@ def read_qrels(path: Path) -> Qrels:
     """
     qrels: Qrels = {}
     columns = 0
-    for number, line in _lines(path):
+    for number, line in _numbered_lines(path):
         parts = _columns(line)
         # Without its document, `query 0 document grade` reads as the grade of a document 0.
         if len(parts) not in (3, 4) or len(parts) != (columns := columns or len(parts)):
-            wanted = "query 0 document grade, or query document grade, the same in all lines"
-            raise _malformed(path, number, wanted)
-        if number == 1 and parts == _HEADER:
+            expected = "query 0 document grade, or query document grade, the same in all lines"
+            raise _malformed(path, number, expected)
+        if number == 1 and parts == _BEIR_HEADER:
             continue
         query, document = parts[0], parts[-2]
         for name in (query, document):
             check_id(path, number, name)
-        grade = _grade(path, number, parts[-1])
+        grade = _parse_grade(path, number, parts[-1])
         if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
             raise InvalidInputError(
                 f"{path}, line {number}: the document {document} has two different grades for "
@@ -106,9 +106,9 @@ def check_id(path: Path, number: int, name: str) -> None:
             f"{path}, line {number}: the id {name!r} is empty or holds white space, which a TREC "
             "run cannot hold. Rename it in all files."
         )
-    # Tools written in C end a text at NUL, half a surrogate pair is no UTF-8, and what nobody sees,
-    # such as a byte order mark where files were joined, makes ids differ that look the same.
-    if any(unicodedata.category(character) in _UNSEEN for character in set(name) - _JOINERS):
+    # Tools written in C end a text at NUL, half a surrogate pair is no UTF-8, and an invisible
+    # character, such as a byte order mark inside joined files, makes equal-looking ids differ.
+    if any(unicodedata.category(character) in _INVISIBLE for character in set(name) - _JOINERS):
         raise InvalidInputError(
             f"{path}, line {number}: the id {name!a} holds a control character, an invisible one "
             "or half a surrogate pair. Rename it in all files."
@@ -118,45 +118,45 @@ def check_id(path: Path, number: int, name: str) -> None:
 def write_run(path: Path, run: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> None:
     """Write a run, whole or not at all.
 
-    Tools order a run by its scores, as float32 and in their own way among equals; so equal scores
-    are set apart by the smallest step, and every tool sees the order that is meant.
+    Tools order a run by its scores as float32, and break ties differently; so equal scores are
+    separated by the smallest step, and every tool reads the same order.
     """
     lines = []
     for query, documents in run.items():
-        scores = falling([score for _, score in documents])
+        scores = strictly_decreasing([score for _, score in documents])
         for rank, ((document, _), score) in enumerate(zip(documents, scores, strict=True), 1):
             lines.append(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
     write_text(path, "".join(lines))
 
 
-def falling(scores: Sequence[float]) -> list[float]:
-    """The scores as float32, each below the one before it, by the smallest step where need be."""
-    made: list[float] = []
+def strictly_decreasing(scores: Sequence[float]) -> list[float]:
+    """The scores as float32, each below its predecessor, by the smallest step where need be."""
+    float32_scores: list[float] = []
     for score in scores:
         value = _float32(score)
-        if made and value >= made[-1]:
-            value = _next_below(made[-1])
-        made.append(value)
-    return made
+        if float32_scores and value >= float32_scores[-1]:
+            value = _next_below(float32_scores[-1])
+        float32_scores.append(value)
+    return float32_scores
 
 
 def _float32(value: float) -> float:
-    (made,) = struct.unpack("<f", struct.pack("<f", value))
-    return float(made)
+    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+    return float(rounded)
 
 
 def _next_below(value: float) -> float:
-    """The next float32 below `value`: its bit pattern, read as a whole number, goes by one."""
+    """The next float32 below `value`: its bit pattern, read as an integer, changes by 1."""
     if value == 0:
         return -(2.0**-149)
     (bits,) = struct.unpack("<i", struct.pack("<f", value))
     # The sign bit makes both patterns' order the values' distance from zero.
     step = -1 if value > 0 else 1
-    (made,) = struct.unpack("<f", struct.pack("<i", bits + step))
-    return float(made)
+    (following,) = struct.unpack("<f", struct.pack("<i", bits + step))
+    return float(following)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             yield number, line
@@ -165,31 +165,31 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _columns(line: str) -> list[str]:
     """The columns of a judgement: between tabs, where an id may hold a space, or spaces."""
     tabs = line.count("\t") in (2, 3)
-    return [part.strip(" ") for part in line.split("\t")] if tabs else _between_spaces(line)
+    return [part.strip(" ") for part in line.split("\t")] if tabs else _split_spaces(line)
 
 
-def _between_spaces(line: str) -> list[str]:
+def _split_spaces(line: str) -> list[str]:
     """The columns between spaces and tabs; Python's own split takes control characters, too."""
     return re.split(r"[ \t]+", line.strip(" \t"))
 
 
-def _score(path: Path, number: int, text: str) -> float:
-    if not _NUMBER.fullmatch(text):
+def _parse_score(path: Path, number: int, text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
         raise _malformed(path, number, "a number as score: a finite score in digits")
     score = float(text)
-    if abs(score) > _MOST_SCORE:
-        raise _malformed(path, number, f"a finite score, at most {_MOST_SCORE:g} from 0")
+    if abs(score) > _MAX_SCORE:
+        raise _malformed(path, number, f"a finite score, at most {_MAX_SCORE:g} from 0")
     return score
 
 
-def _grade(path: Path, number: int, text: str) -> int:
-    if not _WHOLE.fullmatch(text):
+def _parse_grade(path: Path, number: int, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
         raise _malformed(path, number, "a whole number as grade, in digits")
-    grade = int(text[:_LONGEST])
-    if len(text) > _LONGEST or abs(grade) > _MOST_GRADE:
-        raise _malformed(path, number, f"a grade of at most {_MOST_GRADE}")
+    grade = int(text[:_MAX_DIGITS])
+    if len(text) > _MAX_DIGITS or abs(grade) > _MAX_GRADE:
+        raise _malformed(path, number, f"a grade of at most {_MAX_GRADE}")
     return grade
 
 
-def _malformed(path: Path, number: int, wanted: str) -> InvalidInputError:
-    return InvalidInputError(f"{path}, line {number} is malformed; it needs {wanted}.")
+def _malformed(path: Path, number: int, expected: str) -> InvalidInputError:
+    return InvalidInputError(f"{path}, line {number} is malformed; it needs {expected}.")

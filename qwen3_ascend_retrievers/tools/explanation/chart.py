@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-# More lines than this cannot be told apart.
-MOST: Final = 40
+# More lines than this cannot be distinguished.
+MAX_LINES: Final = 40
 
-_ROW, _TOP, _LEFT, _RIGHT, _WIDTH = 22, 40, 230, 430, 660
-_LABEL: Final = 30
+_ROW_HEIGHT, _TOP, _LEFT_X, _RIGHT_X, _WIDTH = 22, 40, 230, 430, 660
+_MAX_LABEL: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Line:
     after: int
 
     @property
-    def way(self) -> str:
+    def direction(self) -> str:
         """ "up", "down" or "same", which is also its style."""
         if self.after == self.before:
             return "same"
@@ -31,34 +31,36 @@ class Line:
 
 
 def slope_chart(lines: Sequence[Line], heading: str) -> str:
-    """An SVG element; colours come from the page's style. At most MOST documents, best first."""
-    shown = sorted(lines, key=lambda one: one.after)[:MOST]
-    # Ranks on the left are those among the documents shown, so that both sides are as long.
-    places = {one: at for at, one in enumerate(sorted(shown, key=lambda one: one.before))}
-    height = _TOP + _ROW * len(shown) + 10
-    drawn = [
+    """An SVG element, coloured by the page's style. At most MAX_LINES documents, best first."""
+    charted = sorted(lines, key=lambda line: line.after)[:MAX_LINES]
+    # Ranks on the left are among the charted documents, so that both sides have the same length.
+    rows_before = {
+        line: at for at, line in enumerate(sorted(charted, key=lambda line: line.before))
+    }
+    height = _TOP + _ROW_HEIGHT * len(charted) + 10
+    elements = [
         f'<svg class="slope" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(heading)}">',
-        f'<text class="head" x="{_LEFT}" y="18" text-anchor="end">before</text>',
-        f'<text class="head" x="{_RIGHT}" y="18">after</text>',
+        f'<text class="head" x="{_LEFT_X}" y="18" text-anchor="end">before</text>',
+        f'<text class="head" x="{_RIGHT_X}" y="18">after</text>',
     ]
-    for at, one in enumerate(shown):
-        left, right = _height(places[one]), _height(at)
-        label = escape(_short(one.label))
-        drawn += [
-            f'<g class="{one.way}"><line x1="{_LEFT + 8}" y1="{left}" x2="{_RIGHT - 8}" '
-            f'y2="{right}"/><circle cx="{_LEFT + 8}" cy="{left}" r="3"/>'
-            f'<circle cx="{_RIGHT - 8}" cy="{right}" r="3"/>'
-            f'<text x="{_LEFT}" y="{left + 4}" text-anchor="end">{label} · {one.before}</text>'
-            f'<text x="{_RIGHT}" y="{right + 4}">{one.after} · {label}</text></g>'
+    for at, line in enumerate(charted):
+        left, right = _y(rows_before[line]), _y(at)
+        label = escape(_shortened_label(line.label))
+        elements += [
+            f'<g class="{line.direction}"><line x1="{_LEFT_X + 8}" y1="{left}" x2="{_RIGHT_X - 8}" '
+            f'y2="{right}"/><circle cx="{_LEFT_X + 8}" cy="{left}" r="3"/>'
+            f'<circle cx="{_RIGHT_X - 8}" cy="{right}" r="3"/>'
+            f'<text x="{_LEFT_X}" y="{left + 4}" text-anchor="end">{label} · {line.before}</text>'
+            f'<text x="{_RIGHT_X}" y="{right + 4}">{line.after} · {label}</text></g>'
         ]
-    return "\n".join([*drawn, "</svg>"])
+    return "\n".join([*elements, "</svg>"])
 
 
-def _height(at: int) -> int:
-    return _TOP + _ROW * at
+def _y(at: int) -> int:
+    return _TOP + _ROW_HEIGHT * at
 
 
-def _short(label: str) -> str:
-    # The end of a path says more than its beginning.
-    return label if len(label) <= _LABEL else "…" + label[1 - _LABEL :]
+def _shortened_label(label: str) -> str:
+    # The end of a path is more specific than its beginning.
+    return label if len(label) <= _MAX_LABEL else "…" + label[1 - _MAX_LABEL :]

@@ -1,4 +1,4 @@
-"""An explanation as one HTML page that needs nothing else: no network, no script, no font."""
+"""An explanation as one self-contained HTML page: no network, no script, no font."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from string import Template
 from typing import Final
 
 from ...core.prompt import ADDED_TOKENS
-from .chart import MOST, Line, slope_chart
+from .chart import MAX_LINES, Line, slope_chart
 from .explain import Explained, Explanation, PromptPart
 
 _TEMPLATE: Final = Path(__file__).parent / "explain_report.html"
 # Characters of a document in the table.
-_BEGINNING: Final = 120
-_CONTROL: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
+_EXCERPT_LENGTH: Final = 120
+_CONTROL_TOKEN_PATTERN: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
 
 
 def html_report(explanations: Sequence[Explanation], names: Sequence[str]) -> str:
@@ -29,36 +29,40 @@ def html_report(explanations: Sequence[Explanation], names: Sequence[str]) -> st
     first = explanations[0]
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(
-        query=_text(first.query),
-        model=_text(first.facts.model),
+        query=_escaped_html(first.query),
+        model=_escaped_html(first.facts.model),
         count=str(len(first.documents)),
-        columns="\n".join(_column(one, names) for one in explanations),
-        prompts="\n".join(_prompts(one, names) for one in explanations),
+        columns="\n".join(_ranking_section(explanation, names) for explanation in explanations),
+        prompts="\n".join(_prompt_list(explanation, names) for explanation in explanations),
     )
 
 
-def _column(explanation: Explanation, names: Sequence[str]) -> str:
+def _ranking_section(explanation: Explanation, names: Sequence[str]) -> str:
     lines = [
-        Line(_clean(names[one.result.index]), one.result.index + 1, one.place)
-        for one in explanation.documents
+        Line(
+            _replace_invalid(names[explained.result.index]),
+            explained.result.index + 1,
+            explained.place,
+        )
+        for explained in explanation.documents
     ]
-    heading = f"Rank before and after: {_clean(explanation.instruction)}"
-    more = len(lines) - MOST
+    heading = f"Rank before and after: {_replace_invalid(explanation.instruction)}"
+    more = len(lines) - MAX_LINES
     note = f"<p>{more} more documents are in the table only.</p>" if more > 0 else ""
-    rows = "\n".join(_row(one, names) for one in explanation.documents)
+    rows = "\n".join(_table_row(explained, names) for explained in explanation.documents)
     return (
-        f'<section class="ranking"><h2><bdi>{_text(explanation.instruction)}</bdi></h2>\n'
+        f'<section class="ranking"><h2><bdi>{_escaped_html(explanation.instruction)}</bdi></h2>\n'
         f"{slope_chart(lines, heading)}{note}\n"
         "<table><thead><tr><th>rank<th>was<th>score<th>logit<th>tokens<th>cut<th>document"
         f"</thead><tbody>\n{rows}\n</tbody></table></section>"
     )
 
 
-def _row(one: Explained, names: Sequence[str]) -> str:
-    result = one.result
+def _table_row(explained: Explained, names: Sequence[str]) -> str:
+    result = explained.result
     score = result.score or 0.0
     cells = (
-        str(one.place),
+        str(explained.place),
         str(result.index + 1),
         f'<meter min="0" max="1" value="{score:.4f}"></meter> {score:.4g}',
         "?" if result.logit is None else f"{result.logit:.3f}",
@@ -66,58 +70,61 @@ def _row(one: Explained, names: Sequence[str]) -> str:
         result.cut
         if result.windows == 1
         else f"window {(result.window or 0) + 1}/{result.windows}",
-        f"<bdi>{_text(names[result.index])}</bdi><br><bdi>{_beginning(result.document)}</bdi>",
+        f"<bdi>{_escaped_html(names[result.index])}</bdi><br><bdi>{_excerpt(result.document)}</bdi>",
     )
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells)
 
 
-def _beginning(document: str) -> str:
-    folded = " ".join(document[: 4 * _BEGINNING].split())
-    return _text(folded if len(folded) <= _BEGINNING else folded[: _BEGINNING - 1] + "…")
+def _excerpt(document: str) -> str:
+    folded = " ".join(document[: 4 * _EXCERPT_LENGTH].split())
+    return _escaped_html(
+        folded if len(folded) <= _EXCERPT_LENGTH else folded[: _EXCERPT_LENGTH - 1] + "…"
+    )
 
 
-def _prompts(explanation: Explanation, names: Sequence[str]) -> str:
-    made = [f"<h3><bdi>{_text(explanation.instruction)}</bdi></h3>"]
-    for one in explanation.documents:
-        counts = ", ".join(_count(part) for part in one.parts)
-        made.append(
-            f"<details><summary>{one.place}. <bdi>{_text(names[one.result.index])}</bdi>"
-            f"</summary>\n<p>Tokens: {counts}.{_changes(one)}</p>\n"
-            f'<pre dir="auto">{"".join(map(_part, one.parts))}</pre></details>'
+def _prompt_list(explanation: Explanation, names: Sequence[str]) -> str:
+    lines = [f"<h3><bdi>{_escaped_html(explanation.instruction)}</bdi></h3>"]
+    for explained in explanation.documents:
+        counts = ", ".join(_part_tokens(part) for part in explained.parts)
+        lines.append(
+            f"<details><summary>{explained.place}. "
+            f"<bdi>{_escaped_html(names[explained.result.index])}</bdi></summary>\n"
+            f"<p>Tokens: {counts}.{_scoring_notes(explained)}</p>\n"
+            f'<pre dir="auto">{"".join(map(_marked_part, explained.parts))}</pre></details>'
         )
-    return "\n".join(made)
+    return "\n".join(lines)
 
 
-def _count(part: PromptPart) -> str:
+def _part_tokens(part: PromptPart) -> str:
     return f"{part.name} {'not counted' if part.tokens is None else part.tokens}"
 
 
-def _changes(one: Explained) -> str:
-    said = ""
-    result = one.result
+def _scoring_notes(explained: Explained) -> str:
+    notes = ""
+    result = explained.result
     if result.error is not None:
-        said += f" Not scored: {_text(str(result.error))}"
+        notes += f" Not scored: {_escaped_html(str(result.error))}"
     if result.span is not None and (result.truncated or result.windows > 1):
         start, end = result.span
-        said += f" Scored: characters {start} to {end} of {len(one.result.document)}."
-    if one.neutralised:
-        said += f" Control tokens neutralised in: {', '.join(one.neutralised)}."
-    return said
+        notes += f" Scored: characters {start} to {end} of {len(explained.result.document)}."
+    if explained.neutralised:
+        notes += f" Control tokens neutralised in: {', '.join(explained.neutralised)}."
+    return notes
 
 
-def _part(part: PromptPart) -> str:
+def _marked_part(part: PromptPart) -> str:
     marked, at = "", 0
-    for found in _CONTROL.finditer(part.text):
-        marked += _text(part.text[at : found.start()])
-        marked += f"<mark>{_text(found.group())}</mark>"
-        at = found.end()
-    return f'<span class="{part.name}">{marked}{_text(part.text[at:])}</span>'
+    for match in _CONTROL_TOKEN_PATTERN.finditer(part.text):
+        marked += _escaped_html(part.text[at : match.start()])
+        marked += f"<mark>{_escaped_html(match.group())}</mark>"
+        at = match.end()
+    return f'<span class="{part.name}">{marked}{_escaped_html(part.text[at:])}</span>'
 
 
-def _text(text: str) -> str:
-    return escape(_clean(text))
+def _escaped_html(text: str) -> str:
+    return escape(_replace_invalid(text))
 
 
-def _clean(text: str) -> str:
-    """`text` with what no HTML page may hold replaced: lone surrogates, NUL and their like."""
+def _replace_invalid(text: str) -> str:
+    """`text` with characters that HTML forbids replaced: lone surrogates and controls."""
     return re.sub("[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", text)

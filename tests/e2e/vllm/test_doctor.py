@@ -15,5 +15,5 @@ def test_the_prefix_cache_is_green_by_the_engines_own_self_check(start: Start) -
     checks = {check.name: check for check in check_engine(Reranker(engine))}
     assert engine.self_check == "passed"
     assert checks["prefix cache"].colour == "green", checks["prefix cache"]
-    assert "self-check passed" in checks["prefix cache"].said
+    assert "self-check passed" in checks["prefix cache"].message
     assert {check.colour for check in checks.values()} <= {"green", "amber"}

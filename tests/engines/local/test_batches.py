@@ -12,14 +12,16 @@ from qwen3_ascend_retrievers.engines.local.batches import Batch, plan_batches
 from qwen3_ascend_retrievers.errors import EngineError
 from support.watching import watching
 
-DOCUMENTS = [f"Document {at} is about topic {at % 7}." + " More words." * at for at in range(12)]
+GROWING_DOCUMENTS = [
+    f"Document {at} is about topic {at % 7}." + " More words." * at for at in range(12)
+]
 
 
 @pytest.fixture(scope="module")
 def reranker() -> Iterator[Reranker]:
-    with Reranker(LocalEngine("tiny", device="cpu")) as made:
-        made.rank("warm", ["up"])
-        yield made
+    with Reranker(LocalEngine("tiny", device="cpu")) as reranker:
+        reranker.rank("warm", ["up"])
+        yield reranker
 
 
 def make_plan(query_lengths: list[int], documents: list[tuple[int, int]]) -> Plan:
@@ -65,49 +67,49 @@ def test_batches_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
 
 
 def test_the_query_part_is_computed_once(reranker: Reranker) -> None:
-    with watching() as seen:
-        ranking = reranker.rank("a query of some length, to be computed once", DOCUMENTS)
+    with watching() as calls:
+        ranking = reranker.rank("a query of some length, to be computed once", GROWING_DOCUMENTS)
     tokens = ranking.usage.prompt_tokens or 0
-    (query_pass, document_pass) = seen.passes
+    (query_pass, document_pass) = calls.passes
     assert query_pass[0] == 1
-    assert document_pass[0] == len(DOCUMENTS)
-    assert query_pass[1] + document_pass[1] == max(one.tokens or 0 for one in ranking.results)
+    assert document_pass[0] == len(GROWING_DOCUMENTS)
+    assert query_pass[1] + document_pass[1] == max(result.tokens or 0 for result in ranking.results)
     assert query_pass[1] + document_pass[0] * document_pass[1] < tokens
 
 
 def test_a_query_with_several_batches_is_still_computed_once() -> None:
-    with Reranker(LocalEngine("tiny", "cpu", batch_tokens=400)) as reranker, watching() as seen:
-        reranker.rank("a query", DOCUMENTS)
-    shared = [tokens for rows, tokens in seen.passes if rows == 1 and tokens > 60]
+    with Reranker(LocalEngine("tiny", "cpu", batch_tokens=400)) as reranker, watching() as calls:
+        reranker.rank("a query", GROWING_DOCUMENTS)
+    shared = [tokens for rows, tokens in calls.passes if rows == 1 and tokens > 60]
     assert len(shared) == 1
-    assert len(seen.passes) > 3
+    assert len(calls.passes) > 3
 
 
 def test_a_row_for_each_answer_is_never_multiplied_by_the_vocabulary(reranker: Reranker) -> None:
-    with watching() as seen:
-        reranker.score([("query", document) for document in DOCUMENTS])
-    assert seen.widths
-    assert max(seen.widths) < 12_288
+    with watching() as calls:
+        reranker.score([("query", document) for document in GROWING_DOCUMENTS])
+    assert calls.widths
+    assert max(calls.widths) < 12_288
 
 
 def test_identical_documents_are_computed_once(reranker: Reranker) -> None:
-    with watching() as seen:
+    with watching() as calls:
         results = reranker.rank("query", ["the same"] * 50).results
-    assert [rows for rows, _ in seen.passes] == [1]
-    assert len({one.score for one in results}) == 1
+    assert [rows for rows, _ in calls.passes] == [1]
+    assert len({result.score for result in results}) == 1
 
 
 def test_a_batch_that_does_not_fit_is_halved(reranker: Reranker) -> None:
-    expected = [one.logit for one in reranker.rank("query", DOCUMENTS).results]
+    expected = [result.logit for result in reranker.rank("query", GROWING_DOCUMENTS).results]
 
     def refuse(rows: int, tokens: int) -> None:
         if rows > 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    with watching(refuse) as seen:
-        got = [one.logit for one in reranker.rank("query", DOCUMENTS).results]
+    with watching(refuse) as calls:
+        got = [result.logit for result in reranker.rank("query", GROWING_DOCUMENTS).results]
     assert got == pytest.approx(expected, abs=1e-4)
-    assert [rows for rows, _ in seen.passes] == [1, 12, 6, 3, 3, 6, 3, 3]
+    assert [rows for rows, _ in calls.passes] == [1, 12, 6, 3, 3, 6, 3, 3]
 
 
 def test_not_even_one_prompt_fits(reranker: Reranker) -> None:
@@ -118,7 +120,7 @@ def test_not_even_one_prompt_fits(reranker: Reranker) -> None:
         watching(refuse),
         pytest.raises(EngineError, match="not enough memory for one prompt"),
     ):
-        reranker.rank("query", DOCUMENTS[:2])
+        reranker.rank("query", GROWING_DOCUMENTS[:2])
 
 
 def test_the_query_part_does_not_fit(reranker: Reranker) -> None:
@@ -126,7 +128,7 @@ def test_the_query_part_does_not_fit(reranker: Reranker) -> None:
         raise RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB")
 
     with watching(refuse), pytest.raises(EngineError, match="not enough memory"):
-        reranker.rank("query", DOCUMENTS)
+        reranker.rank("query", GROWING_DOCUMENTS)
 
 
 def test_what_else_torch_says_is_an_engine_error(reranker: Reranker) -> None:
@@ -134,5 +136,5 @@ def test_what_else_torch_says_is_an_engine_error(reranker: Reranker) -> None:
         raise RuntimeError("device-side assert triggered")
 
     with watching(refuse), pytest.raises(EngineError, match="device-side assert"):
-        reranker.rank("query", DOCUMENTS)
-    assert reranker.rank("query", DOCUMENTS).status == "reranked"
+        reranker.rank("query", GROWING_DOCUMENTS)
+    assert reranker.rank("query", GROWING_DOCUMENTS).status == "reranked"

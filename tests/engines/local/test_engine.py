@@ -48,10 +48,10 @@ def test_facts() -> None:
 
 def test_a_shorter_maximum_cuts_documents() -> None:
     with Reranker(LocalEngine("tiny", max_length=120)) as reranker:
-        (one,) = reranker.rank("query", ["words of a document " * 100]).results
-    assert one.truncated
-    assert one.tokens is not None
-    assert one.tokens <= 120
+        (result,) = reranker.rank("query", ["words of a document " * 100]).results
+    assert result.truncated
+    assert result.tokens is not None
+    assert result.tokens <= 120
 
 
 def test_it_is_written_down_by_its_settings() -> None:
@@ -137,8 +137,8 @@ async def test_closing_without_blocking() -> None:
 
 def test_a_document_of_two_megabytes() -> None:
     with Reranker(LocalEngine("tiny", max_length=512)) as reranker:
-        one, other = reranker.rank("query", ["x y 词 \n" * 330_000, "short"]).results
-    long = one if one.index == 0 else other
+        first, second = reranker.rank("query", ["x y 词 \n" * 330_000, "short"]).results
+    long = first if first.index == 0 else second
     assert long.truncated
     assert long.tokens is not None
     assert 500 < long.tokens <= 512
@@ -176,9 +176,9 @@ def test_a_failed_load_is_tried_again(tiny_folder: Path, tmp_path: Path) -> None
     engine.close()
 
 
-@pytest.mark.parametrize("missing", ["torch", "transformers"])
-def test_the_install_line(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_the_install_line(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     engine = LocalEngine("tiny")
     with pytest.raises(MissingDependencyError, match=r"qwen3-ascend-retrievers\[local\]"):
         engine.facts()
@@ -238,8 +238,8 @@ def test_half_a_model_is_refused_before_torch_is_imported(
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "rerank-half"))
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    done = _run(HALF_A_MODEL, str(folder))
-    assert done.returncode == 7, done.stderr
+    process = _run(HALF_A_MODEL, str(folder))
+    assert process.returncode == 7, process.stderr
 
 
 FORKING = """
@@ -263,8 +263,8 @@ assert Reranker(used).rank("query", ["document"]).status == "reranked"
 
 
 def test_a_forked_child_is_told() -> None:
-    done = _run(FORKING)
-    assert done.returncode == 0, done.stderr
+    process = _run(FORKING)
+    assert process.returncode == 0, process.stderr
 
 
 def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

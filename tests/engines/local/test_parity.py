@@ -36,8 +36,8 @@ BFLOAT16 = {"relative": 0.02}
 
 @pytest.fixture(scope="module", params=["tiny", "random"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.getfixturevalue(f"{request.param}_folder")
-    return found
+    path: Path = request.getfixturevalue(f"{request.param}_folder")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def expected(folder: Path) -> Sequence[float]:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[LocalEngine]:
-    made = LocalEngine(str(folder), device="cpu", dtype="float32", max_length=MAX_LENGTH)
-    yield made
-    made.close()
+    engine = LocalEngine(str(folder), device="cpu", dtype="float32", max_length=MAX_LENGTH)
+    yield engine
+    engine.close()
 
 
 def test_float32_is_the_model_cards(engine: LocalEngine, expected: Sequence[float]) -> None:
@@ -85,7 +85,7 @@ async def test_async_is_the_same(
 ) -> None:
     plan = plan_of(folder)
     scores = await engine.ascore(plan, Call())
-    check_parity(lambda _: [_known(scores[at]) for (at,) in plan.inputs], expected, **FLOAT32)
+    check_parity(lambda _: [_logit(scores[at]) for (at,) in plan.inputs], expected, **FLOAT32)
     probabilities = await Reranker(engine).ascore(PAIRS)
     assert probabilities == pytest.approx([sigmoid(logit) for logit in expected], abs=1e-4)
 
@@ -95,10 +95,10 @@ def test_an_instruction_of_ones_own(engine: LocalEngine, folder: Path) -> None:
     task = "Given a question about food, retrieve {recipes} that answer it"
     got = Reranker(engine, instruction=task).rank(query, [document]).results[0].logit
     prompt = CARD_PROMPT.format(instruction=task, query=query, document=document)
-    (wanted,) = card_logits(folder, [prompt])
-    assert got == pytest.approx(wanted, abs=1e-4)
+    (card_logit,) = card_logits(folder, [prompt])
+    assert got == pytest.approx(card_logit, abs=1e-4)
     plain = Reranker(engine).rank(query, [document]).results[0].logit
-    assert plain != pytest.approx(wanted, abs=1e-3)
+    assert plain != pytest.approx(card_logit, abs=1e-3)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 700, 3000])
@@ -110,11 +110,11 @@ def test_small_batches(folder: Path, expected: Sequence[float], batch_tokens: in
 
 def test_order_company_and_duplicates_change_no_logit(engine: LocalEngine, folder: Path) -> None:
     logits = _in_one_call(engine, folder)
-    known = dict(zip(PAIRS, logits(PAIRS), strict=True))
+    logit_of = dict(zip(PAIRS, logits(PAIRS), strict=True))
     chance = random.Random(5)
     for size in (2, 7, 20, 60):
         pairs = chance.choices(PAIRS, k=size)
-        assert logits(pairs) == pytest.approx([known[pair] for pair in pairs], abs=1e-4)
+        assert logits(pairs) == pytest.approx([logit_of[pair] for pair in pairs], abs=1e-4)
 
 
 def test_a_converted_checkpoint(random_folder: Path, tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def _in_one_call(engine: LocalEngine, folder: Path) -> LogitsOf:
     def logits(pairs: Sequence[Pair]) -> list[float]:
         plan = plan_of(folder, pairs)
         scores = engine.score(plan, Call())
-        return [_known(scores[at]) for (at,) in plan.inputs]
+        return [_logit(scores[at]) for (at,) in plan.inputs]
 
     return logits
 
 
-def _known(score: Score) -> float:
+def _logit(score: Score) -> float:
     assert score.logit is not None
     return score.logit

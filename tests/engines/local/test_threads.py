@@ -24,9 +24,9 @@ DOCUMENTS = [f"Passage {at}: topic {at % 3}, and some more." for at in range(10)
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    made = LocalEngine("tiny", device="cpu", batch_tokens=600)
-    yield made
-    made.close()
+    engine = LocalEngine("tiny", device="cpu", batch_tokens=600)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_eight_threads_get_what_one_gets(engine: LocalEngine) -> None:
     start = threading.Barrier(8)
 
     def rank(query: str) -> list[tuple[int, float | None]]:
-        return [(one.index, one.logit) for one in reranker.rank(query, DOCUMENTS).results]
+        return [(result.index, result.logit) for result in reranker.rank(query, DOCUMENTS).results]
 
     def caller(number: int) -> list[list[tuple[int, float | None]]]:
         start.wait(timeout=60)
@@ -56,22 +56,24 @@ def test_several_event_loops_and_a_thread(engine: LocalEngine) -> None:
     reranker = Reranker(engine)
 
     async def ask_all() -> list[list[float]]:
-        asked = [reranker.ascore([(query, one) for one in DOCUMENTS]) for query in QUERIES[:4]]
-        return await asyncio.gather(*asked)
+        calls = [
+            reranker.ascore([(query, document) for document in DOCUMENTS]) for query in QUERIES[:4]
+        ]
+        return await asyncio.gather(*calls)
 
     with ThreadPoolExecutor(3) as pool:
         loops = [pool.submit(lambda: asyncio.run(ask_all())) for _ in range(3)]
-        made = [loop.result(timeout=120) for loop in loops]
-    alone = [reranker.score([(query, one) for one in DOCUMENTS]) for query in QUERIES[:4]]
-    assert made == [alone] * 3
+        scores = [loop.result(timeout=120) for loop in loops]
+    alone = [reranker.score([(query, document) for document in DOCUMENTS]) for query in QUERIES[:4]]
+    assert scores == [alone] * 3
 
 
 async def test_torch_never_runs_on_the_loops_thread(engine: LocalEngine) -> None:
-    with watching() as seen:
+    with watching() as calls:
         await Reranker(engine).arank("query", DOCUMENTS)
         await asyncio.to_thread(Reranker(engine).rank, "another", DOCUMENTS)
-    assert len(seen.threads) == 1
-    assert threading.get_ident() not in seen.threads
+    assert len(calls.threads) == 1
+    assert threading.get_ident() not in calls.threads
 
 
 async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan: Plan) -> None:
@@ -82,7 +84,7 @@ async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan:
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait) as seen:
+    with watching(wait) as calls:
         task = asyncio.create_task(Reranker(engine).ascore(PAIRS))
         await asyncio.to_thread(entered.wait, 60)
         task.cancel()
@@ -90,15 +92,15 @@ async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan:
             await task
         go_on.set()
         await Reranker(engine).ascore([("query", "document")])
-    assert len(seen.passes) == 2
+    assert len(calls.passes) == 2
     assert len(await engine.ascore(plan, Call())) == len(plan.passages)
 
 
-def test_a_wish_stops_between_batches(engine: LocalEngine) -> None:
-    wish = threading.Event()
-    with watching(lambda rows, tokens: wish.set()) as seen, pytest.raises(RerankCancelled):
-        Reranker(engine).rank("query", DOCUMENTS, cancel=wish)
-    assert len(seen.passes) == 2
+def test_a_cancelled_call_stops_between_batches(engine: LocalEngine) -> None:
+    cancel = threading.Event()
+    with watching(lambda rows, tokens: cancel.set()) as calls, pytest.raises(RerankCancelled):
+        Reranker(engine).rank("query", DOCUMENTS, cancel=cancel)
+    assert len(calls.passes) == 2
 
 
 def test_progress_counts_every_passage(engine: LocalEngine, plan: Plan) -> None:
@@ -140,8 +142,10 @@ def test_a_small_call_waits_for_one_batch_of_a_large_one(engine: LocalEngine) ->
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait) as seen, ThreadPoolExecutor(2) as pool:
-        large = pool.submit(Reranker(engine).rank, "query", [f"{one} more" for one in DOCUMENTS])
+    with watching(wait) as calls, ThreadPoolExecutor(2) as pool:
+        large = pool.submit(
+            Reranker(engine).rank, "query", [f"{document} more" for document in DOCUMENTS]
+        )
         assert entered.wait(timeout=60)
         # Neither facts nor tokens wait for the batch that is running.
         engine.encode(["text"])
@@ -151,6 +155,6 @@ def test_a_small_call_waits_for_one_batch_of_a_large_one(engine: LocalEngine) ->
             time.sleep(0.01)
         go_on.set()
         small.result(timeout=60)
-        before = len(seen.passes)
+        before = len(calls.passes)
         large.result(timeout=60)
-    assert before < len(seen.passes)
+    assert before < len(calls.passes)

@@ -23,48 +23,52 @@ from support.word_server import WordServer
 
 
 def test_tiny_is_well_but_for_what_it_never_learnt() -> None:
-    found = examine(LocalEngine("tiny", max_length=1200))
+    findings = examine(LocalEngine("tiny", max_length=1200))
     # It was not trained on Chinese: its score there says nothing.
-    assert {name for name, one in found.items() if one.colour != "green"} <= {"Chinese pair"}
-    assert "expected, not published" in found["guide's pair"].said
-    assert "token ids are sent" in found["template"].said
+    assert {name for name, finding in findings.items() if finding.colour != "green"} <= {
+        "Chinese pair"
+    }
+    assert "expected, not published" in findings["guide's pair"].message
+    assert "token ids are sent" in findings["template"].message
 
 
 def test_all_scores_alike_are_red() -> None:
-    found = examine(Bent(lambda *_: Score.of_logit(0.01)))
-    assert found["known pairs"].colour == "red"
-    assert "27857" in str(found["known pairs"].source)
+    findings = examine(Bent(lambda *_: Score.of_logit(0.01)))
+    assert findings["known pairs"].colour == "red"
+    assert "27857" in str(findings["known pairs"].source)
 
 
 def test_a_wrong_order_is_red() -> None:
-    found = examine(Bent(lambda one, *_: Score.of_logit(-one.logit)))
-    assert found["guide's pair"].colour == "red"
-    assert found["Chinese pair"].colour in ("green", "amber")
+    findings = examine(Bent(lambda score, *_: Score.of_logit(-score.logit)))
+    assert findings["guide's pair"].colour == "red"
+    assert findings["Chinese pair"].colour in ("green", "amber")
 
 
 def test_a_deaf_engine_is_red_for_its_instruction() -> None:
-    found = examine(FakeEngine())
-    assert found["instruction"].colour == "red"
-    assert found["long document"].colour == "amber"
+    findings = examine(FakeEngine())
+    assert findings["instruction"].colour == "red"
+    assert findings["long document"].colour == "amber"
 
 
 def test_an_engine_that_refuses_instructions_is_red() -> None:
-    def refuse(one: Score, plan: Plan, at: int) -> Score:
+    def refuse(score: Score, plan: Plan, at: int) -> Score:
         if "recipe" in plan.queries[0].instruction:
             raise TemplateMismatchError("The server ignores `instruction`. Drop it.")
-        return one
+        return score
 
-    found = examine(Bent(refuse))
-    assert found["instruction"].colour == "red"
-    assert found["speed"].colour == "green"
+    findings = examine(Bent(refuse))
+    assert findings["instruction"].colour == "red"
+    assert findings["speed"].colour == "green"
 
 
 def test_a_document_that_is_scored_otherwise_when_cut_is_red() -> None:
-    def bend(one: Score, plan: Plan, at: int) -> Score:
-        return replace(one, logit=(one.logit or 0) + 2) if plan.passages[at].cut != "no" else one
+    def bend(score: Score, plan: Plan, at: int) -> Score:
+        return (
+            replace(score, logit=(score.logit or 0) + 2) if plan.passages[at].cut != "no" else score
+        )
 
-    found = examine(Bent(bend))
-    assert found["long document"].colour == "red"
+    findings = examine(Bent(bend))
+    assert findings["long document"].colour == "red"
 
 
 def test_published_scores_are_compared_as_logits() -> None:
@@ -76,7 +80,7 @@ def test_published_scores_are_compared_as_logits() -> None:
     }
     english, chinese = known_pairs(Reranker(FakeEngine(scores)), "Qwen/Qwen3-Reranker-8B")
     assert (english.colour, chinese.colour) == ("green", "green")
-    assert "published 0.99443" in english.said
+    assert "published 0.99443" in english.message
     off = Reranker(FakeEngine(scores | {GUIDE.irrelevant: 7e-05}))
     assert known_pairs(off, "Qwen/Qwen3-Reranker-8B")[0].colour == "amber"
     assert known_pairs(off, "Qwen/Qwen3-Reranker-4B")[0].colour == "green"
@@ -91,16 +95,16 @@ def test_scores_that_nobody_published_are_marked_met_or_missed(
 ) -> None:
     scores = {pair.relevant: relevant for pair in (GUIDE, CHINESE)}
     scores |= {pair.irrelevant: irrelevant for pair in (GUIDE, CHINESE)}
-    found = known_pairs(Reranker(FakeEngine(scores)), "Qwen/Qwen3-Reranker-4B")
-    assert [one.colour for one in found] == [colour] * 2
-    assert all("expected, not published" in one.said for one in found)
+    findings = known_pairs(Reranker(FakeEngine(scores)), "Qwen/Qwen3-Reranker-4B")
+    assert [finding.colour for finding in findings] == [colour] * 2
+    assert all("expected, not published" in finding.message for finding in findings)
 
 
 def test_a_server_that_proves_nothing_is_amber() -> None:
     with WordServer() as server:
-        found = examine(RemoteEngine(server.url), server.url)
-    assert found["template"].colour == "amber"
-    assert found["prefix cache"].colour in ("amber", "red")
+        findings = examine(RemoteEngine(server.url), server.url)
+    assert findings["template"].colour == "amber"
+    assert findings["prefix cache"].colour in ("amber", "red")
 
 
 @pytest.mark.parametrize(
@@ -109,17 +113,17 @@ def test_a_server_that_proves_nothing_is_amber() -> None:
 )
 def test_a_refusing_server_is_red_by_the_name_of_what_is_wrong(status: int, name: str) -> None:
     with answering(status, b'{"error": "no"}') as url:
-        found = examine(RemoteEngine(url, max_retries=0), url)
-    assert list(found) == [name]
-    assert found[name].colour == "red"
+        findings = examine(RemoteEngine(url, max_retries=0), url)
+    assert list(findings) == [name]
+    assert findings[name].colour == "red"
 
 
-@pytest.mark.parametrize("chosen", [None, 512])
-def test_a_short_length_is_red_unless_it_was_asked_for(chosen: int | None) -> None:
-    findings = examine(LocalEngine("tiny", max_length=512), max_length=chosen)
-    assert "most documents would be cut" in findings["model"].said
+@pytest.mark.parametrize("configured", [None, 512])
+def test_a_short_length_is_red_unless_it_was_configured(configured: int | None) -> None:
+    findings = examine(LocalEngine("tiny", max_length=512), max_length=configured)
+    assert "most documents would be cut" in findings["model"].message
     red = [name for name, finding in findings.items() if finding.colour == "red"]
-    assert red == (["model"] if chosen is None else [])
+    assert red == (["model"] if configured is None else [])
     assert findings["model"].colour != "green"
 
 
@@ -132,8 +136,8 @@ def test_a_server_that_was_started_with_a_short_length_is_not_red(length: int) -
 
 
 def test_no_server_is_red() -> None:
-    found = examine(RemoteEngine("http://127.0.0.1:9", max_retries=0), "http://127.0.0.1:9")
-    assert found["reachability"].colour == "red"
+    findings = examine(RemoteEngine("http://127.0.0.1:9", max_retries=0), "http://127.0.0.1:9")
+    assert findings["reachability"].colour == "red"
 
 
 def test_cache_hits_are_read_from_metrics() -> None:

@@ -28,14 +28,14 @@ def npu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
-    return {one.name: one for one in findings}
+    return {finding.name: finding for finding in findings}
 
 
 def test_a_machine_without_npu_is_well(tmp_path: Path) -> None:
-    found = check_environment({}, tmp_path)
-    assert worst(found) == "green"
-    assert by_name(found)["NPU"].said == "none on this machine"
-    assert exit_code(found) == 0
+    findings = check_environment({}, tmp_path)
+    assert worst(findings) == "green"
+    assert by_name(findings)["NPU"].message == "none on this machine"
+    assert exit_code(findings) == 0
 
 
 def test_installed_packages_are_found() -> None:
@@ -45,18 +45,18 @@ def test_installed_packages_are_found() -> None:
 def test_an_npu_needs_its_driver_cann_and_packages(
     npu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = by_name(check_environment(GOOD, npu))
-    assert found["NPU"].said == "2 device(s): davinci0, davinci1"
-    assert found["NPU driver"].said == "25.2.0"
-    assert found["CANN"].colour == "red"
-    assert "ascend-toolkit/set_env.sh" in str(found["CANN"].remedy)
+    findings = by_name(check_environment(GOOD, npu))
+    assert findings["NPU"].message == "2 device(s): davinci0, davinci1"
+    assert findings["NPU driver"].message == "25.2.0"
+    assert findings["CANN"].colour == "red"
+    assert "ascend-toolkit/set_env.sh" in str(findings["CANN"].remedy)
     monkeypatch.setenv("ASCEND_HOME_PATH", "/opt/cann")
     assert worst(check_environment(GOOD, npu)) == "green"
     (npu / "usr/local/Ascend/driver/version.info").unlink()
-    found = by_name(check_environment({}, npu))
-    assert found["NPU driver"].colour == "red"
-    assert "/dev/davinci_manager" in str(found["NPU driver"].remedy)
-    assert found["NPU packages"].colour == "amber"
+    findings = by_name(check_environment({}, npu))
+    assert findings["NPU driver"].colour == "red"
+    assert "/dev/davinci_manager" in str(findings["NPU driver"].remedy)
+    assert findings["NPU packages"].colour == "amber"
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_an_npu_needs_its_driver_cann_and_packages(
     ],
 )
 def test_known_bad_versions_are_red(installed: dict[str, str], colour: str, tmp_path: Path) -> None:
-    found = check_environment(installed, tmp_path)
-    assert worst(found) == colour
-    assert all(one.remedy and one.source for one in found if one.colour == "red")
+    findings = check_environment(installed, tmp_path)
+    assert worst(findings) == colour
+    assert all(finding.remedy and finding.source for finding in findings if finding.colour == "red")
 
 
 def test_a_wrong_vllm_is_named_with_the_right_one(tmp_path: Path) -> None:
-    found = by_name(check_environment({"vllm-ascend": "0.18.0", "vllm": "0.32.0"}, tmp_path))
-    assert found["version pair"].said == (
+    findings = by_name(check_environment({"vllm-ascend": "0.18.0", "vllm": "0.32.0"}, tmp_path))
+    assert findings["version pair"].message == (
         "vllm-ascend 0.18.0 is made for vllm 0.18.0, here is 0.32.0"
     )
-    assert "vllm==0.18.0" in str(found["version pair"].remedy)
+    assert "vllm==0.18.0" in str(findings["version pair"].remedy)
     # The one release whose number is another; it is red for its prefix cache only.
     fits = check_environment({"vllm-ascend": "0.14.0rc1", "vllm": "0.14.1"}, tmp_path)
-    assert [one.name for one in fits if one.colour == "red"] == ["known-bad version"]
+    assert [finding.name for finding in fits if finding.colour == "red"] == ["known-bad version"]

@@ -12,7 +12,7 @@ import pytest
 from qwen3_ascend_retrievers.tools.diagnosis import metrics
 from support.served import served
 
-LINE = b"vllm:prefix_cache_hits_total 5.0\n"
+HITS_LINE = b"vllm:prefix_cache_hits_total 5.0\n"
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def sending(parts: list[bytes], pause: float) -> Iterator[str]:
                     self.wfile.flush()
                     ended.wait(pause)
             except OSError:
-                # The client has had enough.
+                # The client closed the connection.
                 return
 
         def log_message(self, *_: object) -> None:
@@ -45,18 +45,19 @@ HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 
 
 @pytest.mark.parametrize(
-    "slow", [[HEAD, b"\r\n", *[b"\n"] * 40, LINE], [HEAD, *[b"X: y\r\n"] * 40, b"\r\n", LINE]]
+    "slow",
+    [[HEAD, b"\r\n", *[b"\n"] * 40, HITS_LINE], [HEAD, *[b"X: y\r\n"] * 40, b"\r\n", HITS_LINE]],
 )
 def test_a_page_that_drips_is_given_up_as_a_whole(
     slow: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with sending(slow, pause=0) as url:
         assert metrics.cache_hits(url) == 5.0
-    monkeypatch.setattr(metrics, "_SECONDS", 1.0)
+    monkeypatch.setattr(metrics, "_METRICS_TIMEOUT", 1.0)
     with sending(slow, pause=0.1) as url:
         assert metrics.cache_hits(url) is None
 
 
 def test_a_page_beyond_belief_is_not_read_to_its_end() -> None:
-    with sending([HEAD + b"\r\n", *[b"#" * 999_999 + b"\n"] * 11, LINE], pause=0) as url:
+    with sending([HEAD + b"\r\n", *[b"#" * 999_999 + b"\n"] * 11, HITS_LINE], pause=0) as url:
         assert metrics.cache_hits(url) is None

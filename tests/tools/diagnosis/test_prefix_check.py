@@ -15,13 +15,13 @@ from support.watching import watching
 
 
 def test_wrong_cached_scores_are_red() -> None:
-    def cached_wrong(one: Score, plan: Plan, at: int) -> Score:
-        assert one.logit is not None
-        return Score.of_logit(one.logit + 1.0 * (at > 0))
+    def cached_wrong(score: Score, plan: Plan, at: int) -> Score:
+        assert score.logit is not None
+        return Score.of_logit(score.logit + 1.0 * (at > 0))
 
-    found = examine(Bent(cached_wrong))
-    assert found["prefix cache"].colour == "red"
-    assert "--no-enable-prefix-caching" in str(found["prefix cache"].remedy)
+    findings = examine(Bent(cached_wrong))
+    assert findings["prefix cache"].colour == "red"
+    assert "--no-enable-prefix-caching" in str(findings["prefix cache"].remedy)
 
 
 class Remembering:
@@ -35,19 +35,19 @@ class Remembering:
         self._spoilt = spoilt
         self._blocks: set[Any] = set()
 
-    def __call__(self, one: Score, plan: Plan, at: int) -> Score:
+    def __call__(self, score: Score, plan: Plan, at: int) -> Score:
         block = (plan.prompt_ids(at) or ())[:128]
-        assert one.logit is not None
+        assert score.logit is not None
         hit = block in self._blocks and self._spoilt in plan.passages[at].text
         self._blocks.add(block)
-        return Score.of_logit(one.logit + 1.0) if hit else one
+        return Score.of_logit(score.logit + 1.0) if hit else score
 
 
 def test_wrong_cached_scores_are_red_on_a_server_that_was_examined_before() -> None:
     cache = Remembering()
     for _ in range(2):
-        found = examine(Bent(cache))
-        assert found["prefix cache"].colour == "red"
+        findings = examine(Bent(cache))
+        assert findings["prefix cache"].colour == "red"
 
 
 @pytest.mark.parametrize("word", ["Beijing", "Gravity", "Bread", "egg"])
@@ -55,31 +55,31 @@ def test_wrong_cached_scores_of_one_document_are_red(word: str) -> None:
     with Reranker(Bent(Remembering(word))) as reranker:
         check = PrefixCheck(reranker)
         check.repeat()
-        assert check.apart() > 0.9
+        assert check.largest_difference() > 0.9
         assert not check.agrees()
 
 
 def test_agreement_without_proof_is_amber() -> None:
-    found = examine(Bent(lambda one, *_: one))
-    assert found["prefix cache"].colour == "amber"
-    assert found["prefix cache"].remedy == "Let /metrics be reached."
+    findings = examine(Bent(lambda score, *_: score))
+    assert findings["prefix cache"].colour == "amber"
+    assert findings["prefix cache"].remedy == "Let /metrics be reached."
 
 
 def test_agreement_of_a_server_that_caches_nothing_is_amber() -> None:
     with answering(200, b"vllm:prefix_cache_hits_total 128.0\n") as url:
-        found = examine(Bent(lambda one, *_: one), url)
-    assert found["prefix cache"].colour == "amber"
-    assert "no cached tokens" in found["prefix cache"].said
-    assert "--enable-prefix-caching" in str(found["prefix cache"].remedy)
+        findings = examine(Bent(lambda score, *_: score), url)
+    assert findings["prefix cache"].colour == "amber"
+    assert "no cached tokens" in findings["prefix cache"].message
+    assert "--enable-prefix-caching" in str(findings["prefix cache"].remedy)
 
 
 def test_the_local_engine_really_shares_the_query_when_prompts_are_repeated() -> None:
     with Reranker(LocalEngine("tiny", max_length=1200)) as reranker:
         check = PrefixCheck(reranker)
-        with watching() as seen:
+        with watching() as calls:
             check.repeat()
         assert check.agrees()
-    queries, documents = seen.passes[::2], seen.passes[1::2]
+    queries, documents = calls.passes[::2], calls.passes[1::2]
     assert len(queries) == len(documents) >= 4
     assert all(rows == 1 and tokens > 3 * 128 for rows, tokens in queries)
     assert all(rows >= 4 and tokens < 128 for rows, tokens in documents)
@@ -90,7 +90,7 @@ class SelfChecked(Bent):
 
     tag = "vllm"
 
-    def __init__(self, outcome: str | None, bend: Any = lambda one, *_: one) -> None:
+    def __init__(self, outcome: str | None, bend: Any = lambda score, *_: score) -> None:
         super().__init__(bend)
         self.self_check = outcome
 
@@ -107,12 +107,12 @@ class SelfChecked(Bent):
 def test_vllm_in_this_process_is_believed_by_its_self_check(
     outcome: str | None, colour: str, remedy: str
 ) -> None:
-    found = examine(SelfChecked(outcome))["prefix cache"]
-    assert found.colour == colour
-    assert "self-check" in found.said
-    assert remedy in str(found.remedy)
+    finding = examine(SelfChecked(outcome))["prefix cache"]
+    assert finding.colour == colour
+    assert "self-check" in finding.message
+    assert remedy in str(finding.remedy)
 
 
 def test_a_self_check_that_passed_excuses_no_wrong_scores() -> None:
-    found = examine(SelfChecked("passed", Remembering()))
-    assert found["prefix cache"].colour == "red"
+    findings = examine(SelfChecked("passed", Remembering()))
+    assert findings["prefix cache"].colour == "red"

@@ -28,8 +28,8 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
     (folder / "a.md").write_text("first")
     (folder / "skip.py").write_text("code")
     paths = [str(tmp_path / name) for name in ("one.txt", "many.jsonl", "folder")]
-    found = read_documents([*paths, "-"], io.StringIO("l1\r\n\nl3\n"))
-    assert found == [
+    documents = read_documents([*paths, "-"], io.StringIO("l1\r\n\nl3\n"))
+    assert documents == [
         NamedText(paths[0], "whole\n\nfile\n"),
         NamedText("7", "seven\u2028still seven"),
         NamedText(f"{paths[1]}:3", "none"),
@@ -44,12 +44,14 @@ def test_each_kind_of_input_in_the_given_order(tmp_path: Path) -> None:
 def test_a_field_makes_everything_json(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_text('{"body": "a"}\n')
-    found = read_documents([str(path), "-"], io.StringIO('{"body": "b", "_id": "x"}'), field="body")
-    assert found == [NamedText(f"{path}:1", "a"), NamedText("x", "b")]
+    documents = read_documents(
+        [str(path), "-"], io.StringIO('{"body": "b", "_id": "x"}'), field="body"
+    )
+    assert documents == [NamedText(f"{path}:1", "a"), NamedText("x", "b")]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("A.JSONL", b"{\n", "line 1 is no JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"title": 1}\n', "line 2 has no text in the field 'text'"),
@@ -67,11 +69,11 @@ def test_a_field_makes_everything_json(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input_names_file_and_line(
-    tmp_path: Path, name: str, content: bytes | None, said: str
+    tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         read_documents([str(tmp_path / name)], io.StringIO())
 
 
@@ -121,8 +123,8 @@ def test_a_folder_s_fifos_and_linked_folders_are_passed_over(tmp_path: Path) -> 
     (tmp_path / "linked.md").symlink_to("a.md")
     (tmp_path / "up").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "z.md")
-    found = read_documents([str(tmp_path)], io.StringIO())
-    assert found == [NamedText(f"{tmp_path}/{name}:1", "a") for name in ("a.md", "linked.md")]
+    documents = read_documents([str(tmp_path)], io.StringIO())
+    assert documents == [NamedText(f"{tmp_path}/{name}:1", "a") for name in ("a.md", "linked.md")]
     (tmp_path / "lost.md").symlink_to("gone.md")
     with pytest.raises(InvalidInputError, match=r"lost\.md cannot be read"):
         read_documents([str(tmp_path)], io.StringIO())
@@ -133,6 +135,6 @@ def test_a_fifo_that_is_named_is_read(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     writer = threading.Thread(target=fifo.write_text, args=("text",))
     writer.start()
-    found = read_documents([str(fifo)], io.StringIO())
+    documents = read_documents([str(fifo)], io.StringIO())
     writer.join()
-    assert found == [NamedText(str(fifo), "text")]
+    assert documents == [NamedText(str(fifo), "text")]

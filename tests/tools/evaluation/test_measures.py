@@ -31,14 +31,18 @@ def test_values_are_those_of_ir_measures_on_the_written_run(tmp_path: Path) -> N
     write_run(tmp_path / "after", AFTER, "t")
     expected = ir_measures.calc_aggregate(
         measures,
-        [ir_measures.Qrel(q, d, grade) for q, found in QRELS.items() for d, grade in found.items()],
+        [
+            ir_measures.Qrel(q, d, grade)
+            for q, grades in QRELS.items()
+            for d, grade in grades.items()
+        ],
         ir_measures.read_trec_run(str(tmp_path / "after")),
     )
-    found = compare(measures, QRELS, BEFORE, AFTER)
-    assert {one.measure: one.after for one in found} == pytest.approx(
-        {str(one): value for one, value in expected.items()}
+    comparisons = compare(measures, QRELS, BEFORE, AFTER)
+    assert {comparison.measure: comparison.after for comparison in comparisons} == pytest.approx(
+        {str(measure): value for measure, value in expected.items()}
     )
-    mrr = found[1]
+    mrr = comparisons[1]
     assert mrr.per_query == {"1": (0.5, 1.0), "2": (1.0, 0.5), "unrun": (0.0, 0.0)}
     assert (mrr.before, mrr.after) == pytest.approx((0.5, 0.5))
     assert mrr.p_randomization == 1.0
@@ -47,8 +51,8 @@ def test_values_are_those_of_ir_measures_on_the_written_run(tmp_path: Path) -> N
 def test_the_randomization_test_equals_the_count_of_all_signs() -> None:
     bound = abs(sum(DELTAS)) - 1e-9
     signs = list(itertools.product((-1, 1), repeat=len(DELTAS)))
-    sums = [sum(s * d for s, d in zip(one, DELTAS, strict=True)) for one in signs]
-    exact = sum(abs(one) >= bound for one in sums) / len(signs)
+    sums = [sum(s * d for s, d in zip(combination, DELTAS, strict=True)) for combination in signs]
+    exact = sum(abs(total) >= bound for total in sums) / len(signs)
     assert randomization_test(DELTAS) == pytest.approx(exact, abs=0.005)
     assert randomization_test(DELTAS) == randomization_test(DELTAS)
     assert randomization_test([0.0, 0.0]) == 1.0

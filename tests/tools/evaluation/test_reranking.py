@@ -36,13 +36,13 @@ class Failing(FakeEngine):
         return super().score(plan, call)
 
 
-def finish(journal: Path, engine: FakeEngine, task: Task = TASK) -> tuple[object, list[int]]:
-    reranker, seen = Reranker(engine), list[int]()
-    made = Journal(journal, task.mark(reranker), task.run)
+def finish(path: Path, engine: FakeEngine, task: Task = TASK) -> tuple[object, list[int]]:
+    reranker, progress = Reranker(engine), list[int]()
+    journal = Journal(path, task.fingerprint(reranker), task.run)
     try:
-        return rerank_run(task, reranker, made, seen.append), seen
+        return rerank_run(task, reranker, journal, progress.append), progress
     finally:
-        made.close()
+        journal.close()
 
 
 def test_a_failing_engine_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -52,13 +52,13 @@ def test_a_failing_engine_keeps_what_is_finished(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"query": "q2", "docum')
     engine = FakeEngine()
-    run, seen = finish(path, engine)
+    run, progress = finish(path, engine)
     assert len(engine.calls) == 2
-    assert seen == [1] * 4
+    assert progress == [1] * 4
     assert run == {f"q{at}": [("b", 0.5), ("a", 0.0)] for at in range(4)}
     assert len(path.read_text().splitlines()) == 5
     again = FakeEngine()
-    assert finish(path, again) == (run, seen)
+    assert finish(path, again) == (run, progress)
     assert again.calls == []
 
 
@@ -87,10 +87,10 @@ def test_other_models_and_settings_are_another_task(tmp_path: Path) -> None:
     ]
     (tmp_path / "model.safetensors").write_bytes(b"1")
     folder = Reranker(FakeEngine(model=str(tmp_path)))
-    marks = [TASK.mark(one) for one in [*rerankers, folder]]
+    fingerprints = [TASK.fingerprint(reranker) for reranker in [*rerankers, folder]]
     (tmp_path / "model.safetensors").write_bytes(b"12")
-    assert len({*marks, TASK.mark(folder)}) == len(marks) + 1
-    assert TASK.mark(Reranker(FakeEngine())) == marks[0]
+    assert len({*fingerprints, TASK.fingerprint(folder)}) == len(fingerprints) + 1
+    assert TASK.fingerprint(Reranker(FakeEngine())) == fingerprints[0]
 
 
 @pytest.mark.parametrize(

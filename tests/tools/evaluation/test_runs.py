@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.tools.evaluation.collection import read_corpus, read_queries
-from qwen3_ascend_retrievers.tools.evaluation.runs import falling, read_qrels, read_run, write_run
+from qwen3_ascend_retrievers.tools.evaluation.runs import (
+    read_qrels,
+    read_run,
+    strictly_decreasing,
+    write_run,
+)
 
 WHOLE: dict[Callable[[Path], Any], bytes] = {
     read_queries: b'{"_id": "q1", "text": "x"}\n{"_id": 2, "text": "y"}\n',
@@ -35,10 +40,10 @@ def as_float32(value: float) -> float:
 )
 def test_scores_fall_strictly_and_hardly_move(scores: list[float]) -> None:
     ordered = sorted(scores, reverse=True)
-    made = falling(ordered)
-    assert all(one > other for one, other in itertools.pairwise(made))
-    assert all(as_float32(one) == one for one in made)
-    assert all(abs(one - other) < 1e-5 for one, other in zip(made, ordered, strict=True))
+    decreasing = strictly_decreasing(ordered)
+    assert all(score > other for score, other in itertools.pairwise(decreasing))
+    assert all(as_float32(score) == score for score in decreasing)
+    assert all(abs(score - other) < 1e-5 for score, other in zip(decreasing, ordered, strict=True))
 
 
 def test_a_written_run_keeps_its_order_in_our_reader_and_in_ir_measures(tmp_path: Path) -> None:
@@ -47,7 +52,7 @@ def test_a_written_run_keeps_its_order_in_our_reader_and_in_ir_measures(tmp_path
     write_run(path, run, "tag")
     back = read_run(path)
     assert list(back) == ["q2", "q1"]
-    assert {query: [name for name, _ in found] for query, found in back.items()} == {
+    assert {query: [name for name, _ in documents] for query, documents in back.items()} == {
         "q2": ["b", "a", "c"],
         "q1": ["z", "y"],
     }
@@ -90,7 +95,7 @@ def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("read", "content", "said"),
+    ("read", "content", "message"),
     [
         (read_run, "q Q0 a 1 0.1\n", "line 1 is malformed; it needs query Q0"),
         (read_run, "q Q0 a 1 x t\n", "a number as score"),
@@ -152,11 +157,13 @@ def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> N
         ),
     ],
 )
-def test_wrong_files_name_the_line(tmp_path: Path, read: object, content: str, said: str) -> None:
+def test_wrong_files_name_the_line(
+    tmp_path: Path, read: object, content: str, message: str
+) -> None:
     path = tmp_path / "file"
     path.write_text(content, "utf-8")
     assert callable(read)
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         read(path)
 
 

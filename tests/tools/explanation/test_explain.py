@@ -13,7 +13,7 @@ from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError, TooLon
 from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
-from qwen3_ascend_retrievers.tools.explanation.chart import MOST, Line, slope_chart
+from qwen3_ascend_retrievers.tools.explanation.chart import MAX_LINES, Line, slope_chart
 from qwen3_ascend_retrievers.tools.explanation.report import html_report
 from support.facade import Answering, Counted
 from support.qwen_tokenizer import count
@@ -30,36 +30,48 @@ DOCUMENTS = [
 @pytest.mark.parametrize("overflow", ["truncate", "window"])
 def test_it_agrees_with_the_reranker(overflow: str) -> None:
     with Reranker(LocalEngine("tiny"), max_length=300, overflow=overflow) as reranker:  # type: ignore[arg-type]
-        made = explain(reranker, QUERY, DOCUMENTS)
+        explanation = explain(reranker, QUERY, DOCUMENTS)
         expected = reranker.rank(QUERY, DOCUMENTS).results
-    assert [one.result.index for one in made.documents] == [one.index for one in expected]
+    assert [explained.result.index for explained in explanation.documents] == [
+        explained.index for explained in expected
+    ]
     tokenizer = load_tokenizer("tiny")
-    for one, ranked in zip(made.documents, expected, strict=True):
-        assert one.result.logit == pytest.approx(ranked.logit, abs=1e-3)
-        assert (one.result.span, one.result.tokens) == (ranked.span, ranked.tokens)
+    for explained, ranked in zip(explanation.documents, expected, strict=True):
+        assert explained.result.logit == pytest.approx(ranked.logit, abs=1e-3)
+        assert (explained.result.span, explained.result.tokens) == (ranked.span, ranked.tokens)
         assert ranked.span is not None
         scored = ranked.document[slice(*ranked.span)]
-        assert one.prompt == prompt(QUERY, scored, DEFAULT_INSTRUCTION)
-        counts = [part.tokens or 0 for part in one.parts]
-        assert sum(counts) == one.result.tokens == len(tokenizer.encode_batch([one.prompt])[0].ids)
-        assert one.neutralised == (("document",) if ranked.index == 2 else ())
+        assert explained.prompt == prompt(QUERY, scored, DEFAULT_INSTRUCTION)
+        counts = [part.tokens or 0 for part in explained.parts]
+        assert (
+            sum(counts)
+            == explained.result.tokens
+            == len(tokenizer.encode_batch([explained.prompt])[0].ids)
+        )
+        assert explained.neutralised == (("document",) if ranked.index == 2 else ())
 
 
 def test_without_a_tokenizer_nothing_is_made_up() -> None:
-    made = explain(Reranker(Counted(counting="never")), "cat", ["a dog", "a cat"], "faq")
-    assert made.instruction.startswith("Given a customer's question")
-    assert [one.result.index for one in made.documents] == [1, 0]
-    assert {part.tokens for one in made.documents for part in one.parts} == {None}
-    assert {one.result.tokens for one in made.documents} == {None}
+    explanation = explain(Reranker(Counted(counting="never")), "cat", ["a dog", "a cat"], "faq")
+    assert explanation.instruction.startswith("Given a customer's question")
+    assert [explained.result.index for explained in explanation.documents] == [1, 0]
+    assert {part.tokens for explained in explanation.documents for part in explained.parts} == {
+        None
+    }
+    assert {explained.result.tokens for explained in explanation.documents} == {None}
 
 
 def test_an_engine_that_counts_only_in_doubt_is_asked_to_count() -> None:
     engine = Counted(counting="in_doubt")
     documents = [f"a cat and {at} dogs" for at in range(600)]
-    made = explain(Reranker(engine), "cat", documents)
+    explanation = explain(Reranker(engine), "cat", documents)
     assert engine.plans[0].tokens(0) is None
-    for one in made.documents:
-        assert one.result.tokens == count(one.prompt) == sum(part.tokens or 0 for part in one.parts)
+    for explained in explanation.documents:
+        assert (
+            explained.result.tokens
+            == count(explained.prompt)
+            == sum(part.tokens or 0 for part in explained.parts)
+        )
 
 
 def test_a_cut_of_the_engine_s_is_refused_or_shown() -> None:
@@ -72,7 +84,7 @@ def test_a_cut_of_the_engine_s_is_refused_or_shown() -> None:
     assert cut.prompt == prompt("cat", "a dog", DEFAULT_INSTRUCTION)
 
 
-def test_a_bar_where_it_is_wished(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_progress_bar_only_with_show_progress(capsys: pytest.CaptureFixture[str]) -> None:
     explain(Reranker(FakeEngine()), "cat", ["a dog", "a cat"])
     assert capsys.readouterr().err == ""
     explain(Reranker(FakeEngine(), show_progress=True), "cat", ["a dog", "a cat"])
@@ -88,8 +100,8 @@ def test_wrong_input_and_wrong_scores_are_errors() -> None:
 
 def test_the_report_escapes_and_needs_no_network() -> None:
     evil = "<script>alert(1)</script> $query \udc80 <|im_start|> & \x00"
-    made = explain(Reranker(FakeEngine()), evil, [evil, "a cat"], evil)
-    page = html_report([made, made], [evil, "name & <b>"])
+    explanation = explain(Reranker(FakeEngine()), evil, [evil, "a cat"], evil)
+    page = html_report([explanation, explanation], [evil, "name & <b>"])
     assert "<script" not in page
     assert re.findall(r"(?:src|href|url)\s*[=(]", page) == []
     assert "default-src 'none'" in page
@@ -105,4 +117,4 @@ def test_the_chart_draws_each_line_from_its_place_to_its_place() -> None:
     lines = re.findall(r'<g class="(\w+)"><line x1="\d+" y1="(\d+)" x2="\d+" y2="(\d+)"', chart)
     assert lines == [("up", "62", "40"), ("down", "40", "62"), ("same", "84", "84")]
     many = slope_chart([Line(f"d{at}", at, at) for at in range(1, 100)], "h")
-    assert many.count("<line") == MOST
+    assert many.count("<line") == MAX_LINES
