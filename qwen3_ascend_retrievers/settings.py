@@ -49,6 +49,18 @@ def whole_number(name: str, value: Any, *, minimum: int) -> int:
     return value
 
 
+def text_or_path(name: str, value: Any) -> str:
+    """`value` as a str if it is a path, or a str with something in it.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"{name} must be a non-empty str, not {value!r}.")
+    return text
+
+
 def check_instruction(value: Any) -> None:
     """Raise InvalidInputError unless `value` is None or a str with something in it."""
     if value is not None and (not isinstance(value, str) or not value.strip()):

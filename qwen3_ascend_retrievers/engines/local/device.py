@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from ...errors import InvalidInputError, MissingDependencyError, ModelError
 
-LOCAL_DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
-
 _DEVICE_NAME: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
 _DEVICE_FILES: Final = Path("/dev")
 _LOCAL_CPU_ADVICE: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..._util.locks import Lock
@@ -15,17 +15,39 @@ from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
-from ...errors import EngineClosedError, EngineError, InvalidInputError, ScoreError
-from ...settings import check_choice, whole_number
+from ...errors import EngineClosedError, EngineError, ScoreError
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..waiting import Callers, wait, wait_async
 from .batches import plan_batches
-from .device import LOCAL_DTYPES, check_local_device
+from .config import LocalConfig
 from .loading import LocalModel, load_local_model
 
 T = TypeVar("T")
-ModelTask = Callable[[LocalModel], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _NeedQueryCache:
+    """What are the keys and values of a query part? Answered with the model's cache of them."""
+
+    ids: Sequence[int]
+
+    def answer(self, model: LocalModel) -> Any:
+        return model.forward.cache_query(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _NeedLogits:
+    """What are the logits of a batch? Answered with one for each row."""
+
+    rows: Sequence[Sequence[int]]
+    query_cache: Any
+
+    def answer(self, model: LocalModel) -> list[float]:
+        return model.forward.logits(self.rows, self.query_cache)
+
+
+_Question = _NeedQueryCache | _NeedLogits
 
 
 class LocalEngine(Configured):
@@ -61,13 +83,14 @@ class LocalEngine(Configured):
         batch_tokens: int = 16384,
         revision: str | None = None,
     ) -> None:
-        self._model_name = _checked_name("model", model)
-        self._device = check_local_device(device)
-        check_choice("dtype", dtype, LOCAL_DTYPES)
-        self._dtype = dtype
-        self._max_length = whole_number("max_length", max_length, minimum=1)
-        self._batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-        self._revision = None if revision is None else _checked_name("revision", revision)
+        self._config = LocalConfig(
+            model=model,
+            device=device,
+            dtype=dtype,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            revision=revision,
+        )
         self._lock = Lock()
         self._callers = Callers()
         self._worker: ThreadPoolExecutor | None = None
@@ -77,14 +100,7 @@ class LocalEngine(Configured):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {
-            "model": self._model_name,
-            "device": self._device,
-            "dtype": self._dtype,
-            "max_length": self._max_length,
-            "batch_tokens": self._batch_tokens,
-            "revision": self._revision,
-        }
+        return self._config.config()
 
     def facts(self) -> EngineFacts:
         """The model's facts; loads it at first use.
@@ -117,11 +133,11 @@ class LocalEngine(Configured):
             ScoreError: the model computed something that is no number.
             EngineError: torch failed, or memory ran out even for one prompt.
         """
-        return drive(self._scoring(plan, call), self._run)
+        return drive(self._scoring(plan, call), lambda question: self._run(question.answer))
 
     async def ascore(self, plan: Plan, call: Call) -> list[Score]:
         """The same without blocking the event loop."""
-        return await adrive(self._scoring(plan, call), self._arun)
+        return await adrive(self._scoring(plan, call), lambda question: self._arun(question.answer))
 
     def close(self) -> None:
         """Free the model once the batch that is running has ended. Safe to call twice.
@@ -140,21 +156,19 @@ class LocalEngine(Configured):
             model.forward.free_unused()
 
     def _facts(self, model: LocalModel) -> EngineFacts:
-        length = min(self._max_length, model.checkpoint.max_positions)
-        return EngineFacts(model=self._model_name, max_length=length, counting="always")
+        length = min(self._config.max_length, model.checkpoint.max_positions)
+        return EngineFacts(model=self._config.model, max_length=length, counting="always")
 
-    def _scoring(self, plan: Plan, call: Call) -> Steps[ModelTask, Any, list[Score]]:
+    def _scoring(self, plan: Plan, call: Call) -> Steps[_Question, Any, list[Score]]:
         """The worker's tasks for one call: a query part where it is shared, then each batch."""
         logits = [math.nan] * len(plan.passages)
         cached_ids, query_cache = None, None
-        for batch in plan_batches(plan, self._batch_tokens):
+        for batch in plan_batches(plan, self._config.batch_tokens):
             call.check()
             if batch.shared != cached_ids:
                 cached_ids = batch.shared
-                query_cache = (
-                    None if cached_ids is None else (yield partial(_cache_query, ids=cached_ids))
-                )
-            batch_logits = yield partial(_logits, rows=batch.rows, query_cache=query_cache)
+                query_cache = None if cached_ids is None else (yield _NeedQueryCache(cached_ids))
+            batch_logits = yield _NeedLogits(batch.rows, query_cache)
             for passage, logit in zip(batch.passages, batch_logits, strict=True):
                 logits[passage] = logit
             call.done(len(batch.passages))
@@ -164,7 +178,7 @@ class LocalEngine(Configured):
         bad = [at for at, logit in enumerate(logits) if not math.isfinite(logit)]
         if bad:
             raise ScoreError(
-                f"{self._model_name} computed {logits[bad[0]]} for passage {bad[0]} and "
+                f"{self._config.model} computed {logits[bad[0]]} for passage {bad[0]} and "
                 f"{len(bad) - 1} others. With dtype float16 take bfloat16 or float32; else the "
                 "weights are damaged: fetch the model again."
             )
@@ -212,8 +226,9 @@ class LocalEngine(Configured):
         if self._closed:
             raise self._closed_error()
         if self._model is None:
+            config = self._config
             self._model = load_local_model(
-                self._model_name, self._revision, self._device, self._dtype
+                config.model, config.revision, config.device, config.dtype
             )
         return task(self._model)
 
@@ -223,18 +238,3 @@ class LocalEngine(Configured):
 
 def _return_model(model: LocalModel) -> LocalModel:
     return model
-
-
-def _cache_query(model: LocalModel, ids: Sequence[int]) -> Any:
-    return model.forward.cache_query(ids)
-
-
-def _logits(model: LocalModel, rows: Sequence[Sequence[int]], query_cache: Any) -> list[float]:
-    return model.forward.logits(rows, query_cache)
-
-
-def _checked_name(what: str, value: Any) -> str:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidInputError(f"{what} must be a non-empty str, not {value!r}.")
-    return text

