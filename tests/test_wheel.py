@@ -13,10 +13,12 @@ import venv
 import zipfile
 from pathlib import Path
 
+import jinja2
 import pytest
 from packaging.utils import canonicalize_name
 
 import qwen3_ascend_retrievers
+from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, prompt
 from support.ascend_pins import CONTAINER_EXTRAS, PINS
 from support.word_server import WordServer
 
@@ -59,6 +61,20 @@ print([(one.id, round(one.metadata["relevance_score"], 3)) for one in best])
 ABSENT = f"""
 from importlib.util import find_spec
 print([name for name in {HEAVY!r} if find_spec(name)])
+"""
+
+
+TEMPLATES = """
+import sys
+from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.serving.command import TEMPLATE
+from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.explanation import explain
+from qwen3_ascend_retrievers.tools.explanation.report import html_report
+
+print(html_report([explain(Reranker(FakeEngine()), "cat", ["a <b>", "a cat"])], ["first", "second"]))
+print("-- the other --")
+sys.stdout.write(TEMPLATE.read_text("utf-8"))
 """
 
 
@@ -112,6 +128,17 @@ def test_without_extras_and_then_with_langchain_core_only(python: Path) -> None:
         printed = _run(str(python), "-I", "-c", REMOTE, server.url)
     assert printed.strip() == "[('c', 0.982)]"
     assert _run(str(python), "-I", "-c", ABSENT).strip() == "[]"
+
+
+def test_both_packaged_templates_render(python: Path) -> None:
+    report, _, template = _run(str(python), "-I", "-c", TEMPLATES).partition("-- the other --\n")
+    assert report.lstrip().startswith("<!doctype html>")
+    assert "a &lt;b&gt;" in report
+    messages = [{"role": "query", "content": "q"}, {"role": "document", "content": "d"}]
+    # The settings of vLLM and transformers.
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    rendered = environment.from_string(template).render(messages=messages)
+    assert rendered == prompt("q", "d", DEFAULT_INSTRUCTION)
 
 
 @pytest.fixture(scope="module")
