@@ -45,7 +45,7 @@ class FakeEngine(Configured):
         # Passages come with control tokens neutralised.
         self._scores = {neutralise(text): score for text, score in self._given.items()}
         self._error = error
-        self._facts = EngineFacts(model=model, max_length=max_length, counting="in_doubt")
+        self._facts = EngineFacts(model=model, max_length=max_length, counting="when_needed")
         self.calls: list[tuple[str, tuple[str, ...]]] = []
 
     def config(self) -> dict[str, Any]:

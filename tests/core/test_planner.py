@@ -125,7 +125,7 @@ def test_overflow_error_names_the_first_input_with_the_document() -> None:
     assert caught.value.index == 2
 
 
-@pytest.mark.parametrize("counting", ["always", "in_doubt"])
+@pytest.mark.parametrize("counting", ["always", "when_needed"])
 def test_a_query_without_room_is_an_error(counting: str) -> None:
     least = room_for("")
     emptied = made([("q", "1 2 3")], max_length=least, counting=counting).passages[0]
@@ -154,14 +154,14 @@ def test_windows_of_several_documents_stay_with_their_inputs() -> None:
         assert all(pair[1][slice(*one.span)] == one.text for one in pieces)
 
 
-def test_in_doubt_counts_only_what_may_not_fit() -> None:
+def test_when_needed_counts_only_what_may_not_fit() -> None:
     asked: list[str] = []
 
     def answer(texts: Sequence[str]) -> Sequence[Encoding]:
         asked.extend(texts)
         return encode(texts)
 
-    limits = Limits(max_length=600, counting="in_doubt")
+    limits = Limits(max_length=600, counting="when_needed")
     # Its bytes, 1200, exceed the limit; its tokens do not.
     wordy = "reasonable words " * 60
     plan = drive(plan_steps([("q", "short"), ("q", wordy), ("q", "é" * 200)], "i", limits), answer)

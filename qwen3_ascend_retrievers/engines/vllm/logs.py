@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ...settings import completing, environment
+from ...settings import environment, environment_defaults
 from .main_guard import NOTE_VARIABLE
 
 _CHOSEN_BY_CALLER: Final = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
@@ -95,7 +95,7 @@ def starting(variables: Mapping[str, str]) -> Iterator[Noted]:
             config.write_text(json.dumps(_logging(log)), encoding="utf-8")
             wanted["VLLM_LOGGING_CONFIG_PATH"] = str(config)
         try:
-            with completing(wanted):
+            with environment_defaults(wanted):
                 yield Noted(log, guard)
         finally:
             _drop_handlers(log)
