@@ -107,5 +107,5 @@ class Agreement:
         return _largest_difference(values, exact) <= max(_FLOAT32_TOLERANCE, noise, nearer)
 
 
-def _largest_difference(left: Sequence[float], right: Sequence[float]) -> float:
-    return max(abs(value - other) for value, other in zip(left, right, strict=True))
+def _largest_difference(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(abs(value - other) for value, other in zip(first, second, strict=True))
