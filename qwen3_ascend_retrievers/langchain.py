@@ -52,7 +52,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
         Qwen3Rerank(engine=LocalEngine("tiny"))
 
-    `loads` needs to be told that it may make one: `loads(text, allowed_objects=[Qwen3Rerank],
+    `loads` must be allowed to construct one: `loads(text, allowed_objects=[Qwen3Rerank],
     valid_namespaces=["qwen3_ascend_retrievers"])`; langchain-core 0.3 takes only the second.
     """
 

@@ -48,8 +48,8 @@ dispatcher = get_dispatcher(__name__)
 class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
     """Reranks retrieved nodes with Qwen3-Reranker, in-process or behind `/v1/rerank`.
 
-    Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` what
-    the retriever said. Keys that are added stay out of the texts for embedding and for the LLM.
+    Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` the
+    retriever's score. Keys that are added stay out of the texts for embedding and for the LLM.
     A node without text, such as an image alone, is not scored: it follows those that are, with the
     retriever's score and `node.metadata["rerank_status"] == "not_scored"`; it counts for `top_n`,
     and `score_threshold` does not leave it out.

@@ -1,6 +1,6 @@
 """Frozen settings, and all code that reads or changes the process environment.
 
-No I/O beyond `os.environ` lives here, and nothing here knows a framework or an engine.
+No I/O beyond `os.environ`, and nothing specific to a framework or an engine.
 """
 
 from __future__ import annotations

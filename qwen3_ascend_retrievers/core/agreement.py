@@ -19,7 +19,7 @@ _FLOAT32_TOLERANCE: Final = 1e-3
 _PROBABILITY_TOLERANCE: Final = 0.05
 # What bf16 may change, as a share of the largest logit (docs/decisions/5-parity.md).
 _SHARE_OF_LARGEST_LOGIT: Final = 0.02
-# Beyond this logit a float32 probability says too little of it.
+# Beyond this logit a float32 probability is too close to 0 or 1 to recover it.
 _READABLE: Final = 8.0
 
 ScoreKind = Literal["logits", "probabilities", "neither"]
@@ -47,7 +47,7 @@ def look_like_probabilities(values: Sequence[float]) -> bool:
 
 
 def readable_logit(probability: float) -> float:
-    """The logit of a probability, as far as float32 tells it: from -8 to 8."""
+    """The logit of a probability, as far as float32 can resolve it: from -8 to 8."""
     bound = sigmoid(_READABLE)
     clamped = min(max(probability, 1 - bound), bound)
     return math.log(clamped / (1 - clamped))

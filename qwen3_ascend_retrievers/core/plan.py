@@ -56,7 +56,7 @@ class Passage:
     Attributes:
         query: position of its query in `Plan.queries`.
         text: the neutralised text that the model sees.
-        span: where `text` stands in the caller's document, in code points, [start, end).
+        span: position of `text` in the caller's document, in code points, [start, end).
         ids: token ids of the document part of the prompt; None where they were not counted.
         cut: whether something was left out of the document's passages, and whether tokens or an
             estimate decided where.

@@ -97,7 +97,7 @@ def check_text(name: str, value: Any) -> str:
 def neutralise(text: str) -> str:
     """`text` with no live control token in it: same letters, readable, recoverable.
 
-    Each lone surrogate becomes U+FFFD; then one space goes in after the `<` of every occurrence,
+    Each lone surrogate becomes U+FFFD; then one space is inserted after the `<` of every occurrence,
     in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
     pass changes nothing.
     """
@@ -105,19 +105,19 @@ def neutralise(text: str) -> str:
 
 
 def replace_surrogates(text: str) -> str:
-    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server takes."""
+    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server accepts."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def original_offset(text: str, offset: int) -> int:
-    """Where code point `offset` of `neutralise(text)` stands in `text` itself."""
+    """The offset in `text` of code point `offset` of `neutralise(text)`."""
     return original_offsets(text, [offset])[0]
 
 
 def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
     """The same for many offsets, reading `text` once."""
     matches = _CONTROL_TOKEN_START.finditer(replace_surrogates(text))
-    # Each space stands right after a `<`, behind the spaces that went in before it.
+    # Each space follows its `<`, shifted by the spaces inserted before it.
     spaces = [match.end() + before for before, match in enumerate(matches)]
     return [offset - bisect_left(spaces, offset) for offset in offsets]
 

@@ -66,7 +66,7 @@ class RankedDocument:
         document: its text, as it was passed.
         score: relevance, P(yes) in [0, 1]; None if it was not scored, or if the input order was
             kept after an error.
-        logit: logit("yes") - logit("no"); None where the engine does not know it.
+        logit: logit("yes") - logit("no"); None where the engine does not report it.
         tokens: prompt tokens of what was scored; None where they were not counted.
         span: what was scored, as code points [start, end) of `document`; None if nothing was.
         truncated: whether part of the document was scored nowhere.

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from .._util.locks import Lock
 
-# A bound on memory, not a tuned number: about 24 MB of numbers, and the texts they stand for.
+# A bound on memory, not a tuned number: about 24 MB of numbers, and their texts.
 CACHE_TOKENS: Final = 2_000_000
 
 TokenIds = tuple[int, ...]
@@ -46,7 +46,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An Encoding of our own: what caches and remote tokenizers hand out."""
+    """An Encoding of our own: what caches and remote tokenizers return."""
 
     ids: TokenIds
     offsets: tuple[tuple[int, int], ...] = ()

@@ -40,7 +40,7 @@ _WORD: Final = re.compile(r"(?<=\s)\S")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Part of a document: its text, where it stands, and its tokens.
+    """Part of a document: its text, its position and its tokens.
 
     Attributes:
         text: code points [start, end) of the neutralised document.
