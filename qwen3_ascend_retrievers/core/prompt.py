@@ -97,9 +97,9 @@ def check_text(name: str, value: Any) -> str:
 def neutralise(text: str) -> str:
     """`text` with no live control token in it: same letters, readable, recoverable.
 
-    Each lone surrogate becomes U+FFFD; then one space is inserted after the `<` of every occurrence,
-    in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
-    pass changes nothing.
+    Each lone surrogate becomes U+FFFD; then one space is inserted after the `<` of every
+    occurrence, in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged,
+    and a second pass changes nothing.
     """
     return _CONTROL_TOKEN_START.sub("< ", replace_surrogates(text))
 
