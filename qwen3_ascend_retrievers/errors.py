@@ -1,4 +1,4 @@
-"""Every error that this package raises on purpose, and what a log may say of one.
+"""Every error that this package raises on purpose, and its summary for a log.
 
     RerankError
     ├── InvalidInputError (also ValueError)    what the caller passed is wrong; always raised
@@ -8,12 +8,12 @@
     └── EngineError                            scoring failed
         ├── ModelError                         the checkpoint is missing or no Qwen3 reranker
         ├── EngineClosedError                  the engine was closed
-        ├── ScoreError                         an engine's scores cannot be believed
+        ├── ScoreError                         an engine's scores are invalid
         └── RemoteError                        the server or the way to it
             ├── ConnectionFailedError          no reply: refused, reset, TLS, DNS, proxy
             ├── DeadlineExceededError          no reply in the time that was given
             ├── AuthenticationError            401 or 403
-            ├── StatusError                    another HTTP status that says no
+            ├── StatusError                    another unsuccessful HTTP status
             ├── ReplyError                     a reply that cannot be understood
             └── TemplateMismatchError          the server changes prompts, or scores otherwise
 
@@ -30,7 +30,7 @@ import unicodedata
 class RerankError(Exception):
     """Root of the tree: `except RerankError` catches whatever this package raises on purpose.
 
-    Its message steers no terminal, whatever was quoted in it.
+    Its message holds no terminal control sequences, whatever it quotes.
     """
 
     def __init__(self, *args: object) -> None:
@@ -62,7 +62,7 @@ class MissingDependencyError(RerankError, ImportError):
     """An optional dependency is not installed; the message holds the exact install line."""
 
 
-class RerankCancelled(RerankError):  # noqa: N818 - a wish that was granted, not a failure
+class RerankCancelled(RerankError):  # noqa: N818 - what the caller asked for, not a failure
     """The caller's cancel event was set while documents were being scored."""
 
 
@@ -115,7 +115,7 @@ class AuthenticationError(RemoteError):
 
 
 class StatusError(RemoteError):
-    """The server answered with another status that means no."""
+    """The server answered with another unsuccessful status."""
 
 
 class ReplyError(RemoteError):
@@ -127,10 +127,10 @@ class TemplateMismatchError(RemoteError):
 
 
 def summary(error: BaseException) -> str:
-    """What a log may say of an error: types and codes.
+    """An error for a log: types and codes.
 
-    The message is there only where it is this package's own: that of an error that a server or
-    another library caused may quote them, and they the caller's documents.
+    The message is included only where it is this package's own: that of an error caused by a server
+    or another library may quote them, and so the caller's documents.
     """
     parts = [type(error).__name__]
     if error.__cause__ is None and not isinstance(error, RemoteError):
@@ -143,22 +143,24 @@ def summary(error: BaseException) -> str:
     return ", ".join(parts)
 
 
-def _rebuild(kind: type[RerankError], message: str, fields: dict[str, object]) -> RerankError:
-    return kind(message, **fields)
+def _rebuild(
+    error_class: type[RerankError], message: str, fields: dict[str, object]
+) -> RerankError:
+    return error_class(message, **fields)
 
 
-def printable(text: str, most: int | None = None, *, keep: str = "") -> str:
-    """`text` in one line, with escapes for whatever could steer a terminal or hide or turn text.
+def printable(text: str, max_length: int | None = None, *, keep: str = "") -> str:
+    """`text` in one line, with escapes for control, invisible and bidirectional characters.
 
     Args:
-        text: whatever somebody else sent or wrote.
-        most: characters of the result, at most; None keeps all of it.
+        text: text from outside, such as a server's.
+        max_length: characters of the result, at most; None keeps all of it.
         keep: control characters that stay as they are.
     """
     # Each character is one or more in the result, so that no more than these are needed.
-    begin = text if most is None else text[: most + 1]
+    begin = text if max_length is None else text[: max_length + 1]
     line = "".join(letter if letter in keep else _escaped(letter) for letter in begin)
-    return line if most is None or len(line) <= most else line[: most - 1] + "…"
+    return line if max_length is None or len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 def _escaped(character: str) -> str:

@@ -29,7 +29,7 @@ from pydantic import Field, field_validator
 
 from .adapters.base import Adapter, listed
 from .adapters.fields import FIELDS_CONFIG
-from .adapters.metadata import notes, with_notes
+from .adapters.metadata import merged_metadata, result_metadata
 from .engines.configured import engine_to_config
 from .settings import API_KEY_VARIABLE
 
@@ -52,7 +52,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Qwen3Rerank(model="Qwen/Qwen3-Reranker-0.6B")
         Qwen3Rerank(engine=LocalEngine("tiny"))
 
-    `loads` needs to be told that it may make one: `loads(text, allowed_objects=[Qwen3Rerank],
+    `loads` must be allowed to construct one: `loads(text, allowed_objects=[Qwen3Rerank],
     valid_namespaces=["qwen3_ascend_retrievers"])`; langchain-core 0.3 takes only the second.
     """
 
@@ -73,7 +73,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
     @field_validator("document_text", mode="before")
     @classmethod
     def _names_or_function(cls, value: Any) -> Any:
-        names = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
         if value is not None and not names and not callable(value):
             raise InvalidInputError(
                 "document_text must be a function, or a list of metadata field names, "
@@ -91,44 +91,44 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Raises:
             RerankError: as `Reranker.rank`; see `on_error`.
         """
-        given = listed("documents", documents, "Document", Document)
+        originals = listed("documents", documents, "Document", Document)
         manager = get_callback_manager_for_config(_config(callbacks))
-        run = manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
+        run = manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:
-            ranking = self._rank(query, self._texts(given))
-            kept = self._kept(given, ranking)
+            ranking = self._rank(query, self._texts(originals))
+            results = self._results(originals, ranking)
         except BaseException as error:
             run.on_chain_error(error)
             raise
-        run.on_chain_end(_outputs(kept, ranking))
-        return kept
+        run.on_chain_end(_outputs(results, ranking))
+        return results
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
-        given = listed("documents", documents, "Document", Document)
+        originals = listed("documents", documents, "Document", Document)
         manager = get_async_callback_manager_for_config(_config(callbacks))
-        run = await manager.on_chain_start(_SERIALIZED, _inputs(given, query), name=_NAME)
+        run = await manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:
-            ranking = await self._arank(query, self._texts(given))
-            kept = self._kept(given, ranking)
+            ranking = await self._arank(query, self._texts(originals))
+            results = self._results(originals, ranking)
         except BaseException as error:
             await run.on_chain_error(error)
             raise
-        await run.on_chain_end(_outputs(kept, ranking))
-        return kept
+        await run.on_chain_end(_outputs(results, ranking))
+        return results
 
     def as_runnable(self) -> Runnable[Any, list[Document]]:
         """This compressor as a step of a chain.
 
         Its input is `{"query": ..., "documents": [...]}` or `(query, documents)`.
         """
-        return RunnableLambda(self._step, afunc=self._astep, name=_NAME)
+        return RunnableLambda(self._step, afunc=self._astep, name=_RUN_NAME)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """True: `dumps` writes it down, without the key."""
+        """True: `dumps` serializes it, without the key."""
         return True
 
     @property
@@ -154,12 +154,12 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
             )
         return super().to_json()
 
-    def _step(self, given: Any, config: RunnableConfig) -> list[Document]:
-        query, documents = _query_and_documents(given)
+    def _step(self, chain_input: Any, config: RunnableConfig) -> list[Document]:
+        query, documents = _query_and_documents(chain_input)
         return self.compress_documents(documents, query, config.get("callbacks"))
 
-    async def _astep(self, given: Any, config: RunnableConfig) -> list[Document]:
-        query, documents = _query_and_documents(given)
+    async def _astep(self, chain_input: Any, config: RunnableConfig) -> list[Document]:
+        query, documents = _query_and_documents(chain_input)
         return await self.acompress_documents(documents, query, config.get("callbacks"))
 
     def _text(self, document: Any, at: int) -> str:
@@ -183,30 +183,30 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         lines = [str(value) for value in values if value is not None and str(value).strip()]
         return "\n".join([*lines, document.page_content])
 
-    def _kept(self, documents: Sequence[Document], ranking: Ranking) -> list[Document]:
-        kept = []
-        for one in ranking.results:
-            original = documents[one.index]
-            added = notes(ranking, one, everything=self.diagnostics)
-            if one.score is not None:
-                added[self.score_key] = one.score
-            copied = with_notes(original.metadata, added)
-            kept.append(original.model_copy(update={"metadata": copied}))
-        return kept
+    def _results(self, documents: Sequence[Document], ranking: Ranking) -> list[Document]:
+        copies = []
+        for result in ranking.results:
+            original = documents[result.index]
+            added = result_metadata(ranking, result, diagnostics=self.diagnostics)
+            if result.score is not None:
+                added[self.score_key] = result.score
+            metadata = merged_metadata(original.metadata, added)
+            copies.append(original.model_copy(update={"metadata": metadata}))
+        return copies
 
 
-_NAME: Final = "Qwen3Rerank"
+_RUN_NAME: Final = "Qwen3Rerank"
 # Handlers of langchain-core 0.3 read a name from here; the live settings are no tracer's business.
 _SERIALIZED: Final[dict[str, Any]] = {
     "lc": 1,
     "type": "not_implemented",
-    "id": [*Qwen3Rerank.__module__.split("."), _NAME],
-    "name": _NAME,
+    "id": [*Qwen3Rerank.__module__.split("."), _RUN_NAME],
+    "name": _RUN_NAME,
 }
 
 
 def _config(callbacks: Callbacks) -> RunnableConfig:
-    """With no callbacks given, those of the chain that this call runs in."""
+    """Without `callbacks`, those of the chain that this call runs in."""
     return ensure_config(None if callbacks is None else {"callbacks": callbacks})
 
 
@@ -214,22 +214,22 @@ def _inputs(documents: list[Document], query: str) -> dict[str, Any]:
     return {"query": query, "documents": documents}
 
 
-def _outputs(kept: list[Document], ranking: Ranking) -> dict[str, Any]:
+def _outputs(documents: list[Document], ranking: Ranking) -> dict[str, Any]:
     return {
-        "documents": kept,
-        "scores": [one.score for one in ranking.results],
+        "documents": documents,
+        "scores": [result.score for result in ranking.results],
         "status": ranking.status,
         "model": ranking.model,
         "error": None if ranking.error is None else str(ranking.error),
     }
 
 
-def _query_and_documents(given: Any) -> tuple[str, Sequence[Document]]:
-    if isinstance(given, dict) and {"query", "documents"} <= given.keys():
-        return given["query"], given["documents"]
-    if isinstance(given, tuple | list) and len(given) == 2:
-        return given[0], given[1]
+def _query_and_documents(chain_input: Any) -> tuple[str, Sequence[Document]]:
+    if isinstance(chain_input, dict) and {"query", "documents"} <= chain_input.keys():
+        return chain_input["query"], chain_input["documents"]
+    if isinstance(chain_input, tuple | list) and len(chain_input) == 2:
+        return chain_input[0], chain_input[1]
     raise InvalidInputError(
         "The input must be {'query': ..., 'documents': [...]} or (query, documents), "
-        f"not {type(given).__name__}."
+        f"not {type(chain_input).__name__}."
     )

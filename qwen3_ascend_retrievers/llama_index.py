@@ -30,7 +30,7 @@ from pydantic import Field, PlainSerializer
 
 from .adapters.base import Adapter, listed
 from .adapters.fields import FIELDS_CONFIG
-from .adapters.metadata import notes, with_notes
+from .adapters.metadata import merged_metadata, result_metadata
 from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
 from .engines.configured import engine_to_config
 
@@ -48,8 +48,8 @@ dispatcher = get_dispatcher(__name__)
 class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
     """Reranks retrieved nodes with Qwen3-Reranker, in-process or behind `/v1/rerank`.
 
-    Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` what
-    the retriever said. Keys that are added stay out of the texts for embedding and for the LLM.
+    Results are copies; `score` holds the relevance and `node.metadata["retrieval_score"]` the
+    retriever's score. Keys that are added stay out of the texts for embedding and for the LLM.
     A node without text, such as an image alone, is not scored: it follows those that are, with the
     retriever's score and `node.metadata["rerank_status"] == "not_scored"`; it counts for `top_n`,
     and `score_threshold` does not leave it out.
@@ -84,8 +84,8 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         """
         if self.engine is not None:
             engine_to_config(self.engine)
-        written: dict[str, Any] = super().to_dict(**kwargs)
-        return written
+        settings: dict[str, Any] = super().to_dict(**kwargs)
+        return settings
 
     def _get_prompts(self) -> PromptDictType:
         task = instruction_for(self.instruction or DEFAULT_INSTRUCTION)
@@ -109,29 +109,29 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             RerankError: as `Reranker.rank`; see `on_error`.
         """
         query = _query(query_bundle)
-        given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
-        with self._traced(given, query) as kept:
-            ranking = self._rank(query.query_str, self._texts(given))
-            kept += self._kept(given, ranking)
-        return kept
+        originals = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        with self._traced(originals, query) as results:
+            ranking = self._rank(query.query_str, self._texts(originals))
+            results += self._results(originals, ranking)
+        return results
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         """`_postprocess_nodes` without blocking the event loop."""
         query = _query(query_bundle)
-        given = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
-        with self._traced(given, query) as kept:
-            ranking = await self._arank(query.query_str, self._texts(given))
-            kept += self._kept(given, ranking)
-        return kept
+        originals = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        with self._traced(originals, query) as results:
+            ranking = await self._arank(query.query_str, self._texts(originals))
+            results += self._results(originals, ranking)
+        return results
 
     @contextmanager
     def _traced(
         self, nodes: list[NodeWithScore], query: QueryBundle
     ) -> Iterator[list[NodeWithScore]]:
         """A list for the results, between a start and an end event, also when scoring fails."""
-        kept: list[NodeWithScore] = []
+        results: list[NodeWithScore] = []
         name = self._model_name()
         top_n = len(nodes) if self.top_n is None else self.top_n
         payload: dict[str, Any] = {
@@ -144,10 +144,10 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             dispatcher.event(start)
             try:
-                yield kept
+                yield results
             finally:
-                dispatcher.event(ReRankEndEvent(nodes=kept))
-            event.on_end(payload={EventPayload.NODES: kept})
+                dispatcher.event(ReRankEndEvent(nodes=results))
+            event.on_end(payload={EventPayload.NODES: results})
 
     def _text(self, document: Any, at: int) -> str | None:
         if isinstance(document, str):
@@ -158,20 +158,20 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
                 f"documents[{at}] must be a str or a node, not {type(document).__name__}."
             )
         text = check_text(f"documents[{at}]", node.get_content(metadata_mode=self.metadata_mode))
-        # An image has metadata too, such as its path, by which nobody wants it to be judged.
-        own = node.get_content(metadata_mode=MetadataMode.NONE) if _is_media(node) else text
-        return text if own.strip() and text.strip() else None
+        # An image has metadata too, such as its path, which says nothing about its relevance.
+        content = node.get_content(metadata_mode=MetadataMode.NONE) if _is_media(node) else text
+        return text if content.strip() and text.strip() else None
 
-    def _kept(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
-        return [self._copy(nodes[one.index], ranking, one) for one in ranking.results]
+    def _results(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+        return [self._copy(nodes[result.index], ranking, result) for result in ranking.results]
 
     def _copy(
-        self, original: NodeWithScore, ranking: Ranking, one: RankedDocument
+        self, original: NodeWithScore, ranking: Ranking, result: RankedDocument
     ) -> NodeWithScore:
-        added = notes(ranking, one, everything=self.diagnostics)
+        added = result_metadata(ranking, result, diagnostics=self.diagnostics)
         score = original.score
-        if one.score is not None:
-            score = one.score
+        if result.score is not None:
+            score = result.score
             if original.score is not None:
                 added[RETRIEVAL_SCORE_KEY] = original.score
         return original.model_copy(
@@ -186,13 +186,13 @@ def _is_media(node: BaseNode) -> bool:
 
 def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:
     """`node` with more metadata, which neither embedding nor LLM sees."""
-    fresh = {
-        "metadata": with_notes(node.metadata, added),
+    changes = {
+        "metadata": merged_metadata(node.metadata, added),
         "relationships": dict(node.relationships),
     }
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
-        fresh[name] = list(dict.fromkeys([*getattr(node, name), *added]))
-    return node.model_copy(update=fresh)
+        changes[name] = list(dict.fromkeys([*getattr(node, name), *added]))
+    return node.model_copy(update=changes)
 
 
 def _query(query_bundle: QueryBundle | None) -> QueryBundle:

@@ -1,6 +1,6 @@
-"""Frozen settings, and all that reads or changes the process environment.
+"""Frozen settings, and all code that reads or changes the process environment.
 
-No I/O beyond `os.environ` lives here, and nothing here knows a framework or an engine.
+No I/O beyond `os.environ`, and nothing specific to a framework or an engine.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def check_instruction(value: Any) -> None:
 
 
 def check_top_n(value: Any) -> int | None:
-    """`top_n` as given: an int of at least 1, or None for all documents.
+    """`top_n` as passed: an int of at least 1, or None for all documents.
 
     Raises:
         InvalidInputError: anything else, 0 included.
@@ -146,22 +146,22 @@ def is_blank(name: str) -> bool:
 
 
 def flag(name: str) -> bool:
-    """Whether an environment variable says yes (1, true, yes or on, in any case)."""
+    """Whether an environment variable is true (1, true, yes or on, in any case)."""
     return (environment(name) or "").lower() in {"1", "true", "yes", "on"}
 
 
-def completed(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child process: this one's, and those of `variables` it has not."""
-    return {**os.environ, **_missing(variables)}
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process: this one's, and those of `variables` it does not set."""
+    return {**os.environ, **_unset_variables(variables)}
 
 
 @contextmanager
-def completing(variables: Mapping[str, str]) -> Iterator[None]:
-    """Those of `variables` that are unset or blank are set in the block, and as before after it.
+def environment_defaults(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set those of `variables` that are unset or blank, in the block; restore them after it.
 
     Not for two threads at once.
     """
-    added = _missing(variables)
+    added = _unset_variables(variables)
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
@@ -173,7 +173,7 @@ def completing(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _missing(variables: Mapping[str, str]) -> dict[str, str]:
+def _unset_variables(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if environment(name) is None}
 
 

@@ -55,16 +55,16 @@ def test_pickles_and_copies_are_whole(kind: type[RerankError], again: object) ->
     if issubclass(kind, RemoteError):
         fields = {"status": 503, "request_id": "r-1"}
     error = kind("what to do next", **fields)
-    made = again(error)  # type: ignore[operator]
-    assert type(made) is kind
-    assert str(made) == "what to do next"
-    assert {name: getattr(made, name) for name in fields} == fields
+    restored = again(error)  # type: ignore[operator]
+    assert type(restored) is kind
+    assert str(restored) == "what to do next"
+    assert {name: getattr(restored, name) for name in fields} == fields
 
 
 def test_a_summary_quotes_nobody_but_us() -> None:
     assert summary(EngineError("broken")) == "EngineError: broken"
-    told = summary(RemoteError("it said: x", status=503, request_id="r-1"))
-    assert told == "RemoteError, status 503, request_id r-1"
+    text = summary(RemoteError("it said: x", status=503, request_id="r-1"))
+    assert text == "RemoteError, status 503, request_id r-1"
     error = TooLongError("torch said: x", index=3)
     error.__cause__ = ValueError("x")
     assert summary(error) == "TooLongError, caused by ValueError, index 3"

@@ -18,9 +18,18 @@ from qwen3_ascend_retrievers.settings import (
 
 
 def test_the_defaults() -> None:
-    made = RerankSettings()
-    assert (made.instruction, made.top_n, made.score_threshold, made.max_length) == (None,) * 4
-    assert (made.overflow, made.window_overlap, made.on_error) == ("truncate", 64, "raise")
+    settings = RerankSettings()
+    assert (
+        settings.instruction,
+        settings.top_n,
+        settings.score_threshold,
+        settings.max_length,
+    ) == (None,) * 4
+    assert (settings.overflow, settings.window_overlap, settings.on_error) == (
+        "truncate",
+        64,
+        "raise",
+    )
 
 
 def test_settings_are_frozen_and_by_name() -> None:
@@ -39,8 +48,8 @@ def test_settings_are_frozen_and_by_name() -> None:
     ],
 )
 def test_good_values_stay(good: dict[str, Any]) -> None:
-    made = RerankSettings(**good)
-    assert {name: getattr(made, name) for name in good} == good
+    settings = RerankSettings(**good)
+    assert {name: getattr(settings, name) for name in good} == good
 
 
 BAD: list[tuple[str, Any, str]] = [

@@ -72,7 +72,8 @@ from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
 from qwen3_ascend_retrievers.tools.explanation.report import html_report
 
-print(html_report([explain(Reranker(FakeEngine()), "cat", ["a <b>", "a cat"])], ["first", "second"]))
+explanation = explain(Reranker(FakeEngine()), "cat", ["a <b>", "a cat"])
+print(html_report([explanation], ["first", "second"]))
 print("-- the other --")
 sys.stdout.write(TEMPLATE.read_text("utf-8"))
 """

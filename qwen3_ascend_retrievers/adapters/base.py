@@ -20,8 +20,8 @@ from ..reranker import Reranker
 from ..settings import DEFAULT_MODEL
 from .engine_handle import EngineHandle
 from .fields import RerankFields
-from .metadata import notes
-from .texts import Texts
+from .metadata import result_metadata
+from .texts import DocumentTexts
 
 # The value of `rerank(top_n=...)` that means the component's own, as in CohereRerank.
 OWN_TOP_N: Final = -1
@@ -98,17 +98,19 @@ class Adapter(RerankFields):
         """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
         raise NotImplementedError
 
-    def _texts(self, documents: Iterable[Any]) -> Texts:
-        return Texts([self._text(document, at) for at, document in enumerate(documents)])
+    def _texts(self, documents: Iterable[Any]) -> DocumentTexts:
+        return DocumentTexts([self._text(document, at) for at, document in enumerate(documents)])
 
-    def _rank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+    def _rank(self, query: str, texts: DocumentTexts, top_n: int | None = OWN_TOP_N) -> Ranking:
         """The ranking of the texts; documents without one follow, in the input's order."""
         reranker = self._reranker(top_n)
         with texts.renumbered():
             ranking = reranker.rank(query, texts.scored())
         return texts.complete(ranking, reranker.settings.top_n)
 
-    async def _arank(self, query: str, texts: Texts, top_n: int | None = OWN_TOP_N) -> Ranking:
+    async def _arank(
+        self, query: str, texts: DocumentTexts, top_n: int | None = OWN_TOP_N
+    ) -> Ranking:
         """`_rank` without blocking the event loop."""
         reranker = self._reranker(top_n)
         with texts.renumbered():
@@ -120,7 +122,7 @@ class Adapter(RerankFields):
             {
                 "index": one.index,
                 "relevance_score": one.score,
-                **notes(ranking, one, everything=self.diagnostics),
+                **result_metadata(ranking, one, diagnostics=self.diagnostics),
             }
             for one in ranking.results
         ]

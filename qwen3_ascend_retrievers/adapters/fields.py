@@ -37,14 +37,14 @@ FIELDS_CONFIG: Final = ConfigDict(
 
 
 if TYPE_CHECKING:
-    # A str is taken too, and kept as a SecretStr.
+    # A str is accepted too, and stored as a SecretStr.
     _Secret = SecretStr | str
 else:
     _Secret = SecretStr
 
 
-def _engine_of(value: Any) -> Any:
-    """An engine as given, or rebuilt from its tagged config."""
+def _validated_engine(value: Any) -> Any:
+    """An engine as passed, or rebuilt from its tagged config."""
     if isinstance(value, dict):
         return engine_from_config(value)
     if value is not None and (isinstance(value, type) or not isinstance(value, Engine)):
@@ -54,7 +54,7 @@ def _engine_of(value: Any) -> Any:
     return value
 
 
-def _written(engine: Engine | None) -> dict[str, Any] | None:
+def _engine_config(engine: Engine | None) -> dict[str, Any] | None:
     return None if engine is None else engine_to_config(engine)
 
 
@@ -87,8 +87,8 @@ class RerankFields(BaseModel):
     )
     engine: Annotated[
         Engine | None,
-        BeforeValidator(_engine_of),
-        PlainSerializer(_written),
+        BeforeValidator(_validated_engine),
+        PlainSerializer(_engine_config),
         WithJsonSchema({"type": "object"}),
     ] = Field(default=None, description="An engine object, instead of model and base_url.")
     top_n: int | None = Field(
@@ -124,20 +124,20 @@ class RerankFields(BaseModel):
     if not TYPE_CHECKING:
 
         def __init__(self, **fields: Any) -> None:
-            # A frame of an error's traceback must not hold it in plain.
+            # A frame of an error's traceback must not hold it in plain text.
             if isinstance(fields.get("api_key"), str):
                 fields["api_key"] = SecretStr(fields["api_key"])
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _explained(error, type(self)) from error
+                raise _input_error(error, type(self)) from error
             self.check_together()
 
         def __setattr__(self, name: str, value: Any) -> None:
             try:
                 super().__setattr__(name, value)
             except ValidationError as error:
-                raise _explained(error, type(self)) from error
+                raise _input_error(error, type(self)) from error
 
     @field_validator(
         "instruction",
@@ -150,7 +150,7 @@ class RerankFields(BaseModel):
         mode="before",
     )
     @classmethod
-    def _as_the_reranker_wants(cls, value: Any, info: ValidationInfo) -> Any:
+    def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
         RerankSettings(**{str(info.field_name): value})
         if info.field_name == "instruction" and value is not None:
             instruction_for(value)
@@ -158,13 +158,13 @@ class RerankFields(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _leads_to_a_server(cls, value: str | list[str] | None) -> str | list[str] | None:
+    def _check_base_url(cls, value: str | list[str] | None) -> str | list[str] | None:
         if value is None:
             return None
         urls = [value] if isinstance(value, str) else value
         if not urls or not all(url.strip() for url in urls):
             raise InvalidInputError("base_url is empty. Leave it out to run the model here.")
-        # Not at the top: httpx is not needed to run a model here.
+        # Not at the top of the file: httpx is not needed to run a model here.
         from ..engines.remote.config import roots_of
 
         roots_of(value)
@@ -182,17 +182,17 @@ class RerankFields(BaseModel):
             raise InvalidInputError("api_key is for a server: pass base_url too, or leave it out.")
 
 
-def _explained(error: ValidationError, kind: type[RerankFields]) -> InvalidInputError:
-    """Pydantic's complaints in this package's words, and without the values, secrets included."""
-    said = []
-    for one in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(step) for step in one["loc"])
-        cause = one.get("ctx", {}).get("error")
+def _input_error(error: ValidationError, model: type[RerankFields]) -> InvalidInputError:
+    """Pydantic's errors as one of this package, without the values, secrets included."""
+    messages = []
+    for details in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(step) for step in details["loc"])
+        cause = details.get("ctx", {}).get("error")
         if isinstance(cause, InvalidInputError):
-            said.append(str(cause))
-        elif one["type"] == "extra_forbidden":
-            known = ", ".join(sorted(kind.model_fields))
-            said.append(f"{kind.__name__} has no field {name}. It has: {known}.")
+            messages.append(str(cause))
+        elif details["type"] == "extra_forbidden":
+            fields = ", ".join(sorted(model.model_fields))
+            messages.append(f"{model.__name__} has no field {name}. It has: {fields}.")
         else:
-            said.append(f"{name}: {one['msg']}.")
-    return InvalidInputError(" ".join(said))
+            messages.append(f"{name}: {details['msg']}.")
+    return InvalidInputError(" ".join(messages))

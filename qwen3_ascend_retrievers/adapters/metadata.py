@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 STATUS_KEY: Final = "rerank_status"
 # The status of one document that has no score, in a ranking of others that have.
 NOT_SCORED: Final = "not_scored"
-NOTE_KEYS: Final = (
+RESULT_KEYS: Final = (
     STATUS_KEY,
     "rerank_index",
     "rerank_model",
@@ -27,38 +27,40 @@ NOTE_KEYS: Final = (
 )
 
 
-def notes(ranking: Ranking, one: RankedDocument, *, everything: bool) -> dict[str, Any]:
-    """Metadata about one ranked document, JSON-safe, its keys from NOTE_KEYS.
+def result_metadata(
+    ranking: Ranking, result: RankedDocument, *, diagnostics: bool
+) -> dict[str, Any]:
+    """Metadata about one ranked document, JSON-safe, its keys from RESULT_KEYS.
 
-    Only the status where the input order was kept or the document not scored; all of it if
-    `everything`.
+    Only the status where the input order was kept or the document not scored; all of it with
+    `diagnostics`.
     """
     status: str = ranking.status
-    if one.score is None and status == "reranked":
+    if result.score is None and status == "reranked":
         status = NOT_SCORED
-    if not everything:
+    if not diagnostics:
         return {STATUS_KEY: status} if status != "reranked" else {}
-    error = ranking.error or one.error
-    found = (
+    error = ranking.error or result.error
+    values = (
         status,
-        one.index,
+        result.index,
         ranking.model,
         type(error).__name__ if error else None,
-        one.logit,
-        one.tokens,
-        list(one.span) if one.span else None,
-        one.cut,
-        one.window,
-        one.windows,
+        result.logit,
+        result.tokens,
+        list(result.span) if result.span else None,
+        result.cut,
+        result.window,
+        result.windows,
     )
-    paired = zip(NOTE_KEYS, found, strict=True)
-    return {key: value for key, value in paired if value is not None}
+    pairs = zip(RESULT_KEYS, values, strict=True)
+    return {key: value for key, value in pairs if value is not None}
 
 
-def with_notes(metadata: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """A deep copy of `metadata` with `added`, and without an earlier reranker's notes."""
-    kept = {key: _copied(value) for key, value in metadata.items() if key not in NOTE_KEYS}
-    return {**kept, **added}
+def merged_metadata(metadata: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of `metadata` with `added`, and without what an earlier reranker added."""
+    copies = {key: _copied(value) for key, value in metadata.items() if key not in RESULT_KEYS}
+    return {**copies, **added}
 
 
 def _copied(value: Any) -> Any:

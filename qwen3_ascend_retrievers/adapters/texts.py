@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class DocumentTexts:
     """The texts of a call's documents.
 
     Attributes:
-        given: for each document its text, or None if it has none.
+        texts: for each document its text, or None if it has none.
     """
 
-    given: Sequence[str | None]
+    texts: Sequence[str | None]
 
     def scored(self) -> list[str]:
-        """The texts that there are."""
-        return [text for text in self.given if text is not None]
+        """The texts to score: those of documents that have one."""
+        return [text for text in self.texts if text is not None]
 
     @contextmanager
     def renumbered(self) -> Iterator[None]:
@@ -36,36 +36,36 @@ class Texts:
         except TooLongError as error:
             if error.index is None:
                 raise
-            at = self._places()[error.index]
+            at = self._scored_positions()[error.index]
             message = str(error).replace(f"documents[{error.index}]", f"documents[{at}]", 1)
             raise TooLongError(message, index=at) from error.__cause__
 
     def complete(self, ranking: Ranking, top_n: int | None) -> Ranking:
         """The ranking of all documents, from the one of `scored()`.
 
-        What has no score follows in the input's order, also under a threshold, and counts for
-        `top_n`. Where the input's order was kept, it is the order of all.
+        Documents without a score follow in the input's order, also under a threshold, and count
+        for `top_n`. Where the input's order was kept, it is the order of all.
         """
         without_text = [
-            RankedDocument(at, "", None) for at, text in enumerate(self.given) if text is None
+            RankedDocument(at, "", None) for at, text in enumerate(self.texts) if text is None
         ]
         if not without_text:
             return ranking
         if ranking.status == "kept_order":
-            kept = [RankedDocument(at, text or "", None) for at, text in enumerate(self.given)]
-            return replace(ranking, results=tuple(kept[:top_n]))
+            results = [RankedDocument(at, text or "", None) for at, text in enumerate(self.texts)]
+            return replace(ranking, results=tuple(results[:top_n]))
         logger.warning(
             "%d of %d documents have no text and are not scored; the first is documents[%d].",
             len(without_text),
-            len(self.given),
+            len(self.texts),
             without_text[0].index,
         )
-        places = self._places()
-        ranked = [replace(document, index=places[document.index]) for document in ranking.results]
+        positions = self._scored_positions()
+        ranked = [replace(result, index=positions[result.index]) for result in ranking.results]
         scored = [document for document in ranked if document.score is not None]
         unscored = [document for document in ranked if document.score is None] + without_text
         unscored.sort(key=lambda document: document.index)
         return replace(ranking, results=tuple([*scored, *unscored][:top_n]))
 
-    def _places(self) -> list[int]:
-        return [at for at, text in enumerate(self.given) if text is not None]
+    def _scored_positions(self) -> list[int]:
+        return [at for at, text in enumerate(self.texts) if text is not None]

@@ -13,24 +13,25 @@ from typing import Final, Literal
 
 from .ranking import sigmoid
 
-# Float32's share of the differences, in logits and in probabilities.
-_FLOOR: Final = 1e-3
+# Differences that float32 accounts for, in logits and in probabilities.
+_FLOAT32_TOLERANCE: Final = 1e-3
 # Two runs of a bf16 model may give probabilities this far apart for one prompt.
-_LOOSE: Final = 0.05
-# What bf16 may change, as a share of the largest logit (DESIGN, rule 1).
-_SHARE: Final = 0.02
-# Beyond this logit a float32 probability says too little of it.
+_PROBABILITY_TOLERANCE: Final = 0.05
+# What bf16 may change, as a share of the largest logit (docs/decisions/5-parity.md).
+_SHARE_OF_LARGEST_LOGIT: Final = 0.02
+# Beyond this logit a float32 probability is too close to 0 or 1 to recover it.
 _READABLE: Final = 8.0
 
-Kind = Literal["logits", "probabilities", "neither"]
+ScoreKind = Literal["logits", "probabilities", "neither"]
 
 
-def kind_of(values: Sequence[float], probabilities: Sequence[float]) -> Kind:
+def kind_of(values: Sequence[float], probabilities: Sequence[float]) -> ScoreKind:
     """What `values` are, given the probabilities of the same prompts from another request."""
-    as_logits = [abs(sigmoid(one) - p) for one, p in zip(values, probabilities, strict=True)]
-    as_they_are = [abs(one - p) for one, p in zip(values, probabilities, strict=True)]
-    best = as_logits if sum(as_logits) < sum(as_they_are) else as_they_are
-    if max(best) > _LOOSE:
+    pairs = list(zip(values, probabilities, strict=True))
+    as_logits = [abs(sigmoid(value) - probability) for value, probability in pairs]
+    as_probabilities = [abs(value - probability) for value, probability in pairs]
+    best = as_logits if sum(as_logits) < sum(as_probabilities) else as_probabilities
+    if max(best) > _PROBABILITY_TOLERANCE:
         return "neither"
     return "logits" if best is as_logits else "probabilities"
 
@@ -42,11 +43,11 @@ def tells_logits(values: Sequence[float], probabilities: Sequence[float]) -> boo
 
 def look_like_probabilities(values: Sequence[float]) -> bool:
     """Whether numbers that should be logits might be probabilities: all are in [0, 1]."""
-    return all(0 <= one <= 1 for one in values)
+    return all(0 <= value <= 1 for value in values)
 
 
 def readable_logit(probability: float) -> float:
-    """The logit of a probability, as far as float32 tells it: from -8 to 8."""
+    """The logit of a probability, as far as float32 can resolve it: from -8 to 8."""
     bound = sigmoid(_READABLE)
     clamped = min(max(probability, 1 - bound), bound)
     return math.log(clamped / (1 - clamped))
@@ -60,7 +61,8 @@ def same_logits(first: Sequence[float], again: Sequence[float], *, runs: int = 1
         again: the other run's.
         runs: 2 if the runs may differ in dtype too, so that each has its own noise.
     """
-    return _apart(first, again) <= max(_FLOOR, runs * _SHARE * max(map(abs, first)))
+    bfloat16_noise = runs * _SHARE_OF_LARGEST_LOGIT * max(map(abs, first))
+    return _largest_difference(first, again) <= max(_FLOAT32_TOLERANCE, bfloat16_noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +81,31 @@ class Agreement:
 
     @classmethod
     def of(
-        cls, exact: Sequence[float], mutant: Sequence[float], again: Sequence[float]
+        cls, exact: Sequence[float], mutant: Sequence[float], probabilities: Sequence[float]
     ) -> Agreement:
         """From logits of both kinds and the exact prompts' probabilities in another request."""
-        readable = [
-            abs(one - math.log(p / (1 - p)))
-            for one, p in zip(exact, again, strict=True)
-            if abs(one) < _READABLE and 0 < p < 1
+        differences = [
+            abs(logit - math.log(probability / (1 - probability)))
+            for logit, probability in zip(exact, probabilities, strict=True)
+            if abs(logit) < _READABLE and 0 < probability < 1
         ]
-        unread = _SHARE * max(map(abs, exact))
-        return cls(tuple(exact), tuple(mutant), max(readable, default=unread))
+        unmeasured = _SHARE_OF_LARGEST_LOGIT * max(map(abs, exact))
+        return cls(tuple(exact), tuple(mutant), max(differences, default=unmeasured))
 
     def holds(self, values: Sequence[float], *, logits: bool) -> bool:
         """Whether `values` are of the exact prompts and not of the mutants; NaN is of none."""
         exact, mutant = self.exact, self.mutant
-        # Said first, as the largest of some numbers and NaN depends on their order.
+        # Checked first, as the largest of some numbers and NaN depends on their order.
         if not all(map(math.isfinite, (*exact, *mutant, *values))):
             return False
-        noise, share = 3 * self.noise, _SHARE * max(map(abs, exact))
+        noise, share = 3 * self.noise, _SHARE_OF_LARGEST_LOGIT * max(map(abs, exact))
         if not logits:
             exact, mutant = tuple(map(sigmoid, exact)), tuple(map(sigmoid, mutant))
             # A quarter is the sigmoid's steepest slope.
             noise, share = noise / 4, share / 4
-        nearer = min(share, _apart(values, mutant) / 4)
-        return _apart(values, exact) <= max(_FLOOR, noise, nearer)
+        nearer = min(share, _largest_difference(values, mutant) / 4)
+        return _largest_difference(values, exact) <= max(_FLOAT32_TOLERANCE, noise, nearer)
 
 
-def _apart(some: Sequence[float], others: Sequence[float]) -> float:
-    return max(abs(one - other) for one, other in zip(some, others, strict=True))
+def _largest_difference(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(abs(value - other) for value, other in zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""Which things go together in one call. Positions in, lists of positions out."""
+"""Which inputs go together in one call. Positions in, lists of positions out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]
         max_tokens: budget of one batch, padding included: longest times count. A single input
             that exceeds it gets a batch of its own.
     """
-    made: list[list[int]] = []
+    batches: list[list[int]] = []
     longest = 0
     for position in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
-        if not made or longest * (len(made[-1]) + 1) > max_tokens:
-            made.append([])
+        if not batches or longest * (len(batches[-1]) + 1) > max_tokens:
+            batches.append([])
             longest = max(1, lengths[position])
-        made[-1].append(position)
-    return made
+        batches[-1].append(position)
+    return batches
 
 
 def portions(
@@ -30,14 +30,14 @@ def portions(
 
     A single input that exceeds `max_tokens` gets a portion of its own; None sets no such limit.
     """
-    taken: list[int] = []
+    portion: list[int] = []
     total = 0
     for position, length in enumerate(lengths):
         over = max_tokens is not None and total + length > max_tokens
-        if taken and (over or len(taken) == max_count):
-            yield taken
-            taken, total = [], 0
-        taken.append(position)
+        if portion and (over or len(portion) == max_count):
+            yield portion
+            portion, total = [], 0
+        portion.append(position)
         total += length
-    if taken:
-        yield taken
+    if portion:
+        yield portion

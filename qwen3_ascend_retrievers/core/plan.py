@@ -1,4 +1,4 @@
-"""The plan of a call: what will be scored for each input, and what was cut. Values only."""
+"""The plan of a call: what is scored for each input, and what was truncated. Values only."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .prompt import document_part
+from .tokens import TokenIds
 
-Counting = Literal["always", "in_doubt", "never"]
+Counting = Literal["always", "when_needed", "never"]
 Cut = Literal["no", "exact", "estimated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the planning must keep to.
+    """What the plan must keep to.
 
     Attributes:
-        max_length: tokens of the whole prompt; None if nobody knows.
-        counting: "always" counts every text; "in_doubt" only those whose upper bound exceeds the
+        max_length: tokens of the whole prompt; None if unknown.
+        counting: "always" counts every text; "when_needed" only those whose upper bound exceeds the
             budget; "never" has no tokenizer and cuts long texts by an estimate.
         overflow: "truncate", "window" or "error".
         window_overlap: most tokens that neighbouring windows share; a window has twice as many.
@@ -45,17 +46,17 @@ class Query:
     query: str
     instruction: str
     part: str
-    ids: tuple[int, ...] | None = None
+    ids: TokenIds | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One thing to be scored: a whole document, its beginning, or a window of it.
+    """One text to be scored: a whole document, its beginning, or a window of it.
 
     Attributes:
         query: position of its query in `Plan.queries`.
         text: the neutralised text that the model sees.
-        span: where `text` stands in the caller's document, in code points, [start, end).
+        span: position of `text` in the caller's document, in code points, [start, end).
         ids: token ids of the document part of the prompt; None where they were not counted.
         cut: whether something was left out of the document's passages, and whether tokens or an
             estimate decided where.
@@ -64,7 +65,7 @@ class Passage:
     query: int
     text: str
     span: tuple[int, int]
-    ids: tuple[int, ...] | None = None
+    ids: TokenIds | None = None
     cut: Cut = "no"
 
     @property
@@ -79,7 +80,7 @@ class Plan:
 
     Attributes:
         queries: each distinct query, in order of appearance.
-        passages: each distinct thing to score, grouped by query.
+        passages: each distinct text to score, grouped by query.
         inputs: for each input pair the positions of its passages; equal pairs share theirs.
         neutralised: whether control tokens in the texts were.
     """
@@ -89,17 +90,17 @@ class Plan:
     inputs: tuple[tuple[int, ...], ...]
     neutralised: bool = True
 
-    def prompt_ids(self, passage: int) -> tuple[int, ...] | None:
+    def prompt_ids(self, position: int) -> TokenIds | None:
         """Token ids of a passage's whole prompt, or None where they were not counted."""
-        chosen = self.passages[passage]
-        ids = self.queries[chosen.query].ids
-        return None if ids is None or chosen.ids is None else ids + chosen.ids
+        passage = self.passages[position]
+        ids = self.queries[passage.query].ids
+        return None if ids is None or passage.ids is None else ids + passage.ids
 
-    def tokens(self, passage: int) -> int | None:
+    def tokens(self, position: int) -> int | None:
         """Prompt tokens of a passage, or None where they were not counted."""
-        chosen = self.passages[passage]
-        ids = self.queries[chosen.query].ids
-        return None if ids is None or chosen.ids is None else len(ids) + len(chosen.ids)
+        passage = self.passages[position]
+        ids = self.queries[passage.query].ids
+        return None if ids is None or passage.ids is None else len(ids) + len(passage.ids)
 
     def total_tokens(self) -> int | None:
         """Prompt tokens of all passages, or None where they were not counted."""
@@ -111,6 +112,6 @@ class Plan:
             total += len(ids) + len(passage.ids)
         return total
 
-    def input_of(self, passage: int) -> int:
+    def input_of(self, position: int) -> int:
         """The first input that a passage stands for, to name it in an error."""
-        return next(at for at, chosen in enumerate(self.inputs) if passage in chosen)
+        return next(index for index, positions in enumerate(self.inputs) if position in positions)

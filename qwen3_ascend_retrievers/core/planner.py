@@ -1,7 +1,7 @@
-"""Making the plan: de-duplicate, count where needed, cut to the budget, group by query.
+"""Making the plan: de-duplicate, count where needed, truncate to the budget, group by query.
 
-`plan_steps` asks for tokens of prompt parts; who answers (a tokenizer, a server, an estimate) is
-the caller's business.
+`plan_steps` asks for the tokens of prompt parts; the caller provides them, from a tokenizer, a
+server or an estimate.
 """
 
 from __future__ import annotations
@@ -15,26 +15,35 @@ from .batching import portions
 from .plan import Cut, Limits, Passage, Plan, Query
 from .prompt import document_part, neutralise, original_offsets, query_part, replace_surrogates
 from .steps import NeedTokens, TokenSteps, side_by_side
-from .tokens import token_ceiling
+from .tokens import TokenIds, token_ceiling
 from .truncation import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .validation import Pair
 
 Planning = TokenSteps[Plan]
-Ids = dict[str, tuple[int, ...]]
+IdsByText = dict[str, TokenIds]
 
-# A window of fewer tokens says nothing, and could be smaller than one character.
+# A window of fewer tokens is too short to judge, and could be smaller than one character.
 SMALLEST_WINDOW: Final = 16
-# Bounds on the memory that one question's answer takes, not tuned numbers.
-_TEXTS_AT_ONCE: Final = 1024
+# Bounds on the memory that one reply takes, not tuned numbers.
+_PARTS_AT_ONCE: Final = 1024
 _CHARACTERS_AT_ONCE: Final = 1_000_000
 _FITS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One distinct pair: its query, its document as passed and neutralised, its first input."""
+class _Candidate:
+    """One distinct pair of a query and a document.
 
-    at: int
+    Attributes:
+        query_position: position of `query` in the plan.
+        query: its query.
+        document: its document as passed.
+        text: its document, neutralised.
+        index: position of the first such pair in the input.
+        counted: whether its tokens are counted.
+    """
+
+    query_position: int
     query: Query
     document: str
     text: str
@@ -50,19 +59,19 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
             `overflow` is "error".
     """
     queries = _queries(pairs, instruction, limits)
-    jobs = _jobs(pairs, queries, limits)
-    known = yield from _count(jobs.values(), limits)
+    candidates = _candidates(pairs, queries, limits)
+    ids_by_text = yield from _encode_parts(candidates.values(), limits)
     passages: list[Passage] = []
-    chosen: dict[Pair, tuple[int, ...]] = {}
-    fits = [_fit(job, known, limits) for job in jobs.values()]
-    fitted = yield from side_by_side(fits, _FITS_AT_ONCE)
-    for pair, made in zip(jobs, fitted, strict=True):
-        chosen[pair] = tuple(range(len(passages), len(passages) + len(made)))
-        passages += made
+    positions: dict[Pair, tuple[int, ...]] = {}
+    fits = [_fit(candidate, ids_by_text, limits) for candidate in candidates.values()]
+    passage_lists = yield from side_by_side(fits, _FITS_AT_ONCE)
+    for pair, own_passages in zip(candidates, passage_lists, strict=True):
+        positions[pair] = tuple(range(len(passages), len(passages) + len(own_passages)))
+        passages += own_passages
     plan = Plan(
-        tuple(replace(query, ids=known.get(query.part)) for query in queries.values()),
+        tuple(replace(query, ids=ids_by_text.get(query.part)) for query in queries.values()),
         tuple(passages),
-        tuple(chosen[pair] for pair in pairs),
+        tuple(positions[pair] for pair in pairs),
         limits.neutralise,
     )
     return _without_ids(plan) if limits.counting == "never" else plan
@@ -70,94 +79,103 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
 
 def _queries(pairs: Sequence[Pair], instruction: str, limits: Limits) -> dict[str, Query]:
     """Each distinct query, in order of appearance, by its text as passed."""
-    task = _clean(instruction, limits)
-    made: dict[str, Query] = {}
+    task = _sanitise(instruction, limits)
+    queries: dict[str, Query] = {}
     for text in dict.fromkeys(query for query, _ in pairs):
-        query = _clean(text, limits)
-        made[text] = Query(query, task, query_part(task, query))
-    return made
+        query = _sanitise(text, limits)
+        queries[text] = Query(query, task, query_part(task, query))
+    return queries
 
 
-def _clean(text: str, limits: Limits) -> str:
+def _sanitise(text: str, limits: Limits) -> str:
     return neutralise(text) if limits.neutralise else replace_surrogates(text)
 
 
-def _jobs(pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits) -> dict[Pair, _Job]:
+def _candidates(
+    pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits
+) -> dict[Pair, _Candidate]:
     """Each distinct pair, grouped by query."""
-    place = {text: at for at, text in enumerate(queries)}
-    first: dict[Pair, int] = {}
+    query_positions = {text: position for position, text in enumerate(queries)}
+    first_index: dict[Pair, int] = {}
     for index, pair in enumerate(pairs):
-        first.setdefault(pair, index)
-    made: dict[Pair, _Job] = {}
-    for pair in sorted(first, key=lambda pair: place[pair[0]]):
-        query, text = queries[pair[0]], _clean(pair[1], limits)
+        first_index.setdefault(pair, index)
+    candidates: dict[Pair, _Candidate] = {}
+    for pair in sorted(first_index, key=lambda pair: query_positions[pair[0]]):
+        query, text = queries[pair[0]], _sanitise(pair[1], limits)
         counted = _must_count(query, text, limits)
-        made[pair] = _Job(place[pair[0]], query, pair[1], text, first[pair], counted)
-    return made
+        candidates[pair] = _Candidate(
+            query_positions[pair[0]], query, pair[1], text, first_index[pair], counted
+        )
+    return candidates
 
 
 def _must_count(query: Query, text: str, limits: Limits) -> bool:
-    """Whether this pair's tokens are needed, to be sent or to know that it fits."""
+    """Whether this pair's tokens are needed, to be sent or to decide whether it fits."""
     if limits.counting == "always" or limits.max_length is None:
         return limits.counting == "always"
-    # Counting a 2 MB document's bytes to learn what its length already says would be waste.
+    # Its length already decides: no need to count the bytes of a 2 MB document.
     if len(text) > limits.max_length:
         return True
     return token_ceiling(query.part) + token_ceiling(document_part(text)) > limits.max_length
 
 
-def _count(jobs: Iterable[_Job], limits: Limits) -> TokenSteps[Ids]:
+def _encode_parts(candidates: Iterable[_Candidate], limits: Limits) -> TokenSteps[IdsByText]:
     """Tokens of the query parts, of the empty document and of all documents but huge ones."""
-    wanted: dict[str, None] = {}
-    for job in jobs:
-        if job.counted:
-            wanted[job.query.part] = wanted[document_part("")] = None
-            if not _is_huge(job.text, limits):
-                wanted[document_part(job.text)] = None
-    known: Ids = {}
-    texts = list(wanted)
+    parts: dict[str, None] = {}
+    for candidate in candidates:
+        if candidate.counted:
+            parts[candidate.query.part] = parts[document_part("")] = None
+            if not _is_huge(candidate.text, limits):
+                parts[document_part(candidate.text)] = None
+    ids_by_text: IdsByText = {}
+    texts = list(parts)
     sizes = [len(text) for text in texts]
-    for portion in portions(sizes, max_count=_TEXTS_AT_ONCE, max_tokens=_CHARACTERS_AT_ONCE):
-        asked = [texts[at] for at in portion]
-        encodings = yield NeedTokens(asked)
-        known |= {text: tuple(one.ids) for text, one in zip(asked, encodings, strict=True)}
-    return known
+    for portion in portions(sizes, max_count=_PARTS_AT_ONCE, max_tokens=_CHARACTERS_AT_ONCE):
+        batch = [texts[position] for position in portion]
+        encodings = yield NeedTokens(batch)
+        ids_by_text |= {
+            text: tuple(encoding.ids) for text, encoding in zip(batch, encodings, strict=True)
+        }
+    return ids_by_text
 
 
 def _is_huge(text: str, limits: Limits) -> bool:
-    """Whether a document is measured from its head only."""
+    """Whether only the head of a document is counted."""
     return limits.max_length is not None and len(text) > limits.max_length * CHARACTERS_PER_TOKEN
 
 
-def _fit(job: _Job, known: Ids, limits: Limits) -> TokenSteps[list[Passage]]:
+def _fit(
+    candidate: _Candidate, ids_by_text: IdsByText, limits: Limits
+) -> TokenSteps[list[Passage]]:
     """The passages of one document: itself if it fits, else what `overflow` makes of it."""
-    ids = known.get(document_part(job.text))
-    whole = Passage(job.at, job.text, (0, len(job.document)), ids)
-    if not job.counted or limits.max_length is None:
+    text = candidate.text
+    ids = ids_by_text.get(document_part(text))
+    whole = Passage(candidate.query_position, text, (0, len(candidate.document)), ids)
+    if not candidate.counted or limits.max_length is None:
         return [whole]
-    room = _room(job.query, known, limits, limits.max_length)
-    if ids is not None and len(ids) <= room:
+    budget = _document_budget(candidate.query, ids_by_text, limits, limits.max_length)
+    if ids is not None and len(ids) <= budget:
         return [whole]
     if limits.overflow == "window":
-        _check_window(room, len(known[document_part("")]), job, limits)
-        pieces = yield from windows(job.text, room, limits.window_overlap)
+        _check_window(budget, len(ids_by_text[document_part("")]), candidate, limits)
+        pieces = yield from windows(text, budget, limits.window_overlap)
     else:
-        pieces = [(yield from fit_prefix(job.text, room))]
-    if pieces[0].end == len(job.text):
+        pieces = [(yield from fit_prefix(text, budget))]
+    if pieces[0].end == len(text):
         return [replace(whole, ids=pieces[0].ids)]
     if limits.overflow == "error":
         raise TooLongError(
-            f"documents[{job.index}] does not fit: its prompt has more than max_length, "
+            f"documents[{candidate.index}] does not fit: its prompt has more than max_length, "
             f"{limits.max_length} tokens. Shorten it, split it, or use overflow='truncate' or "
             "'window'.",
-            index=job.index,
+            index=candidate.index,
         )
-    return _passages(job, pieces, limits)
+    return _passages(candidate, pieces, limits)
 
 
-def _room(query: Query, known: Ids, limits: Limits, max_length: int) -> int:
+def _document_budget(query: Query, ids_by_text: IdsByText, limits: Limits, max_length: int) -> int:
     """Tokens left for the document part, at least those of an empty one."""
-    used, empty = len(known[query.part]), len(known[document_part("")])
+    used, empty = len(ids_by_text[query.part]), len(ids_by_text[document_part("")])
     if used + empty > max_length:
         about = "about " if limits.counting == "never" else ""
         raise TooLongError(
@@ -168,40 +186,42 @@ def _room(query: Query, known: Ids, limits: Limits, max_length: int) -> int:
     return max_length - used
 
 
-def _check_window(room: int, empty: int, job: _Job, limits: Limits) -> None:
+def _check_window(budget: int, empty: int, candidate: _Candidate, limits: Limits) -> None:
     needed = max(SMALLEST_WINDOW, 2 * limits.window_overlap)
-    if room - empty < needed:
+    if budget - empty < needed:
         raise TooLongError(
-            f"documents[{job.index}] does not fit, and max_length {limits.max_length} leaves "
-            f"{room - empty} tokens for a window of it. A window needs {needed}: at least "
+            f"documents[{candidate.index}] does not fit, and max_length {limits.max_length} leaves "
+            f"{budget - empty} tokens for a window of it. A window needs {needed}: at least "
             f"{SMALLEST_WINDOW}, and twice its overlap of {limits.window_overlap}. Raise "
             "max_length or lower window_overlap.",
-            index=job.index,
+            index=candidate.index,
         )
 
 
-def _passages(job: _Job, pieces: Sequence[Piece], limits: Limits) -> list[Passage]:
+def _passages(candidate: _Candidate, pieces: Sequence[Piece], limits: Limits) -> list[Passage]:
     starts, ends = [piece.start for piece in pieces], [piece.end for piece in pieces]
     if limits.neutralise:
-        starts, ends = (original_offsets(job.document, offsets) for offsets in (starts, ends))
-    # Windows cover the whole document, so that nothing of it is cut away.
+        starts, ends = (original_offsets(candidate.document, offsets) for offsets in (starts, ends))
+    # Windows cover the whole document, so that nothing of it is truncated.
     cut: Cut = "no" if limits.overflow == "window" else "exact"
     return [
-        Passage(job.at, piece.text, span, piece.ids, cut)
+        Passage(candidate.query_position, piece.text, span, piece.ids, cut)
         for piece, span in zip(pieces, zip(starts, ends, strict=True), strict=True)
     ]
 
 
 def _without_ids(plan: Plan) -> Plan:
-    """The plan of an estimate: its made-up ids dropped, its cuts and windows marked."""
-    windows = {window for chosen in plan.inputs if len(chosen) > 1 for window in chosen}
+    """The plan of an estimate: without its placeholder ids, its cuts and windows marked."""
+    windows = {
+        position for positions in plan.inputs if len(positions) > 1 for position in positions
+    }
     passages = tuple(
         replace(
             passage,
             ids=None,
-            cut="no" if passage.cut == "no" and at not in windows else "estimated",
+            cut="no" if passage.cut == "no" and position not in windows else "estimated",
         )
-        for at, passage in enumerate(plan.passages)
+        for position, passage in enumerate(plan.passages)
     )
     queries = tuple(replace(query, ids=None) for query in plan.queries)
     return replace(plan, queries=queries, passages=passages)

@@ -1,6 +1,6 @@
 """The prompt of Qwen3-Reranker, and the rule that keeps user text from steering it.
 
-Only text is made here; tokens are in tokens.py. Source of every constant: the model card,
+Only text is built here; tokens are in tokens.py. Source of every constant: the model card,
 https://huggingface.co/Qwen/Qwen3-Reranker-0.6B.
 """
 
@@ -74,11 +74,11 @@ ADDED_TOKENS: Final = (
 )
 
 # Sentences have spaces, or letters of a script that needs none.
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
-_NEAR: Final = 2
+_NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_EDITS: Final = 2
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # re.IGNORECASE folds the Kelvin sign to k and the long s to s, as a lower-casing tokenizer does.
-_LIVE: Final = re.compile(
+_CONTROL_TOKEN_START: Final = re.compile(
     "<(?=" + "|".join(re.escape(token[1:]) for token in ADDED_TOKENS) + ")", re.IGNORECASE
 )
 
@@ -97,27 +97,27 @@ def check_text(name: str, value: Any) -> str:
 def neutralise(text: str) -> str:
     """`text` with no live control token in it: same letters, readable, recoverable.
 
-    Each lone surrogate becomes U+FFFD; then one space goes in after the `<` of every occurrence,
-    in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged, and a second
-    pass changes nothing.
+    Each lone surrogate becomes U+FFFD; then one space is inserted after the `<` of every
+    occurrence, in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged,
+    and a second pass changes nothing.
     """
-    return _LIVE.sub("< ", replace_surrogates(text))
+    return _CONTROL_TOKEN_START.sub("< ", replace_surrogates(text))
 
 
 def replace_surrogates(text: str) -> str:
-    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server takes."""
+    """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server accepts."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def original_offset(text: str, offset: int) -> int:
-    """Where code point `offset` of `neutralise(text)` stands in `text` itself."""
+    """The offset in `text` of code point `offset` of `neutralise(text)`."""
     return original_offsets(text, [offset])[0]
 
 
 def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
     """The same for many offsets, reading `text` once."""
-    matches = _LIVE.finditer(replace_surrogates(text))
-    # Each space stands right after a `<`, behind the spaces that went in before it.
+    matches = _CONTROL_TOKEN_START.finditer(replace_surrogates(text))
+    # Each space follows its `<`, shifted by the spaces inserted before it.
     spaces = [match.end() + before for before, match in enumerate(matches)]
     return [offset - bisect_left(spaces, offset) for offset in offsets]
 
@@ -154,10 +154,10 @@ def instruction_for(task_or_text: str) -> str:
     text = check_text("instruction", task_or_text)
     if text in INSTRUCTIONS or not is_name(text):
         return INSTRUCTIONS.get(text, text)
-    spelt = text.strip().lower().replace("-", "_")
-    near = [preset for preset in INSTRUCTIONS if _are_near(spelt, preset)]
-    if near:
-        names = " or ".join(map(repr, near))
+    name = text.strip().lower().replace("-", "_")
+    similar = [preset for preset in INSTRUCTIONS if _are_similar(name, preset)]
+    if similar:
+        names = " or ".join(map(repr, similar))
         raise InvalidInputError(
             f"instruction={text!r} is no preset's name. Did you mean {names}? A task of your own "
             "is written as a sentence."
@@ -167,12 +167,12 @@ def instruction_for(task_or_text: str) -> str:
 
 def is_name(text: str) -> bool:
     """Whether an instruction looks like a name and not like a sentence."""
-    return _NAME.fullmatch(text.strip()) is not None
+    return _NAME_PATTERN.fullmatch(text.strip()) is not None
 
 
-def _are_near(text: str, preset: str) -> bool:
-    """Whether at most two insertions, deletions or replacements of a character part the two."""
-    if abs(len(text) - len(preset)) > _NEAR:
+def _are_similar(text: str, preset: str) -> bool:
+    """Whether at most two insertions, deletions or replacements of a character separate them."""
+    if abs(len(text) - len(preset)) > _MAX_EDITS:
         return False
     row = list(range(len(preset) + 1))
     for at, character in enumerate(text, 1):
@@ -180,4 +180,4 @@ def _are_near(text: str, preset: str) -> bool:
         for column, other in enumerate(preset, 1):
             edits = min(row[column] + 1, row[column - 1] + 1, diagonal + (character != other))
             diagonal, row[column] = row[column], edits
-    return row[-1] <= _NEAR
+    return row[-1] <= _MAX_EDITS

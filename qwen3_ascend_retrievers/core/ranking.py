@@ -17,11 +17,11 @@ Status = Literal["reranked", "kept_order"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What an engine says of one passage.
+    """An engine's score of one passage.
 
     Attributes:
         score: P(yes), in [0, 1].
-        logit: logit("yes") - logit("no"), of which `score` is the sigmoid; None if not known.
+        logit: logit("yes") - logit("no"), of which `score` is the sigmoid; None if unknown.
         kept: code points of the passage's text that were scored, if the engine had to cut it
             further than the plan did; None if all.
     """
@@ -38,10 +38,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """Said of a passage that could not be scored for a reason of its own, while others were.
+    """A passage that could not be scored for a reason of its own, while others were.
 
     Attributes:
-        error: what scoring it alone fails with, such as a server that refuses its text.
+        error: the error of scoring it alone, such as a server that refuses its text.
     """
 
     error: RerankError
@@ -66,12 +66,12 @@ class RankedDocument:
         document: its text, as it was passed.
         score: relevance, P(yes) in [0, 1]; None if it was not scored, or if the input order was
             kept after an error.
-        logit: logit("yes") - logit("no"); None where the engine does not know it.
+        logit: logit("yes") - logit("no"); None where the engine does not report it.
         tokens: prompt tokens of what was scored; None where they were not counted.
         span: what was scored, as code points [start, end) of `document`; None if nothing was.
         truncated: whether part of the document was scored nowhere.
-        cut: how a cut was decided: "no", "exact" by tokens, or "estimated". Windows that cover
-            the document cut nothing; "estimated" says that nobody counted where they end.
+        cut: how a truncation was decided: "no", "exact" by tokens, or "estimated". Windows that
+            cover the document cut nothing; "estimated" means that their ends were not counted.
         window: which of the document's `windows` won, from 0; None where there was one passage.
         windows: how many windows were scored; 1 for an ordinary document.
         error: why this document could not be scored while others were; else None.
@@ -91,7 +91,7 @@ class RankedDocument:
 
 
 def check_scores(scores: Any, count: int) -> list[PassageScore]:
-    """An engine's scores, if there is one for each of `count` passages and each can be believed.
+    """An engine's scores, if there is one for each of `count` passages and each is valid.
 
     Raises:
         ScoreError: the count is wrong, or a score is not a finite number in [0, 1].
@@ -105,7 +105,7 @@ def check_scores(scores: Any, count: int) -> list[PassageScore]:
     for at, score in enumerate(scores):
         if isinstance(score, Unscored):
             continue
-        if not isinstance(score, Score) or not _believable(score):
+        if not isinstance(score, Score) or not _is_valid(score):
             raise ScoreError(
                 f"The engine's score {printed(score)} for passage {at} is no finite probability. "
                 "Run `qwen3-rerank doctor`, or report it with the model and engine in use."
@@ -113,10 +113,10 @@ def check_scores(scores: Any, count: int) -> list[PassageScore]:
     return list(scores)
 
 
-def _believable(one: Score) -> bool:
-    if one.logit is not None and not is_finite(one.logit):
+def _is_valid(score: Score) -> bool:
+    if score.logit is not None and not is_finite(score.logit):
         return False
-    return is_finite(one.score) and 0 <= one.score <= 1
+    return is_finite(score.score) and 0 <= score.score <= 1
 
 
 def rank(
@@ -139,7 +139,7 @@ def rank(
         if isinstance(score, Unscored):
             unscored.append(RankedDocument(index, document, None, error=score.error))
         elif threshold is None or score.score >= threshold:
-            ranked.append((score.score, _best(plan, score, winner, index, document)))
+            ranked.append((score.score, _ranked_document(plan, score, winner, index, document)))
     ranked.sort(key=lambda pair: (-pair[0], pair[1].index))
     return [*(document for _, document in ranked), *unscored][:top_n]
 
@@ -151,38 +151,40 @@ def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
         RerankError: an input's own, if none of its passages could be scored.
     """
     best: list[Score] = []
-    for chosen in plan.inputs:
-        score = scores[_winner(chosen, scores)]
+    for positions in plan.inputs:
+        score = scores[_winner(positions, scores)]
         if isinstance(score, Unscored):
             raise score.error
         best.append(score)
     return best
 
 
-def _winner(chosen: Sequence[int], scores: Sequence[PassageScore]) -> int:
+def _winner(positions: Sequence[int], scores: Sequence[PassageScore]) -> int:
     """The best passage, the first of equals; one without a score only if all are."""
 
-    def merit(passage: int) -> tuple[float, int]:
-        score = scores[passage]
-        return -1.0 if isinstance(score, Unscored) else score.score, -passage
+    def merit(position: int) -> tuple[float, int]:
+        score = scores[position]
+        return -1.0 if isinstance(score, Unscored) else score.score, -position
 
-    return max(chosen, key=merit)
+    return max(positions, key=merit)
 
 
-def _best(plan: Plan, score: Score, winner: int, index: int, document: str) -> RankedDocument:
-    chosen, passage = plan.inputs[index], plan.passages[winner]
-    further = score.kept is not None
+def _ranked_document(
+    plan: Plan, score: Score, winner: int, index: int, document: str
+) -> RankedDocument:
+    positions, passage = plan.inputs[index], plan.passages[winner]
+    engine_truncated = score.kept is not None
     return RankedDocument(
         index=index,
         document=document,
         score=score.score,
         logit=score.logit,
-        tokens=None if further else plan.tokens(winner),
+        tokens=None if engine_truncated else plan.tokens(winner),
         span=_scored_span(plan, passage, score, document),
-        truncated=further or (passage.cut != "no" and len(chosen) == 1),
-        cut="estimated" if further else passage.cut,
-        window=winner - chosen[0] if len(chosen) > 1 else None,
-        windows=len(chosen),
+        truncated=engine_truncated or (passage.cut != "no" and len(positions) == 1),
+        cut="estimated" if engine_truncated else passage.cut,
+        window=winner - positions[0] if len(positions) > 1 else None,
+        windows=len(positions),
     )
 
 

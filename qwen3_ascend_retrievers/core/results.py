@@ -44,7 +44,7 @@ class Ranking:
         status: "reranked", or "kept_order" when `on_error` kept the input order.
         usage: documents, passages and tokens.
         timings: seconds.
-        model: the model that scored; None if none was asked.
+        model: the model that scored; None if nothing was scored.
         template_verified: see `EngineFacts`.
         error: what went wrong, under "kept_order".
     """

@@ -1,4 +1,4 @@
-"""Tokens of texts, as the planning sees them. Loading a tokenizer is models/tokenizer.py's job."""
+"""Tokens of texts, as the planner sees them. models/tokenizer.py loads a tokenizer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from cachetools import LRUCache
 
 from .._util.locks import Lock
 
-# A bound on memory, not a tuned number: about 24 MB of numbers, and the texts they stand for.
+# A bound on memory, not a tuned number: about 24 MB of numbers, and their texts.
 CACHE_TOKENS: Final = 2_000_000
+
+TokenIds = tuple[int, ...]
 
 
 class Encoding(Protocol):
@@ -24,7 +26,7 @@ class Encoding(Protocol):
     Attributes:
         ids: token ids, in order.
         offsets: for each id, the code points [start, end) of the text that it covers; empty if
-            the tokenizer cannot tell.
+            the tokenizer reports none.
     """
 
     @property
@@ -44,45 +46,45 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An Encoding of our own: what caches and remote tokenizers hand out."""
+    """An Encoding of our own: what caches and remote tokenizers return."""
 
-    ids: tuple[int, ...]
+    ids: TokenIds
     offsets: tuple[tuple[int, int], ...] = ()
 
 
 class CachedTokenizer:
-    """A Tokenizer that remembers the texts it saw last. Safe to share between threads.
+    """A Tokenizer with a cache of the texts used last. Safe to share between threads.
 
     Args:
-        tokenizer: makes the tokens of texts that are not remembered, in one call per batch.
-        tokens: how much is remembered, counted in tokens.
+        tokenizer: encodes texts that are not in the cache, in one call per batch.
+        tokens: size of the cache, in tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, tokens: int = CACHE_TOKENS) -> None:
         self._tokenizer = tokenizer
         self._lock = Lock()
-        self._known: LRUCache[str, _Packed] = LRUCache(tokens, getsizeof=_Packed.size)
+        self._cache: LRUCache[str, _PackedTokens] = LRUCache(tokens, getsizeof=_PackedTokens.size)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Tokens]:
-        """The tokens of each text, in order; those not remembered are made in one batch."""
+        """The tokens of each text, in order; those not in the cache are encoded in one batch."""
         with self._lock:
-            found = {text: self._known.get(text) for text in texts}
-        done = {text: packed.tokens() for text, packed in found.items() if packed is not None}
-        missing = [text for text in found if text not in done]
-        if missing:
-            made = self._tokenizer.encode_batch(missing)
-            for text, one in zip(missing, made, strict=True):
-                done[text] = Tokens(tuple(one.ids), tuple(one.offsets))
-                self._remember(text, _Packed(done[text]))
-        return [done[text] for text in texts]
+            hits = {text: self._cache.get(text) for text in texts}
+        tokens = {text: packed.tokens() for text, packed in hits.items() if packed is not None}
+        misses = [text for text in hits if text not in tokens]
+        if misses:
+            encodings = self._tokenizer.encode_batch(misses)
+            for text, encoding in zip(misses, encodings, strict=True):
+                tokens[text] = Tokens(tuple(encoding.ids), tuple(encoding.offsets))
+                self._store(text, _PackedTokens(tokens[text]))
+        return [tokens[text] for text in texts]
 
-    def _remember(self, text: str, packed: _Packed) -> None:
+    def _store(self, text: str, packed: _PackedTokens) -> None:
         with self._lock:
-            if packed.size() <= self._known.maxsize:
-                self._known[text] = packed
+            if packed.size() <= self._cache.maxsize:
+                self._cache[text] = packed
 
 
-class _Packed:
+class _PackedTokens:
     """Tokens in a tenth of the memory that tuples of int take."""
 
     __slots__ = ("_ids", "_offsets")
@@ -107,7 +109,7 @@ def token_ceiling(text: str) -> int:
     """
     normal = unicodedata.normalize("NFC", text)
     # A few letters take more bytes in lower case, such as U+023A.
-    return max(len(one.encode("utf-8", "surrogatepass")) for one in (normal, normal.lower()))
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in (normal, normal.lower()))
 
 
 # Pieces that a byte-level BPE seldom splits finer: a space, a capital and four small letters, or
@@ -116,19 +118,19 @@ _PIECES: Final = re.compile(r" ?(?:[A-Z]?[a-z]{1,4}|[A-Z]{1,2})|.", re.DOTALL)
 
 
 def estimate(texts: Sequence[str]) -> list[Tokens]:
-    """Made-up tokens, meant to be more than any Qwen tokenizer would make of ordinary text.
+    """Placeholder tokens, more than any Qwen tokenizer should make of ordinary text.
 
     One for every four small letters or two capitals of a word, one for any other character up to
     U+007F and from U+2E80 to U+FFFF (CJK), two for the scripts between, three for what lies above
     (emoji). Random letters, base64 among them, and rare ideographs can need more.
     """
-    made: list[Tokens] = []
+    estimates: list[Tokens] = []
     for text in texts:
         offsets: list[tuple[int, int]] = []
         for match in _PIECES.finditer(text):
             offsets += [match.span()] * _weight(match.group()[-1])
-        made.append(Tokens((0,) * len(offsets), tuple(offsets)))
-    return made
+        estimates.append(Tokens((0,) * len(offsets), tuple(offsets)))
+    return estimates
 
 
 def _weight(character: str) -> int:

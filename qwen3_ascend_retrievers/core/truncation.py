@@ -1,8 +1,8 @@
 """How much of a document fits: the longest prefix, or overlapping windows.
 
-Texts here are neutralised, and cut only at code points; each cut is encoded again, because
-slicing token ids can split a character and change the tokens around it (DESIGN rule 3).
-Functions are `Steps` that ask for the tokens of document parts.
+Texts here are neutralised, and truncated only between code points; each truncated text is encoded
+again, because slicing token ids can split a character and change the tokens around it
+(docs/decisions/5-parity.md). Functions are `Steps` that ask for the tokens of document parts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 from .prompt import SUFFIX, document_part
 from .steps import NeedTokens, TokenSteps
+from .tokens import TokenIds
 
 Fitting = TokenSteps["Piece"]
 Windows = TokenSteps["list[Piece]"]
@@ -22,11 +23,11 @@ Windows = TokenSteps["list[Piece]"]
 # English text has between four and five characters a token: a head of as many characters per token
 # of the budget is nearly always long enough, and not much too long.
 CHARACTERS_PER_TOKEN: Final = 8
-_LEAD: Final = len(document_part("")) - len(SUFFIX)
+_DOCUMENT_OFFSET: Final = len(document_part("")) - len(SUFFIX)
 # Code points that may join into fewer tokens than their beginning has, such as a Hangul syllable
 # in three letters, are tried together up to this length.
-_REACH: Final = 8
-# Where a window best ends, best first: lines, sentences, clauses, words. Each pattern takes in the
+_LOOKAHEAD: Final = 8
+# Where a window best ends, best first: lines, sentences, clauses, words. Each pattern includes the
 # white space that follows, so that the next piece starts with a letter.
 _BREAKS: Final = (
     re.compile(r"[\n\u2028\u2029]"),
@@ -39,18 +40,18 @@ _WORD: Final = re.compile(r"(?<=\s)\S")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Part of a document: its text, where it stands, and its tokens.
+    """Part of a document: its text, its position and its tokens.
 
     Attributes:
         text: code points [start, end) of the neutralised document.
         ids: token ids of the whole document part, suffix included.
-        offsets: for each id what it covers of the document part; empty if nobody can tell.
+        offsets: for each id what it covers of the document part; empty if unknown.
     """
 
     text: str
     start: int
     end: int
-    ids: tuple[int, ...]
+    ids: TokenIds
     offsets: Sequence[tuple[int, int]] = ()
 
 
@@ -62,9 +63,9 @@ def fit_prefix(text: str, budget: int, start: int = 0) -> Fitting:
     best = longer = yield from _head(text, budget, start, budget * CHARACTERS_PER_TOKEN)
     while len(best.ids) > budget and best.text:
         longer = best
-        best = yield from _piece(text, start, start + _cut(longer, budget))
-    # With offsets the cut is right at once; without them it was a guess, narrowed down here.
-    while len(best.ids) < budget - 1 and longer.end - best.end > _REACH:
+        best = yield from _piece(text, start, start + _truncated_length(longer, budget))
+    # With offsets the length is right at once; without them it is a guess, narrowed down here.
+    while len(best.ids) < budget - 1 and longer.end - best.end > _LOOKAHEAD:
         middle = yield from _piece(text, start, (best.end + longer.end) // 2)
         if len(middle.ids) <= budget:
             best = middle
@@ -72,7 +73,7 @@ def fit_prefix(text: str, budget: int, start: int = 0) -> Fitting:
             longer = middle
     if len(best.ids) >= budget - 1 or best.end == len(text):
         return best
-    return (yield from _reach_on(text, budget, best))
+    return (yield from _extended(text, budget, best))
 
 
 def windows(text: str, budget: int, overlap: int) -> Windows:
@@ -92,14 +93,14 @@ def windows(text: str, budget: int, overlap: int) -> Windows:
         if piece.end == len(text):
             return pieces
         start, covered = _next_start(text, piece, overlap), piece.end
-        # A fourth more than the last window's density suggests saves encoding a long head.
+        # A quarter more than the last window's density suggests saves encoding a long head.
         length = 64 + len(piece.text) * budget * 5 // (len(piece.ids) * 4)
 
 
 def _window(text: str, budget: int, start: int, covered: int, length: int) -> Fitting:
     piece = yield from _head(text, budget, start, length)
     while len(piece.ids) > budget and len(piece.text) > 1:
-        size = max(1, _cut(piece, budget))
+        size = max(1, _truncated_length(piece, budget))
         end = _best_break(text, max(covered, start + size * 2 // 3), start + size)
         piece = yield from _piece(text, start, end)
     return piece
@@ -115,54 +116,55 @@ def _head(text: str, budget: int, start: int, length: int) -> Fitting:
 
 
 def _piece(text: str, start: int, end: int) -> Fitting:
-    (one,) = yield NeedTokens([document_part(text[start:end])])
-    return Piece(text[start:end], start, end, tuple(one.ids), one.offsets)
+    (encoding,) = yield NeedTokens([document_part(text[start:end])])
+    return Piece(text[start:end], start, end, tuple(encoding.ids), encoding.offsets)
 
 
-def _cut(piece: Piece, budget: int) -> int:
+def _truncated_length(piece: Piece, budget: int) -> int:
     """How many code points of a piece that is over the budget should fit; fewer than it has."""
     fewer = len(piece.text) - 1
     if not piece.offsets:
         return fewer * budget // len(piece.ids)
-    # The suffix stays, so the first token to go is as far from the end of what may stay.
-    first_gone = budget - (len(piece.ids) - _suffix_at(piece))
-    # A character of several tokens stays whole or goes whole.
-    end = min(piece.offsets[first_gone - 1][1], piece.offsets[first_gone][0])
-    return max(0, min(end - _LEAD, fewer))
+    # The suffix counts against the budget, so the document is truncated as many tokens earlier.
+    first_dropped = budget - (len(piece.ids) - _suffix_position(piece))
+    # A character of several tokens is never split.
+    end = min(piece.offsets[first_dropped - 1][1], piece.offsets[first_dropped][0])
+    return max(0, min(end - _DOCUMENT_OFFSET, fewer))
 
 
-def _suffix_at(piece: Piece) -> int:
+def _suffix_position(piece: Piece) -> int:
     """The number of tokens before the suffix."""
-    return bisect_left(piece.offsets, (_LEAD + len(piece.text), 0))
+    return bisect_left(piece.offsets, (_DOCUMENT_OFFSET + len(piece.text), 0))
 
 
-def _reach_on(text: str, budget: int, best: Piece) -> Fitting:
+def _extended(text: str, budget: int, best: Piece) -> Fitting:
     """`best`, or the longest of the next few longer pieces that fits."""
-    ends = range(best.end + 1, min(len(text), best.end + _REACH) + 1)
+    ends = range(best.end + 1, min(len(text), best.end + _LOOKAHEAD) + 1)
     encodings = yield NeedTokens([document_part(text[best.start : end]) for end in ends])
-    for end, one in zip(ends, encodings, strict=True):
-        if len(one.ids) <= budget:
-            best = Piece(text[best.start : end], best.start, end, tuple(one.ids), one.offsets)
+    for end, encoding in zip(ends, encodings, strict=True):
+        if len(encoding.ids) <= budget:
+            ids = tuple(encoding.ids)
+            best = Piece(text[best.start : end], best.start, end, ids, encoding.offsets)
     return best
 
 
 def _best_break(text: str, earliest: int, latest: int) -> int:
     """The last end of the best kind of break between the two places, or else `latest`."""
     for pattern in _BREAKS:
-        # One character more is looked at: a break may lie right before it.
-        found = [match.end() for match in pattern.finditer(text, earliest, latest + 1)]
-        if found:
-            return min(found[-1], latest)
+        # One character more is searched: a break may lie right before it.
+        ends = [match.end() for match in pattern.finditer(text, earliest, latest + 1)]
+        if ends:
+            return min(ends[-1], latest)
     return latest
 
 
 def _next_start(text: str, piece: Piece, overlap: int) -> int:
     """Where the next window starts: up to `overlap` tokens back, and well past `piece`'s start."""
     if piece.offsets:
-        first_shared = max(0, _suffix_at(piece) - overlap)
-        at = piece.offsets[first_shared][0] - _LEAD
+        first_shared = max(0, _suffix_position(piece) - overlap)
+        length = piece.offsets[first_shared][0] - _DOCUMENT_OFFSET
     else:
-        at = len(piece.text) - len(piece.text) * overlap // len(piece.ids)
-    start = piece.start + max(1, len(piece.text) // 4, at)
+        length = len(piece.text) - len(piece.text) * overlap // len(piece.ids)
+    start = piece.start + max(1, len(piece.text) // 4, length)
     word = _WORD.search(text, start, (start + piece.end) // 2)
     return word.start() if word else start

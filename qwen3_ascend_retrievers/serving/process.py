@@ -18,7 +18,7 @@ import httpx
 
 from ..engines.vllm.processes import Watchdog
 from ..errors import EngineError, InvalidInputError
-from ..settings import completed
+from ..settings import child_environment
 from .command import ServerCommand
 from .key_guard import KEY_VARIABLE
 
@@ -39,7 +39,7 @@ def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Pope
     with _watched() as watch:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             [sys.executable, *command.arguments],
-            env=completed(command.environment) | secret,
+            env=child_environment(command.environment) | secret,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             # Ctrl-C must not reach the workers before their parent.

@@ -48,7 +48,7 @@ class FakeEngine(Configured):
             neutralise(text): score for text, score in self._scores_by_document.items()
         }
         self._error = error
-        self._facts = EngineFacts(model=model, max_length=max_length, counting="in_doubt")
+        self._facts = EngineFacts(model=model, max_length=max_length, counting="when_needed")
         self.calls: list[tuple[str, tuple[str, ...]]] = []
 
     def config(self) -> dict[str, Any]:

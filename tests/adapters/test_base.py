@@ -134,7 +134,7 @@ async def test_close_leaves_a_passed_engine_to_its_owner(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", BOTH)
-@pytest.mark.parametrize("copied", [copy, lambda one: one.model_copy(update={"top_n": 1})])
+@pytest.mark.parametrize("copied", [copy, lambda rerank: rerank.model_copy(update={"top_n": 1})])
 def test_a_copy_shares_the_engine_and_the_last_one_closes_it(
     kind: Any, copied: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +186,6 @@ def test_keep_order_is_logged(kind: Any, caplog: pytest.LogCaptureFixture) -> No
     engine = FakeEngine(error=EngineError("no memory"))
     with caplog.at_level(logging.WARNING, logger="qwen3_ascend_retrievers"):
         rows = kind(engine=engine, on_error="keep_order", top_n=2).rerank(["a", "b", "c"], "q")
-    kept = {"relevance_score": None, "rerank_status": "kept_order"}
-    assert rows == [{"index": 0, **kept}, {"index": 1, **kept}]
+    values = {"relevance_score": None, "rerank_status": "kept_order"}
+    assert rows == [{"index": 0, **values}, {"index": 1, **values}]
     assert "no memory" in caplog.text

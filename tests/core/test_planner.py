@@ -29,7 +29,7 @@ from support.strategies import texts
 LONG = "Cats sleep. Dogs bark, loudly. " * 60
 
 
-def made(pairs: Sequence[Pair], instruction: str = "i", **limits: Any) -> Plan:
+def plan_of(pairs: Sequence[Pair], instruction: str = "i", **limits: Any) -> Plan:
     return drive_tokens(plan_steps(pairs, instruction, Limits(**limits)), encode)
 
 
@@ -39,22 +39,22 @@ def room_for(document: str, query: str = "q") -> int:
 
 
 def test_each_distinct_pair_is_one_passage_grouped_by_query() -> None:
-    plan = made([("q", "a"), ("r", "b"), ("q", "c"), ("q", "a"), ("r", "a")], max_length=None)
+    plan = plan_of([("q", "a"), ("r", "b"), ("q", "c"), ("q", "a"), ("r", "a")], max_length=None)
     assert [query.query for query in plan.queries] == ["q", "r"]
-    found = [(one.query, one.text) for one in plan.passages]
-    assert found == [(0, "a"), (0, "c"), (1, "b"), (1, "a")]
+    passages = [(passage.query, passage.text) for passage in plan.passages]
+    assert passages == [(0, "a"), (0, "c"), (1, "b"), (1, "a")]
     assert plan.inputs == ((0,), (2,), (1,), (0,), (3,))
     assert [plan.input_of(passage) for passage in range(4)] == [0, 2, 1, 4]
 
 
 def test_nothing_to_plan() -> None:
-    assert made([], max_length=8) == Plan((), (), ())
+    assert plan_of([], max_length=8) == Plan((), (), ())
 
 
 @given(texts(5), texts(5), texts(5))
 @settings(max_examples=100)
 def test_what_fits_is_whole_and_its_ids_are_the_prompts(query: str, doc: str, task: str) -> None:
-    plan = made([(query, doc)], task, max_length=None)
+    plan = plan_of([(query, doc)], task, max_length=None)
     first, second = query_part(neutralise(task), neutralise(query)), document_part(neutralise(doc))
     assert plan.queries[0].part == first
     assert plan.passages[0].part == second
@@ -69,7 +69,7 @@ def test_what_fits_is_whole_and_its_ids_are_the_prompts(query: str, doc: str, ta
 def test_a_prompt_keeps_to_the_limit_and_its_frame(doc: str, more: int, overflow: str) -> None:
     more += 16 if overflow == "window" else 0
     most = room_for("") + more
-    plan = made([("q", doc)], max_length=most, overflow=overflow, window_overlap=4)
+    plan = plan_of([("q", doc)], max_length=most, overflow=overflow, window_overlap=4)
     neutral = neutralise(doc)
     assert plan.queries[0].part == query_part("i", "q")
     for at, passage in enumerate(plan.passages):
@@ -84,7 +84,7 @@ def test_a_prompt_keeps_to_the_limit_and_its_frame(doc: str, more: int, overflow
     assert spans[0][0] == 0
     if overflow == "window":
         assert spans[-1][1] == len(doc)
-        assert all(left[1] >= right[0] for left, right in pairwise(spans))
+        assert all(before[1] >= after[0] for before, after in pairwise(spans))
     else:
         assert len(spans) == 1
     fits = len(plan.passages) == 1 and plan.passages[0].text == neutral
@@ -94,8 +94,8 @@ def test_a_prompt_keeps_to_the_limit_and_its_frame(doc: str, more: int, overflow
 
 def test_the_longest_prompt_that_fits_is_left_whole() -> None:
     for overflow in ("truncate", "window", "error"):
-        whole = made([("q", LONG)], max_length=room_for(LONG), overflow=overflow)
-        assert [one.text for one in whole.passages] == [LONG]
+        whole = plan_of([("q", LONG)], max_length=room_for(LONG), overflow=overflow)
+        assert [passage.text for passage in whole.passages] == [LONG]
         assert whole.passages[0].cut == "no"
 
 
@@ -103,7 +103,9 @@ def test_the_longest_prompt_that_fits_is_left_whole() -> None:
 def test_a_huge_document_of_few_tokens_is_left_whole(overflow: str) -> None:
     """More characters than are measured whole, and yet it fits: Qwen3 has tokens of 128 spaces."""
     text = "a" + " " * 2_000
-    plan = made([("q", text)], max_length=room_for(text) + 20, overflow=overflow, window_overlap=4)
+    plan = plan_of(
+        [("q", text)], max_length=room_for(text) + 20, overflow=overflow, window_overlap=4
+    )
     assert len(text) > 8 * (room_for(text) + 20)
     (passage,) = plan.passages
     assert (passage.text, passage.span, passage.cut) == (text, (0, len(text)), "no")
@@ -112,7 +114,7 @@ def test_a_huge_document_of_few_tokens_is_left_whole(overflow: str) -> None:
 
 def test_a_span_counts_in_the_text_as_it_was_passed() -> None:
     document = "<|im_end|>" * 30
-    passage = made([("q", document)], max_length=room_for("") + 40).passages[0]
+    passage = plan_of([("q", document)], max_length=room_for("") + 40).passages[0]
     assert passage.text.startswith("< |im_end|>< |im_end|>")
     assert passage.span == (0, original_offset(document, len(passage.text)))
     assert passage.span[1] < len(passage.text)
@@ -121,47 +123,49 @@ def test_a_span_counts_in_the_text_as_it_was_passed() -> None:
 def test_overflow_error_names_the_first_input_with_the_document() -> None:
     pairs = [("r", "short"), ("q", "short"), ("q", LONG), ("q", LONG)]
     with pytest.raises(TooLongError, match=r"documents\[2\] .* max_length, 120 tokens") as caught:
-        made(pairs, max_length=120, overflow="error")
+        plan_of(pairs, max_length=120, overflow="error")
     assert caught.value.index == 2
 
 
-@pytest.mark.parametrize("counting", ["always", "in_doubt"])
+@pytest.mark.parametrize("counting", ["always", "when_needed"])
 def test_a_query_without_room_is_an_error(counting: str) -> None:
     least = room_for("")
-    emptied = made([("q", "1 2 3")], max_length=least, counting=counting).passages[0]
+    emptied = plan_of([("q", "1 2 3")], max_length=least, counting=counting).passages[0]
     assert (emptied.text, emptied.span, emptied.cut) == ("", (0, 0), "exact")
     with pytest.raises(TooLongError, match=f"needs {least} tokens of the {least - 1}") as caught:
-        made([("q", "d")], max_length=least - 1, counting=counting)
+        plan_of([("q", "d")], max_length=least - 1, counting=counting)
     assert caught.value.index is None
 
 
 def test_a_window_must_hold_more_than_its_overlap() -> None:
     limits: dict[str, Any] = {"overflow": "window", "window_overlap": 20}
-    assert made([("q", "short")], max_length=room_for("") + 39, **limits)
+    assert plan_of([("q", "short")], max_length=room_for("") + 39, **limits)
     with pytest.raises(TooLongError, match=r"leaves 39 tokens .* needs 40") as caught:
-        made([("q", "short"), ("q", LONG)], max_length=room_for("") + 39, **limits)
+        plan_of([("q", "short"), ("q", LONG)], max_length=room_for("") + 39, **limits)
     assert caught.value.index == 1
-    assert len(made([("q", LONG)], max_length=room_for("") + 40, **limits).passages) > 3
+    assert len(plan_of([("q", LONG)], max_length=room_for("") + 40, **limits).passages) > 3
 
 
 def test_windows_of_several_documents_stay_with_their_inputs() -> None:
     pairs = [("q", LONG), ("q", "short"), ("q", LONG[::-1]), ("q", LONG)]
-    plan = made(pairs, max_length=160, overflow="window", window_overlap=8)
+    plan = plan_of(pairs, max_length=160, overflow="window", window_overlap=8)
     assert plan.inputs[0] == plan.inputs[3]
-    assert sorted(at for chosen in plan.inputs[:3] for at in chosen) == [*range(len(plan.passages))]
-    for pair, chosen in zip(pairs, plan.inputs, strict=True):
-        pieces = [plan.passages[at] for at in chosen]
-        assert all(pair[1][slice(*one.span)] == one.text for one in pieces)
+    assert sorted(at for positions in plan.inputs[:3] for at in positions) == [
+        *range(len(plan.passages))
+    ]
+    for pair, positions in zip(pairs, plan.inputs, strict=True):
+        pieces = [plan.passages[at] for at in positions]
+        assert all(pair[1][slice(*piece.span)] == piece.text for piece in pieces)
 
 
-def test_in_doubt_counts_only_what_may_not_fit() -> None:
-    asked: list[str] = []
+def test_when_needed_counts_only_what_may_not_fit() -> None:
+    requested: list[str] = []
 
     def answer(texts: Sequence[str]) -> Sequence[Encoding]:
-        asked.extend(texts)
+        requested.extend(texts)
         return encode(texts)
 
-    limits = Limits(max_length=600, counting="in_doubt")
+    limits = Limits(max_length=600, counting="when_needed")
     # Its bytes, 1200, exceed the limit; its tokens do not.
     wordy = "reasonable words " * 60
     plan = drive_tokens(
@@ -171,7 +175,7 @@ def test_in_doubt_counts_only_what_may_not_fit() -> None:
     assert plan.prompt_ids(0) is None
     assert plan.tokens(1) == room_for(wordy)
     assert plan.tokens(2) == room_for("é" * 200)
-    assert document_part("short") not in asked
+    assert document_part("short") not in requested
     unlimited = replace(limits, max_length=None)
     plan = drive_tokens(plan_steps([("q", LONG)], "i", unlimited), answer)
     assert plan.queries[0].ids is None
@@ -181,7 +185,7 @@ def test_in_doubt_counts_only_what_may_not_fit() -> None:
 def test_an_estimate_leaves_no_ids_and_marks_its_cuts() -> None:
     limits = Limits(max_length=200, counting="never")
     plan = drive_tokens(plan_steps([("q", "short"), ("q", LONG)], "i", limits), estimate)
-    assert [one.cut for one in plan.passages] == ["no", "estimated"]
+    assert [passage.cut for passage in plan.passages] == ["no", "estimated"]
     assert plan.queries[0].ids is plan.passages[1].ids is None
     assert count(plan.queries[0].part + plan.passages[1].part) <= 200
     assert LONG.startswith(plan.passages[1].text) is True

@@ -98,16 +98,16 @@ def test_the_text_is_recoverable_and_every_offset_right(text: str) -> None:
     assert places == [original_offset(text, offset) for offset in range(len(changed) + 1)]
     assert places[0] == 0
     assert places[-1] == len(text)
-    kept = []
+    letters = []
     for at, letter in enumerate(changed):
         if places[at + 1] == places[at]:
             assert letter == " "
             assert changed[at - 1] == "<"
         else:
-            kept.append(letter)
+            letters.append(letter)
             original = text[places[at]]
             assert letter == ("\ufffd" if "\ud800" <= original <= "\udfff" else original)
-    assert len(kept) == len(text)
+    assert len(letters) == len(text)
 
 
 @given(texts() | st.sampled_from(payloads()))

@@ -43,26 +43,31 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def ids_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    return [one.ids for one in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return [
+        encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    ]
 
 
 def test_the_rebuilt_tokenizer_makes_the_official_ids() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     assert len(golden) >= 40
-    for entry, one in zip(golden, encode([entry["text"] for entry in golden]), strict=True):
-        assert one.ids == entry["ids"], entry["text"]
+    for entry, encoding in zip(golden, encode([entry["text"] for entry in golden]), strict=True):
+        assert encoding.ids == entry["ids"], entry["text"]
 
 
 def test_vocabulary_and_answers() -> None:
     qwen = qwen_tokenizer()
     assert qwen.get_vocab_size() == 151_669
     assert [qwen.token_to_id(text) for text in ADDED_TOKENS] == list(range(FIRST_ADDED, 151_669))
-    assert [one.ids for one in encode(["yes", "no"])] == [[YES], [NO]]
+    assert [encoding.ids for encoding in encode(["yes", "no"])] == [[YES], [NO]]
 
 
 def test_the_guides_pair_is_193_tokens() -> None:
     question = "What is the capital of China?"
-    counts = [len(one.ids) for one in encode([prompt(question, CHINA), prompt(question, GRAVITY)])]
+    counts = [
+        len(encoding.ids)
+        for encoding in encode([prompt(question, CHINA), prompt(question, GRAVITY)])
+    ]
     assert counts == [85, 108]
 
 
@@ -83,7 +88,10 @@ def test_parts_make_the_ids_of_the_whole(tokenizer: Tokenizer) -> None:
 def control_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[str]]:
     names = {tokenizer.token_to_id(text): text for text in ADDED_TOKENS}
     assert None not in names
-    return [[names[one] for one in ids if one in names] for ids in ids_of(tokenizer, texts)]
+    return [
+        [names[token_id] for token_id in ids if token_id in names]
+        for ids in ids_of(tokenizer, texts)
+    ]
 
 
 @pytest.mark.parametrize("place", ["query", "document", "instruction"])
@@ -92,15 +100,15 @@ def test_no_payload_adds_a_control_token(tokenizer: Tokenizer, place: str) -> No
     assert len(tried) >= 300
     texts = {"query": "q", "document": "d", "instruction": DEFAULT_INSTRUCTION}
     prompts = [prompt(**{**texts, place: f"before {payload} after"}) for payload in tried]
-    for payload, found in zip(tried, control_tokens(tokenizer, prompts), strict=True):
-        assert found == OF_TEMPLATE, payload
+    for payload, tokens in zip(tried, control_tokens(tokenizer, prompts), strict=True):
+        assert tokens == OF_TEMPLATE, payload
 
 
 def test_payloads_would_work_without_the_rule(tokenizer: Tokenizer) -> None:
     clean = [payload.encode("utf-8", "replace").decode() for payload in payloads()]
     raw = [f"<Document>: {payload}{SUFFIX}" for payload in clean]
     rest = OF_TEMPLATE[3:]
-    assert sum(found != rest for found in control_tokens(tokenizer, raw)) > 100
+    assert sum(tokens != rest for tokens in control_tokens(tokenizer, raw)) > 100
 
 
 def test_normalising_first_wakes_no_token(tokenizer: Tokenizer) -> None:

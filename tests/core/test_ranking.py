@@ -37,22 +37,24 @@ def plan_of(documents: list[str]) -> Plan:
 
 def order(scores: list[float], **how: Any) -> list[int]:
     documents = [str(at) for at in range(len(scores))]
-    made = rank(
+    ranked = rank(
         plan_of(documents),
         [Score(score) for score in scores],
         documents,
         **{"top_n": None, "threshold": None, **how},
     )
-    assert [one.document for one in made] == [str(one.index) for one in made]
-    return [one.index for one in made]
+    assert [document.document for document in ranked] == [
+        str(document.index) for document in ranked
+    ]
+    return [document.index for document in ranked]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.5000001, 1.0]) | st.floats(0, 1), max_size=30))
 def test_by_score_then_by_position(scores: list[float]) -> None:
-    made = order(scores)
-    assert sorted(made) == list(range(len(scores)))
-    for one, following in pairwise(made):
-        assert (-scores[one], one) < (-scores[following], following)
+    ranked = order(scores)
+    assert sorted(ranked) == list(range(len(scores)))
+    for index, following in pairwise(ranked):
+        assert (-scores[index], index) < (-scores[following], following)
 
 
 def test_threshold_and_top_n() -> None:
@@ -66,8 +68,8 @@ def test_threshold_and_top_n() -> None:
 
 
 def test_a_result_says_what_was_scored() -> None:
-    (made,) = rank(plan_of(["text"]), [Score(0.5, 0.0)], ["text"], top_n=None, threshold=None)
-    assert made == RankedDocument(0, "text", 0.5, 0.0, tokens=5, span=(0, 4))
+    (document,) = rank(plan_of(["text"]), [Score(0.5, 0.0)], ["text"], top_n=None, threshold=None)
+    assert document == RankedDocument(0, "text", 0.5, 0.0, tokens=5, span=(0, 4))
 
 
 def windowed(cut: Cut = "no") -> Plan:
@@ -79,8 +81,8 @@ def windowed(cut: Cut = "no") -> Plan:
 
 def test_the_best_window_counts_and_the_first_of_equals() -> None:
     scores = [Score(0.2), Score(0.9, 2.2), Score(0.9, 2.3), Score(0.3)]
-    one, other = rank(windowed(), scores, ["abcdef", "g"], top_n=None, threshold=None)
-    assert one == RankedDocument(0, "abcdef", 0.9, 2.2, span=(2, 5), window=1, windows=3)
+    first, other = rank(windowed(), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert first == RankedDocument(0, "abcdef", 0.9, 2.2, span=(2, 5), window=1, windows=3)
     assert other == RankedDocument(1, "g", 0.3, span=(0, 1))
     assert best_scores(windowed(), scores) == [scores[1], scores[3]]
 
@@ -89,20 +91,20 @@ def test_what_the_engine_cut_further_is_said() -> None:
     document = "<think>" * 4
     passage = Passage(0, neutralise(document), (0, len(document)), (1, 2))
     plan = Plan((Query("q", "i", "part", (1,)),), (passage,), ((0,),))
-    (made,) = rank(plan, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
+    (result,) = rank(plan, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
     # Ten characters of "< think>< think>": two of them are not the caller's.
-    assert made == RankedDocument(0, document, 0.5, span=(0, 8), truncated=True, cut="estimated")
+    assert result == RankedDocument(0, document, 0.5, span=(0, 8), truncated=True, cut="estimated")
     raw = replace(plan, passages=(replace(passage, text=document),), neutralised=False)
-    (made,) = rank(raw, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
-    assert made.span == (0, 10)
+    (result,) = rank(raw, [Score(0.5, kept=10)], [document], top_n=None, threshold=None)
+    assert result.span == (0, 10)
     scores = [Score(0.1), Score(0.9, kept=2), Score(0.1), Score(0.1)]
-    one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
-    assert one.span == (2, 4)
-    assert one.window == 1
-    assert (one.truncated, one.cut) == (True, "estimated")
+    first, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert first.span == (2, 4)
+    assert first.window == 1
+    assert (first.truncated, first.cut) == (True, "estimated")
     scores = [Score(0.1), Score(0.9), Score(0.1), Score(0.1)]
-    one, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
-    assert (one.truncated, one.cut) == (False, "estimated")
+    first, _ = rank(windowed("estimated"), scores, ["abcdef", "g"], top_n=None, threshold=None)
+    assert (first.truncated, first.cut) == (False, "estimated")
 
 
 def test_what_could_not_be_scored_comes_last_in_the_input_s_order() -> None:
@@ -129,11 +131,11 @@ def test_a_window_that_could_not_be_scored_leaves_it_to_the_others() -> None:
 
 
 def test_the_input_order_can_be_kept() -> None:
-    kept = keep_order(DOCUMENTS, None)
-    assert [one.index for one in kept] == [0, 1, 2, 3]
-    assert [one.document for one in kept] == DOCUMENTS
-    assert {one.score for one in kept} == {None}
-    assert [one.index for one in keep_order(DOCUMENTS, 2)] == [0, 1]
+    documents = keep_order(DOCUMENTS, None)
+    assert [document.index for document in documents] == [0, 1, 2, 3]
+    assert [document.document for document in documents] == DOCUMENTS
+    assert {document.score for document in documents} == {None}
+    assert [document.index for document in keep_order(DOCUMENTS, 2)] == [0, 1]
 
 
 @pytest.mark.parametrize(

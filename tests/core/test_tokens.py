@@ -60,10 +60,10 @@ def test_the_estimate_exceeds_the_tokens_of_ordinary_text(text: str) -> None:
 def test_the_estimate_exceeds_the_tokens_of_prose_and_code() -> None:
     prose = list(pydoc_data.topics.topics.values())
     code = [path.read_text(encoding="utf-8") for path in (PACKAGE / "core").glob("*.py")]
-    for text, made, real in zip(
+    for text, estimated, real in zip(
         prose + code, estimate(prose + code), encode(prose + code), strict=True
     ):
-        assert len(made.ids) >= len(real.ids), text[:100]
+        assert len(estimated.ids) >= len(real.ids), text[:100]
 
 
 @given(st.sampled_from(list(ORDINARY.values())), st.integers(1, 70))
@@ -74,9 +74,9 @@ def test_the_estimate_grows_with_the_text(text: str, length: int) -> None:
 
 @given(texts())
 def test_the_estimates_offsets_cover_the_text(text: str) -> None:
-    (made,) = estimate([text])
-    assert len(made.offsets) == len(made.ids)
-    spans = list(dict.fromkeys(made.offsets))
+    (estimated,) = estimate([text])
+    assert len(estimated.offsets) == len(estimated.ids)
+    spans = list(dict.fromkeys(estimated.offsets))
     assert "".join(text[start:end] for start, end in spans) == text
 
 
@@ -92,13 +92,13 @@ def test_no_tokenizer_exceeds_the_ceiling(text: str) -> None:
 
 
 class Spy:
-    """A tokenizer that notes what it was asked."""
+    """A tokenizer that records its requests."""
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.requests: list[list[str]] = []
 
     def encode_batch(self, texts: Sequence[str]) -> Sequence[Encoding]:
-        self.asked.append(list(texts))
+        self.requests.append(list(texts))
         return encode(texts)
 
 
@@ -107,13 +107,13 @@ def test_the_cache_asks_for_each_text_once() -> None:
     cached = CachedTokenizer(spy)
     first = cached.encode_batch(["one two", "", "one two", "🎉 drei"])
     again = cached.encode_batch(["🎉 drei", "new", "one two", ""])
-    assert spy.asked == [["one two", "", "🎉 drei"], ["new"]]
+    assert spy.requests == [["one two", "", "🎉 drei"], ["new"]]
     assert first[0] == first[2] == again[2]
     assert again[0] == first[3]
     assert first[1] == again[3] == Tokens(())
-    for text, made in zip(["one two", "🎉 drei"], [again[2], again[0]], strict=True):
+    for text, tokens in zip(["one two", "🎉 drei"], [again[2], again[0]], strict=True):
         (real,) = encode([text])
-        assert made == Tokens(tuple(real.ids), tuple(real.offsets))
+        assert tokens == Tokens(tuple(real.ids), tuple(real.offsets))
 
 
 def test_the_cache_forgets_the_oldest_and_keeps_nothing_huge() -> None:
@@ -121,17 +121,17 @@ def test_the_cache_forgets_the_oldest_and_keeps_nothing_huge() -> None:
     cached = CachedTokenizer(spy, tokens=8)
     cached.encode_batch(["one two three", "four five"])
     cached.encode_batch(["six seven eight", "many " * 20])
-    spy.asked.clear()
+    spy.requests.clear()
     cached.encode_batch(["six seven eight"])
-    assert spy.asked == []
+    assert spy.requests == []
     cached.encode_batch(["one two three", "many " * 20])
-    assert spy.asked == [["one two three", "many " * 20]]
+    assert spy.requests == [["one two three", "many " * 20]]
 
 
 def test_tokens_without_offsets_stay_without() -> None:
     class Blind:
         def encode_batch(self, texts: Sequence[str]) -> Sequence[Encoding]:
-            return [Tokens(tuple(one.ids)) for one in encode(texts)]
+            return [Tokens(tuple(encoding.ids)) for encoding in encode(texts)]
 
     cached = CachedTokenizer(Blind())
     assert [cached.encode_batch(["a b"])[0].offsets for _ in range(2)] == [(), ()]
@@ -139,16 +139,16 @@ def test_tokens_without_offsets_stay_without() -> None:
 
 def test_threads_share_a_cache() -> None:
     cached = CachedTokenizer(Spy(), tokens=50)
-    wanted = {
-        text: Tokens(tuple(one.ids), tuple(one.offsets))
-        for text, one in zip(SNIPPETS[:10], encode(SNIPPETS[:10]), strict=True)
+    expected = {
+        text: Tokens(tuple(encoding.ids), tuple(encoding.offsets))
+        for text, encoding in zip(SNIPPETS[:10], encode(SNIPPETS[:10]), strict=True)
     }
     wrong: list[str] = []
 
     def work() -> None:
         for _ in range(50):
-            for text, made in zip(wanted, cached.encode_batch(list(wanted)), strict=True):
-                if made != wanted[text]:
+            for text, tokens in zip(expected, cached.encode_batch(list(expected)), strict=True):
+                if tokens != expected[text]:
                     wrong.append(text)
 
     threads = [threading.Thread(target=work) for _ in range(8)]

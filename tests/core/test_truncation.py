@@ -22,7 +22,7 @@ Encode = Callable[[Sequence[str]], Sequence[Encoding]]
 
 def without_offsets(texts: Sequence[str]) -> list[Tokens]:
     """A server's tokenizer, which tells ids only."""
-    return [Tokens(tuple(one.ids)) for one in encode(texts)]
+    return [Tokens(tuple(encoding.ids)) for encoding in encode(texts)]
 
 
 ENCODERS = [encode, without_offsets, estimate]
@@ -31,7 +31,7 @@ PROSE = "\n\n".join(pydoc_data.topics.topics.values())
 
 
 def sizes(encoder: Encode, parts: Sequence[str]) -> list[int]:
-    return [len(one.ids) for one in encoder(list(map(document_part, parts)))]
+    return [len(encoding.ids) for encoding in encoder(list(map(document_part, parts)))]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -43,13 +43,13 @@ def sizes(encoder: Encode, parts: Sequence[str]) -> list[int]:
 @example(text="a" * 100 + "\u0301" * 20, more=9)
 def test_the_longest_prefix_that_fits(encoder: Encode, text: str, more: int) -> None:
     budget = sizes(encoder, [""])[0] + more
-    made = drive_tokens(fit_prefix(text, budget), encoder)
-    assert made.text == text[: made.end]
-    assert made.start == 0
-    assert list(made.ids) == list(encoder([document_part(made.text)])[0].ids)
-    assert len(made.ids) <= budget
+    piece = drive_tokens(fit_prefix(text, budget), encoder)
+    assert piece.text == text[: piece.end]
+    assert piece.start == 0
+    assert list(piece.ids) == list(encoder([document_part(piece.text)])[0].ids)
+    assert len(piece.ids) <= budget
     fitting = [size for size in sizes(encoder, prefixes(text)) if size <= budget]
-    assert len(made.ids) >= fitting[-1] - 1
+    assert len(piece.ids) >= fitting[-1] - 1
 
 
 def prefixes(text: str) -> list[str]:
@@ -59,16 +59,16 @@ def prefixes(text: str) -> list[str]:
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("budget", [40, 200, 1000])
 def test_long_prose_is_cut_close_to_the_budget(encoder: Encode, budget: int) -> None:
-    made = drive_tokens(fit_prefix(PROSE, budget, 1000), encoder)
-    assert PROSE[made.start : made.end] == made.text
-    assert made.start == 1000
-    assert budget - 1 <= len(made.ids) <= budget
+    piece = drive_tokens(fit_prefix(PROSE, budget, 1000), encoder)
+    assert PROSE[piece.start : piece.end] == piece.text
+    assert piece.start == 1000
+    assert budget - 1 <= len(piece.ids) <= budget
 
 
 def test_a_head_of_few_tokens_is_made_longer() -> None:
     text = " " * 5_000 + "end"
-    made = drive_tokens(fit_prefix(text, count(document_part(text))), encode)
-    assert made.text == text
+    piece = drive_tokens(fit_prefix(text, count(document_part(text))), encode)
+    assert piece.text == text
 
 
 def test_a_budget_below_the_template_cuts_everything() -> None:
@@ -90,31 +90,31 @@ def test_a_budget_below_the_template_cuts_everything() -> None:
 def test_windows_cover_the_text(encoder: Encode, text: str, more: int, share: float) -> None:
     budget = sizes(encoder, [""])[0] + more
     overlap = int(more * share)
-    made = drive_tokens(windows(text, budget, overlap), encoder)
-    assert made[0].start == 0
-    assert made[-1].end == len(text)
-    for piece in made:
+    pieces = drive_tokens(windows(text, budget, overlap), encoder)
+    assert pieces[0].start == 0
+    assert pieces[-1].end == len(text)
+    for piece in pieces:
         assert text[piece.start : piece.end] == piece.text != ""
         assert list(piece.ids) == list(encoder([document_part(piece.text)])[0].ids)
         assert len(piece.ids) <= budget
-    for one, following in pairwise(made):
-        assert one.start < following.start <= one.end
-        assert following.start - one.start >= len(one.text) // 4
+    for piece, following in pairwise(pieces):
+        assert piece.start < following.start <= piece.end
+        assert following.start - piece.start >= len(piece.text) // 4
 
 
 @pytest.mark.parametrize("overlap", [0, 8, 64])
 @pytest.mark.parametrize("budget", [EMPTY + 128, EMPTY + 500])
 def test_windows_share_what_was_asked_for(budget: int, overlap: int) -> None:
-    made = drive_tokens(windows(PROSE[:40_000], budget, overlap), encode)
-    assert len(made) > 10
-    shared = [count(PROSE[following.start : one.end]) for one, following in pairwise(made)]
+    pieces = drive_tokens(windows(PROSE[:40_000], budget, overlap), encode)
+    assert len(pieces) > 10
+    shared = [count(PROSE[following.start : piece.end]) for piece, following in pairwise(pieces)]
     # Two tokens of leave: what is shared starts and ends in other neighbours' company here.
     assert max(shared) <= overlap + 2
     assert sum(shared) / len(shared) >= overlap * 0.7
     # Where there is room for several words, the first of them is whole.
     if overlap == 64:
-        assert all(PROSE[piece.start - 1].isspace() for piece in made[1:])
-        assert not any(piece.text[0].isspace() for piece in made[1:])
+        assert all(PROSE[piece.start - 1].isspace() for piece in pieces[1:])
+        assert not any(piece.text[0].isspace() for piece in pieces[1:])
 
 
 def ends(text: str, budget: int) -> list[Piece]:
@@ -122,9 +122,9 @@ def ends(text: str, budget: int) -> list[Piece]:
 
 
 def test_a_window_ends_at_a_line_end_first() -> None:
-    made = ends("One sentence. Another one, longer\nthan most of them. " * 40, 60)
-    assert made
-    assert all(piece.text.endswith("\n") for piece in made)
+    pieces = ends("One sentence. Another one, longer\nthan most of them. " * 40, 60)
+    assert pieces
+    assert all(piece.text.endswith("\n") for piece in pieces)
 
 
 def test_a_break_in_the_first_two_thirds_is_too_early() -> None:
@@ -133,15 +133,15 @@ def test_a_break_in_the_first_two_thirds_is_too_early() -> None:
 
 
 def test_else_at_a_sentence_end() -> None:
-    made = ends("A pi of 3.14159 is enough, mostly. It is so, says Joe. " * 40, 60)
-    assert made
-    assert all(piece.text.endswith((". ", "mostly.", "Joe.")) for piece in made)
+    pieces = ends("A pi of 3.14159 is enough, mostly. It is so, says Joe. " * 40, 60)
+    assert pieces
+    assert all(piece.text.endswith((". ", "mostly.", "Joe.")) for piece in pieces)
 
 
 def test_chinese_sentences_end_without_a_space() -> None:
-    made = ends("中国的首都是北京，有三千年历史。“长城很长。”" * 40, 60)
-    assert made
-    assert all(piece.text.endswith(("。", "。”")) for piece in made)
+    pieces = ends("中国的首都是北京，有三千年历史。“长城很长。”" * 40, 60)
+    assert pieces
+    assert all(piece.text.endswith(("。", "。”")) for piece in pieces)
 
 
 def test_else_after_a_comma_or_a_word_or_wherever() -> None:
@@ -157,19 +157,19 @@ def test_else_after_a_comma_or_a_word_or_wherever() -> None:
 
 def test_a_huge_paragraph_is_not_read_again_and_again() -> None:
     """Work is bounded by what is asked: counted, as a clock would say more of the machine."""
-    asked: list[int] = []
+    token_counts: list[int] = []
 
     def counted(texts: Sequence[str]) -> Sequence[Encoding]:
-        made = estimate(texts)
-        asked.append(sum(len(one.ids) for one in made))
-        return made
+        encodings = estimate(texts)
+        token_counts.append(sum(len(encoding.ids) for encoding in encodings))
+        return encodings
 
     text = ("All work and no play makes Jack a dull boy. " * 50_000)[:2_000_000]
     prefix = drive_tokens(fit_prefix(text, 512), counted)
     assert len(prefix.ids) >= 511
-    assert sum(asked) < 20_000
-    asked.clear()
+    assert sum(token_counts) < 20_000
+    token_counts.clear()
     part = text[:300_000]
-    made = drive_tokens(windows(part, 2048, 64), counted)
-    assert made[-1].end == len(part)
-    assert sum(asked) < 3 * len(estimate([part])[0].ids)
+    pieces = drive_tokens(windows(part, 2048, 64), counted)
+    assert pieces[-1].end == len(part)
+    assert sum(token_counts) < 3 * len(estimate([part])[0].ids)

@@ -35,9 +35,9 @@ def test_good_input_comes_back_as_lists() -> None:
 
 
 def test_a_list_is_copied() -> None:
-    given = ["a"]
-    check_documents(given).append("b")
-    assert given == ["a"]
+    documents = ["a"]
+    check_documents(documents).append("b")
+    assert documents == ["a"]
 
 
 @pytest.mark.parametrize(

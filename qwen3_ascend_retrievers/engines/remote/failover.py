@@ -43,7 +43,7 @@ Work = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
 _FINAL: Final = ("final", "document")
 _COUNTING: Final[dict[str, Counting]] = {
     "local": "always",
-    "server": "in_doubt",
+    "server": "when_needed",
     "none": "never",
 }
 

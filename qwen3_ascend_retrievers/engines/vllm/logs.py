@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ...settings import completing, environment
+from ...settings import environment, environment_defaults
 from .main_guard import NOTE_VARIABLE
 
 # If the caller sets one of them, vLLM's logging is left alone.
@@ -98,7 +98,7 @@ def startup_environment(variables: Mapping[str, str]) -> Iterator[StartupLog]:
             config.write_text(json.dumps(_logging_config(log)), encoding="utf-8")
             required["VLLM_LOGGING_CONFIG_PATH"] = str(config)
         try:
-            with completing(required):
+            with environment_defaults(required):
                 yield StartupLog(log, guard_note)
         finally:
             _drop_handlers(log)

@@ -30,14 +30,14 @@ def rerank_of(**fields: Any) -> tuple[Qwen3Rerank, FakeEngine]:
 
 def test_three_documents_by_default() -> None:
     rerank, _ = rerank_of()
-    found = rerank.compress_documents([*CATS, *CATS], "cat")
-    assert [one.id for one in found] == ["2", "2", "3"]
+    results = rerank.compress_documents([*CATS, *CATS], "cat")
+    assert [document.id for document in results] == ["2", "2", "3"]
 
 
 def test_threshold_and_duplicates() -> None:
     rerank, engine = rerank_of(top_n=None, score_threshold=0.2)
-    found = rerank.compress_documents([*CATS, *CATS], "cat")
-    assert [one.metadata for one in found] == [{"relevance_score": 1.0}] * 2 + [
+    results = rerank.compress_documents([*CATS, *CATS], "cat")
+    assert [document.metadata for document in results] == [{"relevance_score": 1.0}] * 2 + [
         {"relevance_score": 0.25}
     ] * 2
     assert engine.calls == [("sync", ("a dog", "a cat", "two cats"))]
@@ -49,26 +49,26 @@ class Titled(Document):
 
 def test_kind_of_document_and_odd_metadata_survive() -> None:
     lock = threading.Lock()
-    given = Titled("a cat", id="7", metadata={"lock": lock, "deep": [[1]]})
+    document = Titled("a cat", id="7", metadata={"lock": lock, "deep": [[1]]})
     rerank, _ = rerank_of(score_key="score")
-    (found,) = rerank.compress_documents([given], "cat")
-    assert type(found) is Titled
-    assert found.metadata == {"lock": lock, "deep": [[1]], "score": 1.0}
-    assert found.metadata["deep"][0] is not given.metadata["deep"][0]
+    (result,) = rerank.compress_documents([document], "cat")
+    assert type(result) is Titled
+    assert result.metadata == {"lock": lock, "deep": [[1]], "score": 1.0}
+    assert result.metadata["deep"][0] is not document.metadata["deep"][0]
 
 
 def test_document_text_from_metadata_fields() -> None:
     rerank, engine = rerank_of(document_text=["title", "year", "none", "missing"])
-    given = Document("body", metadata={"title": "Cats", "year": 1999, "none": None})
-    rerank.compress_documents([given], "cat")
+    document = Document("body", metadata={"title": "Cats", "year": 1999, "none": None})
+    rerank.compress_documents([document], "cat")
     assert engine.calls == [("sync", ("Cats\n1999\nbody",))]
 
 
 def test_document_text_from_a_function() -> None:
     rerank, engine = rerank_of(document_text=lambda document: document.page_content.upper())
-    (found,) = rerank.compress_documents(CATS[:1], "cat")
+    (result,) = rerank.compress_documents(CATS[:1], "cat")
     assert engine.calls == [("sync", ("A DOG",))]
-    assert found.page_content == "a dog"
+    assert result.page_content == "a dog"
 
 
 @pytest.mark.parametrize("wrong", ["title", [1], 3])
@@ -85,12 +85,12 @@ def test_document_text_that_returns_no_str_is_refused() -> None:
 
 def test_diagnostics_and_an_earlier_rerankers_notes() -> None:
     failing = Qwen3Rerank(engine=FakeEngine(error=EngineError("x")), on_error="keep_order")
-    kept = failing.compress_documents(CATS, "cat")
-    assert [one.metadata for one in kept] == [{"rerank_status": "kept_order"}] * 3
+    documents = failing.compress_documents(CATS, "cat")
+    assert [document.metadata for document in documents] == [{"rerank_status": "kept_order"}] * 3
     rerank, _ = rerank_of(top_n=1)
-    assert rerank.compress_documents(kept, "cat")[0].metadata == {"relevance_score": 1.0}
+    assert rerank.compress_documents(documents, "cat")[0].metadata == {"relevance_score": 1.0}
     rerank.diagnostics = True
-    assert rerank.compress_documents(kept, "cat")[0].metadata == {
+    assert rerank.compress_documents(documents, "cat")[0].metadata == {
         "relevance_score": 1.0,
         "rerank_status": "reranked",
         "rerank_index": 1,
@@ -104,9 +104,9 @@ def test_diagnostics_and_an_earlier_rerankers_notes() -> None:
 def test_a_kept_order_names_the_kind_of_error_in_diagnostics() -> None:
     engine = FakeEngine(error=ScoreError("x"))
     rerank = Qwen3Rerank(engine=engine, on_error="keep_order", diagnostics=True, top_n=1)
-    (found,) = rerank.compress_documents([Document("b", metadata={"relevance_score": 3})], "q")
-    assert found.metadata["rerank_error"] == "ScoreError"
-    assert found.metadata["relevance_score"] == 3
+    (result,) = rerank.compress_documents([Document("b", metadata={"relevance_score": 3})], "q")
+    assert result.metadata["rerank_error"] == "ScoreError"
+    assert result.metadata["relevance_score"] == 3
 
 
 @pytest.mark.parametrize("wrong", ["text", None, ["text"], [CATS[0], 3], {"a": 1}])
@@ -126,8 +126,8 @@ def test_what_is_no_query_is_refused_even_under_keep_order(wrong: Any) -> None:
 
 async def test_direct_use() -> None:
     rerank, engine = rerank_of(top_n=2)
-    given = ["a dog", Document("a cat")]
-    both = [rerank.rerank(given, "cat"), await rerank.arerank(given, "cat")]
+    documents = ["a dog", Document("a cat")]
+    both = [rerank.rerank(documents, "cat"), await rerank.arerank(documents, "cat")]
     assert (
         both == [[{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0.0}]] * 2
     )
@@ -136,7 +136,7 @@ async def test_direct_use() -> None:
     assert len(rerank.rerank(["a", "b", "c"], "cat", top_n=None)) == 3
     assert len(rerank.rerank(["a", "b", "c"], "cat", top_n=1)) == 1
     with pytest.raises(InvalidInputError, match="top_n is 0"):
-        rerank.rerank(given, "cat", top_n=0)
+        rerank.rerank(documents, "cat", top_n=0)
     with pytest.raises(InvalidInputError, match=r"documents\[0\] must be a str or a Document"):
         rerank.rerank([{"text": "a"}], "cat")
     with pytest.raises(InvalidInputError, match="documents must be a list of str or documents"):
@@ -158,15 +158,19 @@ class Tracer(BaseTracer):
 INPUTS = [{"query": "cat", "documents": CATS}, ("cat", CATS)]
 
 
-@pytest.mark.parametrize("given", INPUTS, ids=["dict", "pair"])
-async def test_a_step_of_a_chain_is_traced_under_the_chain(given: Any) -> None:
+@pytest.mark.parametrize("chain_input", INPUTS, ids=["dict", "pair"])
+async def test_a_step_of_a_chain_is_traced_under_the_chain(chain_input: Any) -> None:
     rerank, engine = rerank_of(top_n=1)
     chain = RunnablePassthrough() | rerank.as_runnable()
     for is_async in (False, True):
         tracer = Tracer()
         config = {"callbacks": [tracer]}
-        found = await chain.ainvoke(given, config) if is_async else chain.invoke(given, config)
-        assert [one.id for one in found] == ["2"]
+        results = (
+            await chain.ainvoke(chain_input, config)
+            if is_async
+            else chain.invoke(chain_input, config)
+        )
+        assert [document.id for document in results] == ["2"]
         (root,) = tracer.roots
         step = next(run for run in root.child_runs if run.name == "Qwen3Rerank")
         (run,) = step.child_runs
@@ -234,4 +238,4 @@ async def test_a_cancelled_call_ends_its_run() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [type(one) for one in errors.errors] == [asyncio.CancelledError]
+    assert [type(error) for error in errors.errors] == [asyncio.CancelledError]

@@ -85,7 +85,7 @@ async def test_inside_a_compression_retriever(in_a_pipeline: bool) -> None:
         starts = Starts()
         config: Any = {"callbacks": [starts]}
         call = retriever.ainvoke("cat", config) if is_async else None
-        found = await call if call else retriever.invoke("cat", config)
-        assert [one.page_content for one in found] == ["a cat", "a cat and a dog"]
+        results = await call if call else retriever.invoke("cat", config)
+        assert [document.page_content for document in results] == ["a cat", "a cat and a dog"]
         assert starts.parents == {"Qwen3Rerank": starts.ids["compression"]}
     assert [how for how, _ in engine.calls] == ["sync", "async"]

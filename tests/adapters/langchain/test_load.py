@@ -17,25 +17,26 @@ SCORES = {f"text {at}": at * 7919 % COUNT / COUNT for at in range(COUNT)}
 
 
 def test_eight_threads() -> None:
-    given = [
+    documents = [
         Document(text, id=str(at), metadata={"page": {"number": at}})
         for at, text in enumerate(SCORES)
     ]
-    before = deepcopy(given)
+    before = deepcopy(documents)
     expected = sorted(range(COUNT), key=lambda at: -SCORES[f"text {at}"])
     rerank = Qwen3Rerank(engine=FakeEngine(SCORES), top_n=None)
 
     def call(number: int) -> list[Document]:
         if number % 2:
-            return asyncio.run(rerank.acompress_documents(given, "query"))
-        return rerank.compress_documents(given, "query")
+            return asyncio.run(rerank.acompress_documents(documents, "query"))
+        return rerank.compress_documents(documents, "query")
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(call, range(8)))
-    assert given == before
-    for found in results:
-        assert [int(one.id or "") for one in found] == expected
+    assert documents == before
+    for reranked in results:
+        assert [int(document.id or "") for document in reranked] == expected
         assert all(
-            one.metadata == {"page": {"number": at}, "relevance_score": SCORES[one.page_content]}
-            for one, at in zip(found, expected, strict=True)
+            document.metadata
+            == {"page": {"number": at}, "relevance_score": SCORES[document.page_content]}
+            for document, at in zip(reranked, expected, strict=True)
         )

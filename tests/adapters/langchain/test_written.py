@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def revive(text: str, **more: Any) -> Qwen3Rerank:
-    """`loads`, told what to allow where this langchain-core asks for it."""
+    """`loads`, with what to allow where this langchain-core asks for it."""
     if "allowed_objects" in inspect.signature(loads).parameters:
         more["allowed_objects"] = [Qwen3Rerank]
     with warnings.catch_warnings():
@@ -78,14 +78,10 @@ def test_the_key_is_nowhere_to_be_read() -> None:
     rerank = Qwen3Rerank(base_url="http://npu:8000", api_key=KEY)
     rerank._engine()
     assert rerank.api_key is not None
-    shown = [repr(rerank), str(rerank), str(rerank.model_dump()), rerank.model_dump_json()]
-    shown += [
-        dumps(rerank),
-        str(pickle.dumps(rerank)),
-        repr(vars(rerank)),
-        repr(vars(rerank._handle)),
-    ]
-    assert not [text for text in shown if KEY in text]
+    outputs = [repr(rerank), str(rerank), str(rerank.model_dump()), rerank.model_dump_json()]
+    outputs += [dumps(rerank), str(pickle.dumps(rerank)), repr(vars(rerank))]
+    outputs.append(repr(vars(rerank._handle)))
+    assert not [text for text in outputs if KEY in text]
     assert "*" not in dumps(rerank)
     assert rerank.lc_secrets == {"api_key": API_KEY_VARIABLE}
 

@@ -56,8 +56,8 @@ def test_the_bases_in_this_order() -> None:
 
 def test_two_nodes_by_default() -> None:
     rerank, _ = rerank_of()
-    found = rerank.postprocess_nodes(cats(), query_str="cat")
-    assert [one.node.node_id for one in found] == ["2", "3"]
+    results = rerank.postprocess_nodes(cats(), query_str="cat")
+    assert [result.node.node_id for result in results] == ["2", "3"]
 
 
 def test_missing_query_in_the_words_of_llama_index() -> None:
@@ -116,9 +116,9 @@ def test_other_nodes_and_a_missing_score() -> None:
 
 def test_diagnostics_stay_out_of_the_texts() -> None:
     rerank, _ = rerank_of(diagnostics=True, top_n=1)
-    given = cats()
-    (found,) = rerank.postprocess_nodes(given, query_str="cat")
-    assert found.node.metadata == {
+    nodes = cats()
+    (result,) = rerank.postprocess_nodes(nodes, query_str="cat")
+    assert result.node.metadata == {
         "retrieval_score": 0.5,
         "rerank_status": "reranked",
         "rerank_index": 1,
@@ -128,26 +128,26 @@ def test_diagnostics_stay_out_of_the_texts() -> None:
         "rerank_windows": 1,
     }
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
-        assert found.node.get_content(mode) == given[1].node.get_content(mode)
+        assert result.node.get_content(mode) == nodes[1].node.get_content(mode)
 
 
 def test_keep_order_keeps_scores_and_texts() -> None:
     rerank = Qwen3Rerank(engine=FakeEngine(error=EngineError("x")), on_error="keep_order")
-    found = rerank.postprocess_nodes(cats(), query_str="cat")
-    assert [(one.node.node_id, one.score) for one in found] == [("1", 0.5), ("2", 0.5)]
-    assert found[0].node.metadata == {"rerank_status": "kept_order"}
-    assert found[0].node.get_content(MetadataMode.LLM) == "a dog"
+    results = rerank.postprocess_nodes(cats(), query_str="cat")
+    assert [(result.node.node_id, result.score) for result in results] == [("1", 0.5), ("2", 0.5)]
+    assert results[0].node.metadata == {"rerank_status": "kept_order"}
+    assert results[0].node.get_content(MetadataMode.LLM) == "a dog"
 
 
 async def test_direct_use() -> None:
     rerank, engine = rerank_of()
-    given = ["a dog", TextNode(text="a cat"), NodeWithScore(node=TextNode(text="cat"))]
-    both = [rerank.rerank(given, "cat"), await rerank.arerank(given, "cat")]
+    documents = ["a dog", TextNode(text="a cat"), NodeWithScore(node=TextNode(text="cat"))]
+    both = [rerank.rerank(documents, "cat"), await rerank.arerank(documents, "cat")]
     assert (
         both == [[{"index": 1, "relevance_score": 1.0}, {"index": 2, "relevance_score": 1.0}]] * 2
     )
     assert [how for how, _ in engine.calls] == ["sync", "async"]
-    assert len(rerank.rerank(given, "cat", top_n=None)) == 3
+    assert len(rerank.rerank(documents, "cat", top_n=None)) == 3
     with pytest.raises(InvalidInputError, match=r"documents\[0\] must be a str or a node"):
         rerank.rerank([3], "cat")
 
@@ -188,19 +188,19 @@ def test_an_empty_prompt_is_refused() -> None:
 class Events(BaseEventHandler):
     """Keeps the events of reranking."""
 
-    seen: list[Any] = Field(default_factory=list)
+    events: list[Any] = Field(default_factory=list)
 
     def handle(self, event: Any, **_: Any) -> None:
         if isinstance(event, ReRankStartEvent | ReRankEndEvent):
-            self.seen.append(event)
+            self.events.append(event)
 
 
 @pytest.fixture
 def events() -> Iterator[list[Any]]:
     root, handler = get_dispatcher(), Events()
     root.add_event_handler(handler)
-    yield handler.seen
-    root.event_handlers = [one for one in root.event_handlers if one is not handler]
+    yield handler.events
+    root.event_handlers = [other for other in root.event_handlers if other is not handler]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_query_refused_by_the_core_pairs_its_events(events: list[Any]) -> None
     rerank, _ = rerank_of()
     with pytest.raises(InvalidInputError):
         rerank.postprocess_nodes(cats(), query_str="")
-    assert [type(one) for one in events] == [ReRankStartEvent, ReRankEndEvent]
+    assert [type(event) for event in events] == [ReRankStartEvent, ReRankEndEvent]
 
 
 class StuckEngine(FakeEngine):
@@ -258,7 +258,7 @@ async def test_a_cancelled_call_pairs_its_events(events: list[Any]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [type(one) for one in events] == [ReRankStartEvent, ReRankEndEvent]
+    assert [type(event) for event in events] == [ReRankStartEvent, ReRankEndEvent]
 
 
 SETTINGS: dict[str, Any] = {
@@ -305,16 +305,16 @@ def test_the_key_is_nowhere_to_be_read() -> None:
     rerank = Qwen3Rerank(base_url="http://npu:8000", api_key=KEY)
     rerank._engine()
     assert rerank.api_key is not None
-    shown = [repr(rerank), str(rerank), str(rerank.to_dict()), rerank.to_json()]
-    shown += [str(rerank.model_dump()), str(pickle.dumps(rerank)), repr(vars(rerank))]
-    assert not [text for text in shown if KEY in text]
+    outputs = [repr(rerank), str(rerank), str(rerank.to_dict()), rerank.to_json()]
+    outputs += [str(rerank.model_dump()), str(pickle.dumps(rerank)), repr(vars(rerank))]
+    assert not [text for text in outputs if KEY in text]
     assert "*" not in rerank.to_json()
 
 
 def test_written_form() -> None:
-    written = Qwen3Rerank(engine=FakeEngine()).to_dict()
-    assert (written["class_name"], Qwen3Rerank.class_name()) == ("Qwen3Rerank", "Qwen3Rerank")
-    assert json.loads(json.dumps(written)) == written
+    settings = Qwen3Rerank(engine=FakeEngine()).to_dict()
+    assert (settings["class_name"], Qwen3Rerank.class_name()) == ("Qwen3Rerank", "Qwen3Rerank")
+    assert json.loads(json.dumps(settings)) == settings
 
 
 # Everything an engine needs, but not of this package.

@@ -17,7 +17,7 @@ SCORES = {f"text {at}": at * 7919 % COUNT / COUNT for at in range(COUNT)}
 
 
 def test_eight_threads() -> None:
-    given = [
+    nodes = [
         NodeWithScore(
             node=TextNode(
                 text=text,
@@ -29,23 +29,23 @@ def test_eight_threads() -> None:
         )
         for at, text in enumerate(SCORES)
     ]
-    before = deepcopy(given)
+    before = deepcopy(nodes)
     expected = sorted(range(COUNT), key=lambda at: -SCORES[f"text {at}"])
     rerank = Qwen3Rerank(engine=FakeEngine(SCORES), top_n=None)
 
     def call(number: int) -> list[NodeWithScore]:
         query = QueryBundle("query")
         if number % 2:
-            return asyncio.run(rerank.apostprocess_nodes(given, query))
-        return rerank.postprocess_nodes(given, query)
+            return asyncio.run(rerank.apostprocess_nodes(nodes, query))
+        return rerank.postprocess_nodes(nodes, query)
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(call, range(8)))
-    assert given == before
-    for found in results:
-        assert [int(one.node.node_id) for one in found] == expected
+    assert nodes == before
+    for reranked in results:
+        assert [int(result.node.node_id) for result in reranked] == expected
         assert all(
-            one.score == SCORES[f"text {at}"]
-            and one.node.metadata == {"page": {"number": at}, "retrieval_score": at / COUNT}
-            for one, at in zip(found, expected, strict=True)
+            result.score == SCORES[f"text {at}"]
+            and result.node.metadata == {"page": {"number": at}, "retrieval_score": at / COUNT}
+            for result, at in zip(reranked, expected, strict=True)
         )

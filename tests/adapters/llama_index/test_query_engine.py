@@ -30,9 +30,9 @@ async def test_inside_a_query_engine() -> None:
         node_postprocessors=[Qwen3Rerank(engine=engine, top_n=3)],
     )
     for answer in (query_engine.query("cat"), await query_engine.aquery("cat")):
-        sources = [one.node.get_content(MetadataMode.NONE) for one in answer.source_nodes]
+        sources = [source.node.get_content(MetadataMode.NONE) for source in answer.source_nodes]
         assert sources == ["a cat", "a cat and a dog", "cat food"]
-        assert [one.score for one in answer.source_nodes] == [1.0] * 3
+        assert [source.score for source in answer.source_nodes] == [1.0] * 3
         # The mock LLM answers with its prompt, in which nothing of ours may stand.
         assert "a cat and a dog" in str(answer)
         assert "retrieval_score" not in str(answer)

@@ -59,11 +59,11 @@ def retrieved(*texts: str) -> list[NodeWithScore]:
 
 
 def places(nodes: list[NodeWithScore]) -> list[int]:
-    return [int(found.node.node_id) for found in nodes]
+    return [int(result.node.node_id) for result in nodes]
 
 
 def status(nodes: list[NodeWithScore]) -> list[Any]:
-    return [found.node.metadata.get("rerank_status") for found in nodes]
+    return [result.node.metadata.get("rerank_status") for result in nodes]
 
 
 async def both_ways(rerank: Qwen3Rerank, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
@@ -76,12 +76,12 @@ async def both_ways(rerank: Qwen3Rerank, nodes: list[NodeWithScore]) -> list[Nod
 @pytest.mark.parametrize("kind", WITHOUT_TEXT)
 async def test_a_node_without_text_follows_unscored(kind: str) -> None:
     node = WITHOUT_TEXT[kind]
-    given = [NodeWithScore(node=node, score=0.75), *retrieved("a dog", "a cat")]
+    nodes = [NodeWithScore(node=node, score=0.75), *retrieved("a dog", "a cat")]
     engine = FakeEngine()
-    found = await both_ways(Qwen3Rerank(engine=engine, top_n=None), given)
+    results = await both_ways(Qwen3Rerank(engine=engine, top_n=None), nodes)
     assert [text for _, text in engine.calls] == [("a dog", "a cat")] * 2
-    assert [one.score for one in found] == [1.0, 0.0, 0.75]
-    last = found[2].node
+    assert [result.score for result in results] == [1.0, 0.0, 0.75]
+    last = results[2].node
     assert last.node_id == node.node_id
     assert last.metadata == {**node.metadata, "rerank_status": "not_scored"}
     assert "rerank_status" not in node.metadata
@@ -93,8 +93,8 @@ async def test_a_node_without_text_follows_unscored(kind: str) -> None:
 async def test_what_has_a_text_is_scored_by_it(kind: str) -> None:
     node, text = WITH_TEXT[kind]
     engine = FakeEngine({text: 0.5})
-    (found,) = await both_ways(Qwen3Rerank(engine=engine), [NodeWithScore(node=node, score=0.1)])
-    assert (found.score, found.node.metadata.get("rerank_status")) == (0.5, None)
+    (result,) = await both_ways(Qwen3Rerank(engine=engine), [NodeWithScore(node=node, score=0.1)])
+    assert (result.score, result.node.metadata.get("rerank_status")) == (0.5, None)
     assert {texts for _, texts in engine.calls} == {(text,)}
 
 
@@ -102,19 +102,19 @@ async def test_several_keep_the_retriever_s_order_and_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rerank = Qwen3Rerank(engine=FakeEngine(), top_n=None)
-    given = retrieved("", "a dog", "", "a cat", "")
+    nodes = retrieved("", "a dog", "", "a cat", "")
     with caplog.at_level(logging.DEBUG, "qwen3_ascend_retrievers"):
-        found = await rerank.apostprocess_nodes(given, QueryBundle("cat"))
-    assert places(found) == [3, 1, 0, 2, 4]
-    assert [one.score for one in found] == [1.0, 0.0, 1.0, 0.75, 0.5]
-    assert status(found) == [None, None] + ["not_scored"] * 3
+        results = await rerank.apostprocess_nodes(nodes, QueryBundle("cat"))
+    assert places(results) == [3, 1, 0, 2, 4]
+    assert [result.score for result in results] == [1.0, 0.0, 1.0, 0.75, 0.5]
+    assert status(results) == [None, None] + ["not_scored"] * 3
     assert [record.getMessage() for record in caplog.records] == [
         "3 of 5 documents have no text and are not scored; the first is documents[0]."
     ]
 
 
 @pytest.mark.parametrize(
-    ("fields", "kept"),
+    ("fields", "expected"),
     [
         ({"top_n": 1}, [3]),
         ({"top_n": 3}, [3, 1, 0]),
@@ -123,16 +123,16 @@ async def test_several_keep_the_retriever_s_order_and_are_logged_once(
     ],
 )
 async def test_they_count_for_top_n_and_have_no_score_to_be_below_a_threshold(
-    fields: dict[str, Any], kept: list[int]
+    fields: dict[str, Any], expected: list[int]
 ) -> None:
     rerank = Qwen3Rerank(engine=FakeEngine(), **fields)
-    assert places(await both_ways(rerank, retrieved("", "a dog", "", "a cat"))) == kept
+    assert places(await both_ways(rerank, retrieved("", "a dog", "", "a cat"))) == expected
 
 
 async def test_nothing_but_images_make_no_call() -> None:
     engine = FakeEngine(error=EngineError("asked"))
-    found = await both_ways(Qwen3Rerank(engine=engine, top_n=2), retrieved("", "", ""))
-    assert (places(found), status(found)) == ([0, 1], ["not_scored"] * 2)
+    results = await both_ways(Qwen3Rerank(engine=engine, top_n=2), retrieved("", "", ""))
+    assert (places(results), status(results)) == ([0, 1], ["not_scored"] * 2)
     assert engine.calls == []
 
 
@@ -150,24 +150,24 @@ class Refusing(FakeEngine):
 
 def test_they_stand_among_refused_texts_in_the_retriever_s_order() -> None:
     rerank = Qwen3Rerank(engine=Refusing(), top_n=4)
-    given = retrieved("", "bird one", "a cat", "", "bird two")
-    found = rerank.postprocess_nodes(given, QueryBundle("cat"))
-    assert places(found) == [2, 0, 1, 3]
-    assert status(found) == [None] + ["not_scored"] * 3
+    nodes = retrieved("", "bird one", "a cat", "", "bird two")
+    results = rerank.postprocess_nodes(nodes, QueryBundle("cat"))
+    assert places(results) == [2, 0, 1, 3]
+    assert status(results) == [None] + ["not_scored"] * 3
 
 
 async def test_a_kept_order_is_the_order_of_all() -> None:
     engine = FakeEngine(error=EngineError("out of order"))
     rerank = Qwen3Rerank(engine=engine, on_error="keep_order", top_n=3)
-    found = await both_ways(rerank, retrieved("a dog", "", "a cat", ""))
-    assert (places(found), status(found)) == ([0, 1, 2], ["kept_order"] * 3)
+    results = await both_ways(rerank, retrieved("a dog", "", "a cat", ""))
+    assert (places(results), status(results)) == ([0, 1, 2], ["kept_order"] * 3)
 
 
 async def test_direct_use_and_diagnostics_say_positions_in_the_input() -> None:
     rerank = Qwen3Rerank(engine=FakeEngine(), diagnostics=True)
-    given = ["", *retrieved("", "a cat")]
-    rows = rerank.rerank(given, "cat", top_n=None)
-    assert rows == await rerank.arerank(given, "cat", top_n=None)
+    documents = ["", *retrieved("", "a cat")]
+    rows = rerank.rerank(documents, "cat", top_n=None)
+    assert rows == await rerank.arerank(documents, "cat", top_n=None)
     # An empty str is a text that the caller wrote, and scored as such.
     assert [(row["index"], row["relevance_score"], row["rerank_status"]) for row in rows] == [
         (2, 1.0, "reranked"),
@@ -179,12 +179,12 @@ async def test_direct_use_and_diagnostics_say_positions_in_the_input() -> None:
 
 async def test_an_error_names_the_position_in_the_input() -> None:
     rerank = Qwen3Rerank(engine=FakeEngine(max_length=200), overflow="error")
-    given = retrieved("", "a cat", "", "word " * 400)
+    nodes = retrieved("", "a cat", "", "word " * 400)
     with pytest.raises(TooLongError, match=r"^documents\[3\] does not fit") as blocking:
-        rerank.rerank(given, "cat")
+        rerank.rerank(nodes, "cat")
     with pytest.raises(TooLongError, match=r"^documents\[3\] does not fit") as awaited:
-        await rerank.arerank(given, "cat")
+        await rerank.arerank(nodes, "cat")
     assert blocking.value.index == awaited.value.index == 3
     with pytest.raises(TooLongError, match="The query") as query_too_long:
-        rerank.rerank(given, "cat " * 400)
+        rerank.rerank(nodes, "cat " * 400)
     assert query_too_long.value.index is None

@@ -61,8 +61,8 @@ def test_without_a_tokenizer_nothing_is_made_up() -> None:
     assert {explained.result.tokens for explained in explanation.documents} == {None}
 
 
-def test_an_engine_that_counts_only_in_doubt_is_asked_to_count() -> None:
-    engine = Counted(counting="in_doubt")
+def test_an_engine_that_counts_only_when_needed_is_asked_to_count() -> None:
+    engine = Counted(counting="when_needed")
     documents = [f"a cat and {at} dogs" for at in range(600)]
     explanation = explain(Reranker(engine), "cat", documents)
     assert engine.plans[0].tokens(0) is None
