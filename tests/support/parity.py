@@ -1,4 +1,4 @@
-"""The parity body of every engine (docs/decisions/5-parity.md): logits against the model card's computation.
+"""The parity body of every engine (docs/decisions/5-parity.md): logits against the model card's.
 
 An engine's test takes `expected_logits(folder)`, wraps its reranker with `logits_of`, runs
 `check_parity`, and proves with `check_mutants` that the body can fail. The reranker must have
