@@ -1,4 +1,4 @@
-"""The documents that a command is given, shared by `rank` and `explain`."""
+"""The options that name the documents, shared by `rank` and `explain`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The manual, docs/cli.md, made from the app: `python -m qwen3_ascend_retrievers.cli.manual`.
+"""The manual, docs/cli.md, generated from the app: `python -m qwen3_ascend_retrievers.cli.manual`.
 
-A test compares the file with this module's output, so that the two cannot drift apart.
+A test compares the file with this module's output, so that the two stay the same.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ Ctrl-C and SIGTERM leave no half-written file and no process. The server's key c
 This page is made by `python -m qwen3_ascend_retrievers.cli.manual`; do not edit it.
 """
 
-_SHARED = """
+_ENGINE_HEADING = """
 ## Engine options
 
 Which engine scores, and how: the same for all commands that score.
 
 """
-_PRESETS = """
+_PRESETS_HEADING = """
 ## Presets
 
 What `--instruction` takes by name, on the command line and in Python; Python has them in
@@ -53,35 +53,40 @@ What `--instruction` takes by name, on the command line and in Python; Python ha
 | name | the task that the model reads |
 |---|---|
 """
-_ENGINE = frozenset(one.name for one in fields(EngineOptions))
+_ENGINE_OPTIONS = frozenset(field.name for field in fields(EngineOptions))
 
 
 def manual() -> str:
     """The page in Markdown."""
     group: Any = typer.main.get_command(app)
     commands: dict[str, Any] = group.commands
-    shared = [one for one in commands["rank"].params if one.name in _ENGINE]
-    pages = [_command(name, one) for name, one in commands.items()]
+    engine_options = [
+        option for option in commands["rank"].params if option.name in _ENGINE_OPTIONS
+    ]
+    sections = [_command_section(name, command) for name, command in commands.items()]
     presets = [f"| `{name}` | {task} |\n" for name, task in INSTRUCTIONS.items()]
-    options = "\n".join(_options(shared))
-    return "".join([_HEAD, *pages, _SHARED, options, "\n", _PRESETS, *presets])
+    table = "\n".join(_option_table(engine_options))
+    return "".join([_HEAD, *sections, _ENGINE_HEADING, table, "\n", _PRESETS_HEADING, *presets])
 
 
-def _command(name: str, one: Any) -> str:
-    arguments = [parameter for parameter in one.params if not _is_option(parameter)]
-    options = [parameter for parameter in one.params if _is_option(parameter)]
-    own = [parameter for parameter in options if parameter.name not in _ENGINE]
-    shares = len(options) - len(own) == len(_ENGINE)
-    # Whatever starts with -- comes last.
+def _command_section(name: str, command: Any) -> str:
+    arguments = [parameter for parameter in command.params if not _is_option(parameter)]
+    options = [parameter for parameter in command.params if _is_option(parameter)]
+    own = [parameter for parameter in options if parameter.name not in _ENGINE_OPTIONS]
+    shares = len(options) - len(own) == len(_ENGINE_OPTIONS)
+    # The argument [-- VLLM ARGUMENTS] comes last.
     words = sorted(
         [*map(_metavar, arguments), "[OPTIONS]"], key=lambda word: word.startswith("[--")
     )
     usage = " ".join(["qwen3-rerank", name, *words])
-    text = inspect.cleandoc(one.help or "")
+    text = inspect.cleandoc(command.help or "")
     lines = [f"\n## {name}\n", f"    {usage}\n", f"{_example(text)}\n"]
-    lines += [f"- `{_metavar(one)}`: {one.help}{_default(one)}" for one in arguments]
+    lines += [
+        f"- `{_metavar(argument)}`: {argument.help}{_default_text(argument)}"
+        for argument in arguments
+    ]
     lines += [""] if arguments else []
-    lines += list(_options(own if shares else options))
+    lines += list(_option_table(own if shares else options))
     lines += ["\nAnd the [engine options](#engine-options)."] if shares else []
     return "\n".join(lines) + "\n"
 
@@ -89,7 +94,7 @@ def _command(name: str, one: Any) -> str:
 def _example(text: str) -> str:
     """The example of a help text as code."""
     return re.sub(
-        r"Example: (.*)", lambda found: f"    {_joined(found.group(1))}", text, flags=re.DOTALL
+        r"Example: (.*)", lambda match: f"    {_joined(match.group(1))}", text, flags=re.DOTALL
     )
 
 
@@ -97,30 +102,30 @@ def _joined(text: str) -> str:
     return " ".join(text.split())
 
 
-def _options(options: list[Any]) -> Iterator[str]:
+def _option_table(options: list[Any]) -> Iterator[str]:
     yield "| option | meaning |"
     yield "|---|---|"
-    for one in options:
-        names = ", ".join(f"`{name}`" for name in [*one.opts, *one.secondary_opts])
-        needed = " Required." if one.required else ""
-        yield f"| {names} | {one.help}{_default(one)}{needed} |"
+    for option in options:
+        names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+        required = " Required." if option.required else ""
+        yield f"| {names} | {option.help}{_default_text(option)}{required} |"
 
 
-def _default(one: Any) -> str:
-    """What holds without it: the text that its declaration gives, else its value."""
-    shown = one.show_default if isinstance(one.show_default, str) else None
-    value = one.default
-    if shown is None and (value is None or value is False or one.required):
+def _default_text(parameter: Any) -> str:
+    """The default: the text that the declaration gives, else the value."""
+    text = parameter.show_default if isinstance(parameter.show_default, str) else None
+    value = parameter.default
+    if text is None and (value is None or value is False or parameter.required):
         return ""
-    if shown is None and isinstance(value, str | int | float | Path):
-        shown = str(getattr(value, "value", value))
-    return f" Default: {shown}." if shown else ""
+    if text is None and isinstance(value, str | int | float | Path):
+        text = str(getattr(value, "value", value))
+    return f" Default: {text}." if text else ""
 
 
-def _metavar(one: Any) -> str:
-    given = one.metavar or one.name.upper()
-    many = "..." if one.nargs == -1 and one.metavar is None else ""
-    return f"{given}{many}" if one.required or one.metavar else f"[{given}{many}]"
+def _metavar(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    many = "..." if argument.nargs == -1 and argument.metavar is None else ""
+    return f"{name}{many}" if argument.required or argument.metavar else f"[{name}{many}]"
 
 
 def _is_option(parameter: Any) -> bool:

@@ -23,7 +23,7 @@ PANEL: Final = "Engine"
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]
 
 
-class Long(str, Enum):
+class OverflowChoice(str, Enum):
     """What happens to a document over the budget; the values are those of `settings.Overflow`."""
 
     truncate = "truncate"
@@ -113,13 +113,13 @@ class EngineOptions:
         ),
     ] = None
     overflow: Annotated[
-        Long,
+        OverflowChoice,
         typer.Option(
             help="A document over the budget: truncate cuts it, window scores overlapping windows "
             "of which the best counts, error refuses it.",
             rich_help_panel=PANEL,
         ),
-    ] = Long.truncate
+    ] = OverflowChoice.truncate
 
     def reranker(
         self,

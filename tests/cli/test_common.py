@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.cli.output import complain, note
+from qwen3_ascend_retrievers.cli.output import print_error, print_note
 from support.script import SCRIPT, TINY, environment
 
 
@@ -71,7 +71,7 @@ def test_ctrl_c_while_libraries_are_imported_ends_as_later(tmp_path: Path) -> No
 
 
 def test_no_message_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    note("m\x1b]0;title\x07 by \u202e[bold]b[/bold]")
-    complain("m\x1b[2J")
+    print_note("m\x1b]0;title\x07 by \u202e[bold]b[/bold]")
+    print_error("m\x1b[2J")
     said = capsys.readouterr().err
     assert said == "m\ufffd]0;title\ufffd by \ufffd[bold]b[/bold]\nerror: m\ufffd[2J\n"

@@ -19,7 +19,7 @@ from qwen3_ascend_retrievers.serving import key_guard, machine
 from qwen3_ascend_retrievers.serving.command import (
     GUARD,
     TEMPLATE,
-    Wanted,
+    ServerSettings,
     reachable,
     server_command,
 )
@@ -27,7 +27,7 @@ from qwen3_ascend_retrievers.serving.command import (
 
 def command(**changed: Any) -> list[str]:
     usual: dict[str, Any] = {"model": "m", "name": "n", "kind": "original", "hardware": "cpu"}
-    return list(server_command(Wanted(**usual | changed)).arguments)
+    return list(server_command(ServerSettings(**usual | changed)).arguments)
 
 
 def value(arguments: list[str], flag: str) -> str:
@@ -98,15 +98,15 @@ def test_sizes_places_and_extra_arguments() -> None:
 def test_the_shell_lines_hold_no_key_and_can_be_read_by_a_shell(tmp_path: Path) -> None:
     key = tmp_path / "a key"
     key.write_text("sk-very-secret")
-    wanted = Wanted(
+    settings = ServerSettings(
         model=str(tmp_path), name="n", kind="original", hardware="a3", tensor_parallel=2,
         ascend=version("0.18.0"), guarded=True, key_file=key,
     )  # fmt: skip
-    made = server_command(wanted)
+    made = server_command(settings)
     line = made.shell()
     assert line.startswith(f"VLLM_API_KEY=\"$(cat '{key}')\" ")
     assert shlex.split(line[line.index("python") :]) == ["python", *made.arguments]
-    docker = made.docker(wanted)
+    docker = made.docker(settings)
     assert "sk-very-secret" not in line + docker
     words = shlex.split(docker)
     assert "quay.io/ascend/vllm-ascend:v0.18.0-a3" in words
@@ -127,10 +127,10 @@ def test_a_key_brings_the_guard_also_into_a_container_without_this_package() -> 
     assert "--middleware" not in command()
     module, _, name = GUARD.rpartition(".")
     assert getattr(importlib.import_module(module), name) is key_guard.KeyGuard
-    wanted = Wanted(
+    settings = ServerSettings(
         model="m", name="n", kind="original", hardware="a2", ascend=version("0.23.0"), guarded=True
     )
-    words = shlex.split(server_command(wanted).docker(wanted))
+    words = shlex.split(server_command(settings).docker(settings))
     assert f"{key_guard.__file__}:/guard/key_guard.py:ro" in words
     assert value(words, "-w") == "/guard"
     assert value(words, "--middleware") == "key_guard.KeyGuard"
@@ -149,8 +149,8 @@ def test_a_key_brings_the_guard_also_into_a_container_without_this_package() -> 
     ],
 )
 def test_a_container_is_published_where_the_server_would_listen(host: str, published: str) -> None:
-    wanted = Wanted(model="m", name="n", kind="original", hardware="a2", host=host)
-    assert value(shlex.split(server_command(wanted).docker(wanted)), "-p") == published
+    settings = ServerSettings(model="m", name="n", kind="original", hardware="a2", host=host)
+    assert value(shlex.split(server_command(settings).docker(settings)), "-p") == published
 
 
 def test_a_server_that_listens_everywhere_is_reached_here() -> None:

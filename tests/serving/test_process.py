@@ -16,7 +16,7 @@ from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.serving import process as process_module
 from qwen3_ascend_retrievers.serving.command import ServerCommand
 from qwen3_ascend_retrievers.serving.process import (
-    PATIENCE,
+    SERVER_SHUTDOWN_SECONDS,
     check_port,
     running,
     wait_until_healthy,
@@ -135,7 +135,7 @@ def test_an_early_end_and_a_long_wait_are_errors() -> None:
 def test_a_server_that_loads_is_not_waited_for_when_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_module, "_LOADING_PATIENCE", 0.1)
+    monkeypatch.setattr(process_module, "_LOADING_SHUTDOWN_SECONDS", 0.1)
     note = tmp_path / "note"
 
     def interrupt(_: int) -> None:
@@ -148,7 +148,7 @@ def test_a_server_that_loads_is_not_waited_for_when_interrupted(
     start = time.monotonic()
     assert gone(process.pid)
     assert gone(int(note.read_text()))
-    assert time.monotonic() - start < PATIENCE / 2
+    assert time.monotonic() - start < SERVER_SHUTDOWN_SECONDS / 2
 
 
 def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
     pids: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
-    assert time.monotonic() - start < PATIENCE / 2
+    assert time.monotonic() - start < SERVER_SHUTDOWN_SECONDS / 2
     assert gone(pids[0])
     assert gone(int(note.read_text()))
 
