@@ -21,8 +21,8 @@ from .serve import serve_command
 
 app = typer.Typer(
     name="qwen3-rerank",
-    help="Rerank with Qwen3-Reranker, here or behind /v1/rerank; look into it and check it.",
-    epilog="Exit codes: 0 all well, 1 the engine or the server failed, 2 wrong input, "
+    help="Rerank with Qwen3-Reranker, here or on a /v1/rerank server; explain, measure, check it.",
+    epilog="Exit codes: 0 success, 1 the engine or the server failed, 2 wrong input, "
     "130 interrupted, 143 terminated.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -41,7 +41,9 @@ def _print_version(requested: bool) -> None:
 def _main(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     del version

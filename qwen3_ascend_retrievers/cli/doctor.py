@@ -27,8 +27,8 @@ _COLOUR_STYLES: Final = {"green": "green", "amber": "yellow", "red": "bold red"}
 def doctor_command(*, json: Json = False, options: EngineOptions) -> None:
     """Check this machine, and the model or server if one is named.
 
-    Exit code: 0 all green, 1 something amber (not proven), 2 something red (wrong). --json makes
-    a report for a bug; the key is not in it.
+    Exit code: 0 all green, 1 something amber (not proven), 2 something red (wrong). --json writes
+    a report to attach to an issue, without the key.
 
     Example: qwen3-rerank doctor --base-url http://npu-host:8000
     """

@@ -45,17 +45,17 @@ def eval_command(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Drop what an interrupted run has finished.")
+        bool, typer.Option("--fresh", help="Discard the finished queries of an interrupted run.")
     ] = False,
     json: Json = False,
     options: EngineOptions,
 ) -> None:
     """Rerank a run and measure it before and after.
 
-    Finished queries are kept in OUTPUT.journal: after an interruption the same command goes on.
+    Finished queries are kept in OUTPUT.journal: after an interruption the same command continues.
 
-    What could be measured wrongly is refused with its line before any work: malformed lines, one
-    id with two texts or grades, ids with white space or characters that nobody sees. A run is
+    Input that would be measured wrongly is refused with its line number before any work: malformed
+    lines, one id with two texts or grades, ids with white space or invisible characters. A run is
     ordered by its scores, whatever its ranks say.
 
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
@@ -115,7 +115,7 @@ def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker)
     except BaseException:
         print_note(
             f"{len(journal.finished)} of {len(task.run)} queries are finished and kept in "
-            f"{journal.path}. The same command goes on from there."
+            f"{journal.path}. The same command continues from there."
         )
         raise
     finally:

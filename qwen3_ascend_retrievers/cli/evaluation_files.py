@@ -28,7 +28,8 @@ class EvaluationFiles:
         Path | None, typer.Option(help="The first stage's TREC run, which is to be reranked.")
     ] = None
     bm25: Annotated[
-        bool, typer.Option("--bm25", help="Make that run with BM25 instead (for spaced scripts).")
+        bool,
+        typer.Option("--bm25", help="Make that run with BM25 instead (for languages with spaces)."),
     ] = False
     output: Annotated[Path, typer.Option("--output", "-o", help="The reranked TREC run.")] = Path(
         "reranked.trec"

@@ -30,10 +30,10 @@ _END_CHARACTERS: Final = 600
 
 @command
 def explain_command(
-    query: Annotated[str, typer.Argument(help="What is searched for.")],
+    query: Annotated[str, typer.Argument(help="The search query.")],
     document_options: DocumentOptions,
     *,
-    show: Annotated[int, typer.Option(help="How many documents to show, best first.")] = 3,
+    show: Annotated[int, typer.Option(help="Number of documents to show, best first.")] = 3,
     html: Annotated[
         Path | None, typer.Option(help="Write a report of all documents here, one HTML page.")
     ] = None,

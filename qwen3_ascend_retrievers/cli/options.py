@@ -20,7 +20,7 @@ from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL
 from ..tools.documents.files import read_text
 
 PANEL: Final = "Engine"
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 
 class OverflowChoice(str, Enum):
@@ -107,7 +107,7 @@ class EngineOptions:
     max_length: Annotated[
         int | None,
         typer.Option(
-            help="Most tokens of a whole prompt.",
+            help="Maximum tokens of a whole prompt.",
             show_default="the engine's own",
             rich_help_panel=PANEL,
         ),

@@ -23,15 +23,18 @@ _BEGINNING_CHARACTERS = 200
 
 @command
 def rank_command(
-    query: Annotated[str, typer.Argument(help="What is searched for.")],
+    query: Annotated[str, typer.Argument(help="The search query.")],
     document_options: DocumentOptions,
     *,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", help="How many to show.", show_default="all")
+        int | None,
+        typer.Option("--top-n", "-n", help="Number of documents to show.", show_default="all"),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Leave out what scores below it, from 0 to 1.", show_default="none"),
+        typer.Option(
+            help="Leave out documents that score below it, from 0 to 1.", show_default="none"
+        ),
     ] = None,
     json: Json = False,
     options: EngineOptions,
@@ -60,7 +63,7 @@ def rank_command(
 
 
 def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dict[str, Any]:
-    """A ranking for machines: ranks from 1, indexes from 0."""
+    """A ranking as JSON: ranks from 1, indexes from 0."""
     return {
         "query": query,
         "model": ranking.model,

@@ -71,7 +71,8 @@ class ServerOptions:
     max_length: Annotated[
         int | None,
         typer.Option(
-            help="Most tokens of a prompt, at least 256.", show_default="8192; 2048 on a 300I DUO"
+            help="Maximum tokens of a prompt, at least 256.",
+            show_default="8192; 2048 on a 300I DUO",
         ),
     ] = None
     start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
@@ -106,10 +107,10 @@ def serve_command(
 
     Stays in the foreground; Ctrl-C ends the server and its workers, and a second one kills them.
 
-    With a key, of --api-key-file or VLLM_API_KEY, every route asks for it: /rerank, /classify,
+    With a key, from --api-key-file or VLLM_API_KEY, every route requires it: /rerank, /classify,
     /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
-    without it. This is tried before the server is announced. The key is read once, at the start.
-    The docker line of --print takes the check along into the container.
+    without it. This is tested before the server is announced. The key is read once, at the start.
+    The docker command of --print mounts the key's check into the container.
 
     Example: qwen3-rerank serve Qwen/Qwen3-Reranker-8B --tensor-parallel 2 --api-key-file key
     """
