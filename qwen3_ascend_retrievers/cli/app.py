@@ -57,7 +57,7 @@ app.command(name="serve")(serve_command)
 app.command(name="doctor")(doctor_command)
 
 
-def run() -> None:
+def run_app() -> None:
     """Run the app on the process's arguments."""
     _prepare_streams()
     app()
