@@ -18,9 +18,9 @@ def main() -> None:
     """Run the console script; its exit code is the process's."""
     try:
         _check_libraries()
-        from .app import run
+        from .app import run_app
 
-        run()
+        run_app()
     except MissingDependencyError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from error

@@ -1,4 +1,4 @@
-"""`qwen3-rerank convert`: an original checkpoint becomes a sequence classification one."""
+"""`qwen3-rerank convert`: an original checkpoint to one for sequence classification."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from ..models.conversion import convert as make
+from ..models.conversion import convert
 from .options import Json
-from .output import err, out, write_json
+from .output import err, out, print_json
 from .running import command
 
 
 @command
-def convert(
+def convert_command(
     source: Annotated[
         str, typer.Argument(help="The original checkpoint: folder, hub name, or 'tiny'.")
     ],
@@ -35,39 +35,40 @@ def convert(
     columns = (TextColumn("copying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=None)
-        made = make(
+        converted = convert(
             source,
             target,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            progress=lambda copied, total: progress.update(bar, completed=copied, total=total),
         )
-    apart = max(abs(before - after) for before, after in made.scores)
+    difference = max(abs(before - after) for before, after in converted.scores)
     peak = _peak_memory()
     if json:
-        write_json(
+        print_json(
             {
-                "folder": str(made.folder),
-                "shards": made.shards,
-                "bytes": made.size,
-                "scores": [{"source": old, "copy": new} for old, new in made.scores],
+                "folder": str(converted.folder),
+                "shards": converted.shards,
+                "bytes": converted.size,
+                "scores": [{"source": old, "copy": new} for old, new in converted.scores],
                 "peak_rss_bytes": peak,
             }
         )
         return
     memory = "" if peak is None else f" Peak memory {peak / 1e6:,.0f} MB."
     out().print(
-        f"{made.folder}: {made.shards} file(s), {made.size / 1e6:,.1f} MB. {len(made.scores)} "
-        f"fixed pairs score as in the source (largest difference {apart:.1e}).{memory}",
+        f"{converted.folder}: {converted.shards} file(s), {converted.size / 1e6:,.1f} MB. "
+        f"{len(converted.scores)} fixed pairs score as in the source (largest difference "
+        f"{difference:.1e}).{memory}",
         markup=False,
         soft_wrap=True,
     )
 
 
 def _peak_memory() -> int | None:
-    """The largest resident set of this process so far, in bytes; None where nobody counts it."""
-    # Linux's getrusage would answer for the parent, too, whose size a child begins with.
+    """The largest resident set of this process so far, in bytes; None if it is not measured."""
+    # On Linux, getrusage includes the parent's size, with which a child begins.
     if (status := Path("/proc/self/status")).is_file():
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        return None if found is None else int(found.group(1)) * 1024
+        match = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return None if match is None else int(match.group(1)) * 1024
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""The documents that a command is given, shared by `rank` and `explain`."""
+"""The options that name the documents, shared by `rank` and `explain`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DocumentOptions:
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Documents, in the order to be improved: text files (one document each), .jsonl "
+            help="Documents, in the order to improve: text files (one document each), .jsonl "
             "files (one a line), folders (their .txt, .md and .rst files, split into passages at "
             "headings and paragraphs; not hidden files, nor links to folders), or - for standard "
             "input (one document a line).",
@@ -32,7 +32,7 @@ class DocumentOptions:
         str | None,
         typer.Option(help="JSON field with the text. All input is then read as JSON lines."),
     ] = None
-    chunk_size: Annotated[int, typer.Option(help="Most characters of a folder's passages.")] = (
+    chunk_size: Annotated[int, typer.Option(help="Maximum characters of a folder's passages.")] = (
         CHUNK_CHARACTERS
     )
 

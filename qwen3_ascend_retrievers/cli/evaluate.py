@@ -1,4 +1,4 @@
-"""`qwen3-rerank eval`: rerank a run and say what it was worth."""
+"""`qwen3-rerank eval`: rerank a run and measure it before and after."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ..tools.evaluation.measures import (
 from ..tools.evaluation.plot import png
 from ..tools.evaluation.reranking import Task, rerank_run
 from ..tools.evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
-from .evaluation_files import Files
+from .evaluation_files import EvaluationFiles
 from .options import EngineOptions, Json
-from .output import err, note, out, write_json
+from .output import err, out, print_json, print_note
 from .running import command
 
 
 @command
-def evaluate(
-    files: Files,
+def eval_command(
+    files: EvaluationFiles,
     *,
     depth: Annotated[int, typer.Option(help="Documents of each query to rerank.")] = 100,
     measure: Annotated[
@@ -45,17 +45,17 @@ def evaluate(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Drop what an interrupted run has finished.")
+        bool, typer.Option("--fresh", help="Discard the finished queries of an interrupted run.")
     ] = False,
     json: Json = False,
     options: EngineOptions,
 ) -> None:
     """Rerank a run and measure it before and after.
 
-    Finished queries are kept in OUTPUT.journal: after an interruption the same command goes on.
+    Finished queries are kept in OUTPUT.journal: after an interruption the same command continues.
 
-    What could be measured wrongly is refused with its line before any work: malformed lines, one
-    id with two texts or grades, ids with white space or characters that nobody sees. A run is
+    Input that would be measured wrongly is refused with its line number before any work: malformed
+    lines, one id with two texts or grades, ids with white space or invisible characters. A run is
     ordered by its scores, whatever its ranks say.
 
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
@@ -70,25 +70,27 @@ def evaluate(
     if fresh:
         files.journal().unlink(missing_ok=True)
     with options.reranker(show_progress=False) as reranker:
-        after, model = _reranked(files, task, reranker)
+        after, model = _rerank_with_journal(files, task, reranker)
     comparisons = compare(measures, qrels, task.run, after)
-    _write(files, comparisons, f"{model}, {len(task.run)} queries, depth {depth}")
+    _write_files(files, comparisons, f"{model}, {len(task.run)} queries, depth {depth}")
     if json:
-        write_json(_as_json(comparisons, files, model))
+        print_json(_comparison_json(comparisons, files, model))
     else:
-        out().print(_table(comparisons))
-        note(f"The reranked run is in {files.output}.")
+        out().print(_comparison_table(comparisons))
+        print_note(f"The reranked run is in {files.output}.")
 
 
 def _note_unmatched(qrels: Qrels, run: Run) -> None:
-    """Say which queries are measured without having been searched, or not measured at all."""
+    """Count the queries that are measured as 0, and those that are not measured."""
     if unsearched := len(qrels.keys() - run.keys()):
-        note(f"{unsearched} of {len(qrels)} judged queries are not in the run and count as 0.")
+        print_note(
+            f"{unsearched} of {len(qrels)} judged queries are not in the run and count as 0."
+        )
     if unjudged := len(run.keys() - qrels.keys()):
-        note(f"{unjudged} of the run's {len(run)} queries are not judged, and not measured.")
+        print_note(f"{unjudged} of the run's {len(run)} queries are not judged, and not measured.")
 
 
-def _task(files: Files, depth: int) -> Task:
+def _task(files: EvaluationFiles, depth: int) -> Task:
     queries = read_queries(files.queries)
     if files.run is None:
         corpus = read_corpus(files.corpus)
@@ -96,24 +98,24 @@ def _task(files: Files, depth: int) -> Task:
         write_run(files.first_stage(), run, "bm25")
         return Task(run, queries, corpus)
     run = {query: documents[:depth] for query, documents in read_run(files.run).items()}
-    wanted = {name for documents in run.values() for name, _ in documents}
-    return Task(run, queries, read_corpus(files.corpus, wanted))
+    document_ids = {document for documents in run.values() for document, _ in documents}
+    return Task(run, queries, read_corpus(files.corpus, document_ids))
 
 
-def _reranked(files: Files, task: Task, reranker: Reranker) -> tuple[Run, str]:
+def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker) -> tuple[Run, str]:
     journal = Journal(files.journal(), task.fingerprint(reranker), task.run)
     if journal.finished:
-        note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
+        print_note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
     try:
-        with _bar(len(task.run)) as bar:
+        with _progress_bar(len(task.run)) as bar:
             after = rerank_run(task, reranker, journal, bar)
         model = reranker.engine.facts().model
         write_run(files.output, after, "qwen3-rerank")
-    # Ctrl-C and SIGTERM, too, shall say what is kept.
+    # Also on Ctrl-C and SIGTERM.
     except BaseException:
-        note(
+        print_note(
             f"{len(journal.finished)} of {len(task.run)} queries are finished and kept in "
-            f"{journal.path}. The same command goes on from there."
+            f"{journal.path}. The same command continues from there."
         )
         raise
     finally:
@@ -123,8 +125,8 @@ def _reranked(files: Files, task: Task, reranker: Reranker) -> tuple[Run, str]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` queries on stderr, if that is a terminal."""
+def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of `total` queries on stderr, if that is a terminal."""
     columns = (
         TextColumn("reranking"),
         BarColumn(),
@@ -138,57 +140,59 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda queries: progress.advance(bar, queries)
 
 
-def _write(files: Files, comparisons: Sequence[Comparison], title: str) -> None:
+def _write_files(files: EvaluationFiles, comparisons: Sequence[Comparison], title: str) -> None:
     if files.per_query is not None:
         rows = ["query\tmeasure\tbefore\tafter\tdelta\n"]
         rows += [
-            f"{query}\t{one.measure}\t{before:.6f}\t{after:.6f}\t{after - before:+.6f}\n"
-            for one in comparisons
-            for query, (before, after) in one.per_query.items()
+            f"{query}\t{comparison.measure}\t{before:.6f}\t{after:.6f}\t{after - before:+.6f}\n"
+            for comparison in comparisons
+            for query, (before, after) in comparison.per_query.items()
         ]
         write_text(files.per_query, "".join(rows))
     if files.plot is not None:
         write_bytes(files.plot, png(comparisons, title))
 
 
-def _as_json(comparisons: Sequence[Comparison], files: Files, model: str) -> dict[str, Any]:
+def _comparison_json(
+    comparisons: Sequence[Comparison], files: EvaluationFiles, model: str
+) -> dict[str, Any]:
     return {
         "model": model,
         "output": str(files.output),
         "measures": {
-            one.measure: {
-                "before": one.before,
-                "after": one.after,
-                "p_randomization": one.p_randomization,
-                "p_t": one.p_t,
+            comparison.measure: {
+                "before": comparison.before,
+                "after": comparison.after,
+                "p_randomization": comparison.p_randomization,
+                "p_t": comparison.p_t,
                 "per_query": {
                     query: {"before": before, "after": after}
-                    for query, (before, after) in one.per_query.items()
+                    for query, (before, after) in comparison.per_query.items()
                 },
             }
-            for one in comparisons
+            for comparison in comparisons
         },
     }
 
 
-def _table(comparisons: Sequence[Comparison]) -> Table:
+def _comparison_table(comparisons: Sequence[Comparison]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("measure")
     headings = ("before", "after", "change", "better", "same", "worse", "p (random.)", "p (t-test)")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in comparisons:
-        deltas = one.deltas()
+    for comparison in comparisons:
+        deltas = comparison.deltas()
         better, worse = sum(delta > 0 for delta in deltas), sum(delta < 0 for delta in deltas)
         table.add_row(
-            one.measure,
-            f"{one.before:.4f}",
-            f"{one.after:.4f}",
-            f"{one.after - one.before:+.4f}",
+            comparison.measure,
+            f"{comparison.before:.4f}",
+            f"{comparison.after:.4f}",
+            f"{comparison.after - comparison.before:+.4f}",
             str(better),
             str(len(deltas) - better - worse),
             str(worse),
-            f"{one.p_randomization:.4f}",
-            f"{one.p_t:.4f}",
+            f"{comparison.p_randomization:.4f}",
+            f"{comparison.p_t:.4f}",
         )
     return table

@@ -13,7 +13,7 @@ from ..errors import InvalidInputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
+class EvaluationFiles:
     """The test collection, the run, and where results go."""
 
     queries: Annotated[Path, typer.Option(help="BEIR queries: JSON lines with _id and text.")]
@@ -28,7 +28,8 @@ class Files:
         Path | None, typer.Option(help="The first stage's TREC run, which is to be reranked.")
     ] = None
     bm25: Annotated[
-        bool, typer.Option("--bm25", help="Make that run with BM25 instead (for spaced scripts).")
+        bool,
+        typer.Option("--bm25", help="Make that run with BM25 instead (for languages with spaces)."),
     ] = False
     output: Annotated[Path, typer.Option("--output", "-o", help="The reranked TREC run.")] = Path(
         "reranked.trec"
@@ -47,10 +48,10 @@ class Files:
         return self.output.with_name(self.output.name + ".bm25")
 
     def check(self) -> None:
-        """Raise InvalidInputError before any work for what would fail after it."""
+        """Raise InvalidInputError for files that could not be written after the work."""
         if (self.run is None) == (not self.bm25):
             raise InvalidInputError("Give either --run FILE or --bm25.")
-        # A folder such as . or / has no name to put another beside.
+        # A folder such as . or / has no name from which the journal's could be derived.
         check_writable(self.output, only_file=True)
         for path in (self.journal(), *[self.first_stage()] * self.bm25):
             check_writable(path, only_file=True)
@@ -63,14 +64,14 @@ class Files:
         results = [self.output, self.journal(), *[self.first_stage()] * self.bm25]
         results += filter(None, (self.per_query, self.plot))
         inputs = filter(None, (self.queries, self.corpus, self.qrels, self.run))
-        taken = {path.resolve() for path in inputs}
+        used = {path.resolve() for path in inputs}
         for path in results:
-            # What is no regular file, such as a terminal, takes several results.
+            # A file that is not regular, such as a terminal, takes several results.
             if path.exists() and not path.is_file():
                 continue
-            if path.resolve() in taken:
+            if path.resolve() in used:
                 raise InvalidInputError(
                     f"{path} is an input or another result, and would be replaced. Take another "
                     "name."
                 )
-            taken.add(path.resolve())
+            used.add(path.resolve())

@@ -14,27 +14,26 @@ from .._util.atomic_files import check_writable, write_text
 from ..core.prompt import ADDED_TOKENS
 from ..settings import check_instruction, whole_number
 from ..tools.documents.files import NamedText
-from ..tools.explanation import Explained, Explanation
-from ..tools.explanation import explain as look_into
+from ..tools.explanation import Explained, Explanation, explain
 from ..tools.explanation.report import html_report
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
-from .output import note, out, printable, write_json
+from .output import out, print_json, print_note, terminal_text
 from .rank import movement, score_bar
 from .running import command
 
-_CONTROL: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
-_STYLES: Final = {"instruction": "green", "query": "cyan", "document": "default"}
+_CONTROL_TOKENS: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
+_PART_STYLES: Final = {"instruction": "green", "query": "cyan", "document": "default"}
 # Characters of a part that are shown at each end.
-_ENDS: Final = 600
+_END_CHARACTERS: Final = 600
 
 
 @command
-def explain(
-    query: Annotated[str, typer.Argument(help="What is searched for.")],
-    given: DocumentOptions,
+def explain_command(
+    query: Annotated[str, typer.Argument(help="The search query.")],
+    document_options: DocumentOptions,
     *,
-    show: Annotated[int, typer.Option(help="How many documents to show, best first.")] = 3,
+    show: Annotated[int, typer.Option(help="Number of documents to show, best first.")] = 3,
     html: Annotated[
         Path | None, typer.Option(help="Write a report of all documents here, one HTML page.")
     ] = None,
@@ -52,79 +51,82 @@ def explain(
     check_instruction(versus_instruction)
     if html is not None:
         check_writable(html)
-    documents = given.read()
-    texts = [one.text for one in documents]
+    documents = document_options.read()
+    texts = [document.text for document in documents]
     with options.reranker() as reranker:
-        made = [look_into(reranker, query, texts)]
+        explanations = [explain(reranker, query, texts)]
         if versus_instruction is not None:
-            made.append(look_into(reranker, query, texts, versus_instruction))
-    names = [one.name for one in documents]
+            explanations.append(explain(reranker, query, texts, versus_instruction))
+    names = [document.name for document in documents]
     if html is not None:
-        write_text(html, html_report(made, names))
+        write_text(html, html_report(explanations, names))
     if json:
-        write_json([_as_json(one, documents) for one in made])
+        print_json([_explanation_json(explanation, documents) for explanation in explanations])
         return
-    for explanation in made:
-        _show(explanation, names, show)
+    for explanation in explanations:
+        _print_explanation(explanation, names, show)
     if html is not None:
-        note(f"The report is in {html}.")
+        print_note(f"The report is in {html}.")
 
 
-def _show(explanation: Explanation, names: Sequence[str], count: int) -> None:
+def _print_explanation(explanation: Explanation, names: Sequence[str], count: int) -> None:
     console = out()
-    console.print(Text(f"Instruction: {printable(explanation.instruction)}", style="bold"))
-    for one in explanation.documents[:count]:
-        head = Text(f"\n{one.place}. ", style="bold") + Text(printable(names[one.result.index]))
-        before = Text("  was ") + movement(one.place, one.result.index + 1)
+    console.print(Text(f"Instruction: {terminal_text(explanation.instruction)}", style="bold"))
+    for document in explanation.documents[:count]:
+        result = document.result
+        place, name = document.place, terminal_text(names[result.index])
+        head = Text(f"\n{place}. ", style="bold") + Text(name)
+        before = Text("  was ") + movement(place, result.index + 1)
         console.print(head + before, soft_wrap=True)
-        logit = one.result.logit
-        said = "not known" if logit is None else f"{logit:.4f}"
-        console.print(score_bar(one.result.score or 0.0) + Text(f"   logit {said}"))
-        console.print(Text(_tokens(one)), soft_wrap=True)
-        for line in _changes(one):
+        logit = "not known" if result.logit is None else f"{result.logit:.4f}"
+        console.print(score_bar(result.score or 0.0) + Text(f"   logit {logit}"))
+        console.print(Text(_token_counts(document)), soft_wrap=True)
+        for line in _change_notes(document):
             console.print(Text(line, style="yellow"), soft_wrap=True)
-        console.print(_prompt(one), soft_wrap=True)
-    left = len(explanation.documents) - count
-    if left > 0:
-        note(f"{left} more documents are not shown; --show says how many are.")
+        console.print(_prompt_text(document), soft_wrap=True)
+    hidden = len(explanation.documents) - count
+    if hidden > 0:
+        print_note(f"{hidden} more documents are not shown; --show says how many are.")
 
 
-def _tokens(one: Explained) -> str:
-    total = "not counted" if one.result.tokens is None else str(one.result.tokens)
-    known = [f"{part.name} {part.tokens}" for part in one.parts if part.tokens is not None]
-    return f"tokens: {total}" + (f" = {' + '.join(known)}" if known else "")
+def _token_counts(document: Explained) -> str:
+    total = "not counted" if document.result.tokens is None else str(document.result.tokens)
+    counts = [f"{part.name} {part.tokens}" for part in document.parts if part.tokens is not None]
+    return f"tokens: {total}" + (f" = {' + '.join(counts)}" if counts else "")
 
 
-def _changes(one: Explained) -> list[str]:
-    result, said = one.result, []
+def _change_notes(document: Explained) -> list[str]:
+    result, notes = document.result, []
     if result.error is not None:
-        said.append(f"not scored: {printable(str(result.error))}")
+        notes.append(f"not scored: {terminal_text(str(result.error))}")
     if result.span is not None and (result.truncated or result.windows > 1):
         start, end = result.span
         cut = f"cut ({result.cut}): " * result.truncated
-        which = f"window {(result.window or 0) + 1} of {result.windows}, " * (result.windows > 1)
-        said.append(
-            f"{cut}{which}characters {start} to {end} of {len(result.document)} were scored"
+        window = f"window {(result.window or 0) + 1} of {result.windows}, " * (result.windows > 1)
+        notes.append(
+            f"{cut}{window}characters {start} to {end} of {len(result.document)} were scored"
         )
-    if one.neutralised:
-        said.append(f"control tokens were neutralised in: {', '.join(one.neutralised)}")
-    return said
+    if document.neutralised:
+        notes.append(f"control tokens were neutralised in: {', '.join(document.neutralised)}")
+    return notes
 
 
-def _prompt(one: Explained) -> Text:
-    """The prompt with control tokens set off, its line ends visible, long parts shortened."""
-    made = Text()
-    for part in one.parts:
+def _prompt_text(document: Explained) -> Text:
+    """The prompt with control tokens highlighted, its line ends visible, long parts shortened."""
+    prompt = Text()
+    for part in document.parts:
         text = part.text
-        if len(text) > 2 * _ENDS:
-            text = f"{text[:_ENDS]} … {len(text) - 2 * _ENDS} more … {text[-_ENDS:]}"
-        shown = Text(printable(text).replace("\n", "⏎\n"), style=_STYLES.get(part.name, "dim"))
-        shown.highlight_regex(_CONTROL, style="bold magenta")
-        made.append_text(shown)
-    return made
+        if len(text) > 2 * _END_CHARACTERS:
+            omitted = len(text) - 2 * _END_CHARACTERS
+            text = f"{text[:_END_CHARACTERS]} … {omitted} more … {text[-_END_CHARACTERS:]}"
+        style = _PART_STYLES.get(part.name, "dim")
+        part_text = Text(terminal_text(text).replace("\n", "⏎\n"), style=style)
+        part_text.highlight_regex(_CONTROL_TOKENS, style="bold magenta")
+        prompt.append_text(part_text)
+    return prompt
 
 
-def _as_json(explanation: Explanation, documents: Sequence[NamedText]) -> dict[str, Any]:
+def _explanation_json(explanation: Explanation, documents: Sequence[NamedText]) -> dict[str, Any]:
     return {
         "query": explanation.query,
         "instruction": explanation.instruction,
@@ -132,20 +134,20 @@ def _as_json(explanation: Explanation, documents: Sequence[NamedText]) -> dict[s
         "template_verified": explanation.facts.template_verified,
         "documents": [
             {
-                "rank": one.place,
-                "previous_rank": one.result.index + 1,
-                "name": documents[one.result.index].name,
-                "score": one.result.score,
-                "logit": one.result.logit,
-                "tokens": one.result.tokens,
-                "cut": one.result.cut,
-                "span": one.result.span,
-                "neutralised": one.neutralised,
+                "rank": document.place,
+                "previous_rank": document.result.index + 1,
+                "name": documents[document.result.index].name,
+                "score": document.result.score,
+                "logit": document.result.logit,
+                "tokens": document.result.tokens,
+                "cut": document.result.cut,
+                "span": document.result.span,
+                "neutralised": document.neutralised,
                 "parts": [
                     {"name": part.name, "tokens": part.tokens, "text": part.text}
-                    for part in one.parts
+                    for part in document.parts
                 ],
             }
-            for one in explanation.documents
+            for document in explanation.documents
         ],
     }

@@ -24,10 +24,10 @@ _NAMES: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
 # What is meant where the caller names no engine.
 _BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
 _BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options)
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines to stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 
-class Long(str, Enum):
+class OverflowChoice(str, Enum):
     """What happens to a document over the budget; the values are those of `settings.Overflow`."""
 
     truncate = "truncate"
@@ -111,19 +111,19 @@ class EngineOptions:
     max_length: Annotated[
         int | None,
         typer.Option(
-            help="Most tokens of a whole prompt.",
+            help="Maximum tokens of a whole prompt.",
             show_default="the engine's own",
             rich_help_panel=PANEL,
         ),
     ] = None
     overflow: Annotated[
-        Long,
+        OverflowChoice,
         typer.Option(
             help="A document over the budget: truncate cuts it, window scores overlapping windows "
             "of which the best counts, error refuses it.",
             rich_help_panel=PANEL,
         ),
-    ] = Long.truncate
+    ] = OverflowChoice.truncate
 
     def reranker(
         self,

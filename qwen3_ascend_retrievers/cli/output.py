@@ -21,35 +21,37 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def write_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """`value` on stdout, ASCII only: any locale can carry it, lone surrogates included."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def note(message: str) -> None:
-    """One line of news on stderr."""
-    _tell(Text(), message, "dim")
+def print_note(message: str) -> None:
+    """A message on stderr."""
+    _print_message(Text(), message, "dim")
 
 
-def complain(message: str, kind: str = "error") -> None:
+def print_error(message: str, kind: str = "error") -> None:
     """An error in one block on stderr: what is wrong, and what to do next."""
     label = Text("error: " if kind == "error" else f"error ({kind}): ", style="bold red")
-    _tell(label, message)
+    _print_message(label, message)
 
 
-def _tell(label: Text, message: str, style: str = "") -> None:
-    # A server's or a file's own words may be in any message.
-    err().print(label + Text(printable(message), style=style), soft_wrap=True)
+def _print_message(label: Text, message: str, style: str = "") -> None:
+    # Any message may quote a server or a file.
+    err().print(label + Text(terminal_text(message), style=style), soft_wrap=True)
 
 
-def printable(text: str) -> str:
+def terminal_text(text: str) -> str:
     """`text` without what could steer a terminal or turn the line around; line ends stay."""
-    return "".join(one if one in "\n\t" or _harmless(one) else "\ufffd" for one in text)
+    return "".join(
+        character if character in "\n\t" or _harmless(character) else "\ufffd" for character in text
+    )
 
 
 def one_line(text: str, length: int) -> str:
-    """The beginning of `text`, printable, white space folded, at most `length` characters."""
-    folded = " ".join(printable(text[: 4 * length]).split())
+    """At most `length` characters of `terminal_text(text)`, white space folded."""
+    folded = " ".join(terminal_text(text[: 4 * length]).split())
     return folded if len(folded) <= length else folded[: length - 1] + "…"
 
 

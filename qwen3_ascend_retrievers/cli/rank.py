@@ -14,24 +14,27 @@ from ..core.results import Ranking
 from ..tools.documents.files import NamedText
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
-from .output import note, one_line, out, printable, write_json
+from .output import one_line, out, print_json, print_note, terminal_text
 from .running import command
 
-_BAR = 10
-_TEXT = 200
+_BAR_CELLS = 10
+_BEGINNING_CHARACTERS = 200
 
 
 @command
-def rank(
-    query: Annotated[str, typer.Argument(help="What is searched for.")],
-    given: DocumentOptions,
+def rank_command(
+    query: Annotated[str, typer.Argument(help="The search query.")],
+    document_options: DocumentOptions,
     *,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", help="How many to show.", show_default="all")
+        int | None,
+        typer.Option("--top-n", "-n", help="Number of documents to show.", show_default="all"),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Leave out what scores below it, from 0 to 1.", show_default="none"),
+        typer.Option(
+            help="Leave out documents that score below it, from 0 to 1.", show_default="none"
+        ),
     ] = None,
     json: Json = False,
     options: EngineOptions,
@@ -43,24 +46,24 @@ def rank(
 
     Example: qwen3-rerank rank "how do I open a file" docs/ --model tiny --top-n 5
     """
-    documents = given.read()
+    documents = document_options.read()
     with options.reranker(top_n=top_n, threshold=threshold) as reranker:
-        ranking = reranker.rank(query, [one.text for one in documents])
+        ranking = reranker.rank(query, [document.text for document in documents])
         engine = type(reranker.engine).__name__
     if json:
-        write_json(as_json(query, ranking, documents))
+        print_json(_ranking_json(query, ranking, documents))
         return
-    out().print(_table(ranking.results, documents))
-    left = len(documents) - len(ranking.results)
-    rest = f", {left} not shown" if left else ""
-    note(
-        f"{len(documents)} documents{rest}; {_tokens(ranking.usage.prompt_tokens)} tokens; "
+    out().print(_ranking_table(ranking.results, documents))
+    hidden = len(documents) - len(ranking.results)
+    rest = f", {hidden} not shown" if hidden else ""
+    print_note(
+        f"{len(documents)} documents{rest}; {_count_text(ranking.usage.prompt_tokens)} tokens; "
         f"{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
     )
 
 
-def as_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dict[str, Any]:
-    """A ranking for machines: ranks from 1, indexes from 0."""
+def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dict[str, Any]:
+    """A ranking as JSON: ranks from 1, indexes from 0."""
     return {
         "query": query,
         "model": ranking.model,
@@ -74,25 +77,25 @@ def as_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dic
         "results": [
             {
                 "rank": place,
-                "previous_rank": one.index + 1,
-                "index": one.index,
-                "name": documents[one.index].name,
-                "score": one.score,
-                "logit": one.logit,
-                "tokens": one.tokens,
-                "truncated": one.truncated,
-                "cut": one.cut,
-                "span": one.span,
-                "windows": one.windows,
-                "text": one.document,
+                "previous_rank": result.index + 1,
+                "index": result.index,
+                "name": documents[result.index].name,
+                "score": result.score,
+                "logit": result.logit,
+                "tokens": result.tokens,
+                "truncated": result.truncated,
+                "cut": result.cut,
+                "span": result.span,
+                "windows": result.windows,
+                "text": result.document,
             }
-            | ({} if one.error is None else {"error": str(one.error)})
-            for place, one in enumerate(ranking.results, 1)
+            | ({} if result.error is None else {"error": str(result.error)})
+            for place, result in enumerate(ranking.results, 1)
         ],
     }
 
 
-def _table(results: Sequence[RankedDocument], documents: Sequence[NamedText]) -> Table:
+def _ranking_table(results: Sequence[RankedDocument], documents: Sequence[NamedText]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("rank", "was"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -100,16 +103,17 @@ def _table(results: Sequence[RankedDocument], documents: Sequence[NamedText]) ->
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("cut", no_wrap=True)
     table.add_column("document", overflow="fold")
-    for place, one in enumerate(results, 1):
-        document = Text(printable(documents[one.index].name), style="cyan")
+    for place, result in enumerate(results, 1):
+        document = Text(terminal_text(documents[result.index].name), style="cyan")
         document.append("  ")
-        document.append(one_line(one.document, _TEXT), style="default")
+        document.append(one_line(result.document, _BEGINNING_CHARACTERS), style="default")
+        score = result.score
         table.add_row(
             str(place),
-            movement(place, one.index + 1),
-            Text("not scored", style="yellow") if one.score is None else score_bar(one.score),
-            _tokens(one.tokens),
-            _cut(one),
+            movement(place, result.index + 1),
+            Text("not scored", style="yellow") if score is None else score_bar(score),
+            _count_text(result.tokens),
+            _cut_text(result),
             document,
         )
     return table
@@ -124,18 +128,18 @@ def movement(place: int, before: int) -> Text:
 
 
 def score_bar(score: float) -> Text:
-    """A bar of ten cells and the number, which keeps its digits where it is small."""
-    full = round(score * _BAR)
+    """A bar of ten cells, and the score with enough digits if it is small."""
+    full = round(score * _BAR_CELLS)
     number = f"{score:.4f}" if score >= 0.001 else f"{score:.1e}"
     bar = Text("█" * full, style="green")
-    return bar + Text("·" * (_BAR - full) + f" {number}", style="default")
+    return bar + Text("·" * (_BAR_CELLS - full) + f" {number}", style="default")
 
 
-def _tokens(count: int | None) -> str:
+def _count_text(count: int | None) -> str:
     return "?" if count is None else str(count)
 
 
-def _cut(one: RankedDocument) -> str:
-    if one.windows > 1:
-        return f"window {(one.window or 0) + 1}/{one.windows}"
-    return one.cut if one.truncated else "no"
+def _cut_text(result: RankedDocument) -> str:
+    if result.windows > 1:
+        return f"window {(result.window or 0) + 1}/{result.windows}"
+    return result.cut if result.truncated else "no"

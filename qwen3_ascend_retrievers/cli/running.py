@@ -1,6 +1,6 @@
 """What every command has in common: shared options, signals, errors and exit codes.
 
-A command raises this package's errors and returns; the rest of the ceremony is here.
+A command raises this package's errors or returns; how they are printed is here.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ import typer
 
 from ..errors import InvalidInputError, RerankError, TooLongError
 from . import INTERRUPTED, INTERRUPTED_NOTE
-from .output import complain, note
+from .output import print_error, print_note
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 TERMINATED: Final = 128 + signal.SIGTERM
-_OWN: Final = __name__.partition(".")[0]
+_PACKAGE: Final = __name__.partition(".")[0]
 
 
 class Terminated(BaseException):
-    """SIGTERM came: unwind as for Ctrl-C, so that temporary files and children go."""
+    """SIGTERM: unwinds as Ctrl-C does, so that temporary files are deleted and children ended."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes a typer command of `function`.
+    """A typer command that runs `function`.
 
-    A parameter whose type is a dataclass is spread: its fields become options of the command, and
-    `function` gets the dataclass made of them. Errors end in one block and an exit code.
+    A parameter whose type is a dataclass is expanded: its fields become options of the command,
+    and `function` gets the dataclass. Errors become a message on stderr and an exit code.
     """
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
@@ -46,57 +46,60 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         kind = hints[name]
         if is_dataclass(kind) and isinstance(kind, type):
             groups[name] = kind
-            parameters += _spread(kind)
+            parameters += _field_parameters(kind)
         else:
             parameters.append(parameter.replace(annotation=hints[name]))
 
     @wraps(function)
     def run(**values: Any) -> None:
-        with _outcome():
+        with _exit_codes():
             for name, kind in groups.items():
-                values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
+                values[name] = kind(
+                    **{field.name: values.pop(field.name) for field in fields(kind)}
+                )
             function(**values)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+    annotations = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__annotations__ = annotations | {"return": None}
     return run
 
 
-def _spread(kind: type[Any]) -> Iterator[inspect.Parameter]:
+def _field_parameters(kind: type[Any]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
-    for one in fields(kind):
+    for field in fields(kind):
         yield inspect.Parameter(
-            one.name,
+            field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if one.default is MISSING else one.default,
-            annotation=hints[one.name],
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
         )
 
 
 @contextmanager
-def _outcome() -> Iterator[None]:
-    """Turns whatever ends the block into an exit code, with the errors told on stderr."""
+def _exit_codes() -> Iterator[None]:
+    """Turns every exception of the block into an exit code and a message on stderr."""
     with _sigterm_unwinds(), _readable_warnings():
         try:
             yield
         except (InvalidInputError, TooLongError) as error:
-            complain(str(error))
+            print_error(str(error))
             raise typer.Exit(BAD_INPUT) from error
         except RerankError as error:
-            complain(str(error), kind=type(error).__name__)
+            print_error(str(error), kind=type(error).__name__)
             raise typer.Exit(FAILED) from error
         except BrokenPipeError as error:
-            # Whoever read our output has had enough; the interpreter's own flush must not complain.
+            # The reader of our output closed the pipe; the interpreter's own flush must not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from error
         except OSError as error:
-            complain(f"{error}. Check the disk and the rights of the folders named.")
+            print_error(f"{error}. Check the disk and the rights of the folders named.")
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
-            note(INTERRUPTED_NOTE)
+            print_note(INTERRUPTED_NOTE)
             raise typer.Exit(INTERRUPTED) from error
         except Terminated as error:
-            note("Terminated; no file was left half-written.")
+            print_note("Terminated; no file was left half-written.")
             raise typer.Exit(TERMINATED) from error
 
 
@@ -118,6 +121,6 @@ def _readable_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("once", category=UserWarning, module=_OWN)
-        warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
+            warnings.filterwarnings("once", category=UserWarning, module=_PACKAGE)
+        warnings.showwarning = lambda message, *_, **__: print_note(f"warning: {message}")
         yield

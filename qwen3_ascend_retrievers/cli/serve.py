@@ -1,4 +1,4 @@
-"""`qwen3-rerank serve`: start vLLM rightly, prove it, and say how to use it."""
+"""`qwen3-rerank serve`: start vLLM with the right flags, check it, and show how to use it."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from typing import Annotated, cast
 import typer
 
 from ..engines.remote import RemoteEngine
-from ..engines.vllm.version import parse_version
+from ..engines.vllm.version import Version, parse_version
 from ..errors import EngineError
 from ..models.check import checked_tokenizer
 from ..models.checkpoint import CheckpointKind, find_checkpoint
 from ..models.files import local_folder
 from ..reranker import Reranker
 from ..serving.checks import check_extra, check_key, check_length
-from ..serving.command import Hardware, ServerCommand, Wanted, reachable, server_command
+from ..serving.command import Hardware, ServerCommand, ServerSettings, reachable, server_command
 from ..serving.exposure import open_routes
 from ..serving.key_guard import KEY_VARIABLE, OPEN_PATHS
 from ..serving.machine import choose_hardware, vllm_version
-from ..serving.process import PATIENCE, check_port, running, wait_until_healthy
+from ..serving.process import SERVER_SHUTDOWN_SECONDS, check_port, running, wait_until_healthy
 from ..settings import API_KEY_VARIABLE, environment, whole_number
 from ..tools.diagnosis import Finding, worst
 from ..tools.diagnosis.engine_checks import first_checks
 from ..tools.documents.files import read_text
-from .doctor import show
+from .doctor import print_findings
 from .options import Json
-from .output import err, note, out, write_json
+from .output import err, out, print_json, print_note
 from .running import Terminated, command
 
-# What --print assumes of a machine that it cannot see: the newest release of vllm-ascend.
+# What --print assumes for another machine: the newest release of vllm-ascend.
 _ASCEND = "0.23.0"
 
 
-class Kinds(str, Enum):
+class HardwareChoice(str, Enum):
     """The hardware, by the names of `serving.command.Hardware`, or auto."""
 
     auto = "auto"
@@ -52,12 +52,12 @@ class Kinds(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ServerOptions:
     """Where and on what the server runs."""
 
-    hardware: Annotated[Kinds, typer.Option(help="auto, a2, a3, 310p (300I DUO), cuda or cpu.")] = (
-        Kinds.auto
-    )
+    hardware: Annotated[
+        HardwareChoice, typer.Option(help="auto, a2, a3, 310p (300I DUO), cuda or cpu.")
+    ] = HardwareChoice.auto
     data_parallel: Annotated[int, typer.Option(help="Replicas of the model.")] = 1
     tensor_parallel: Annotated[int, typer.Option(help="Devices of each replica.")] = 1
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
@@ -71,7 +71,8 @@ class Place:
     max_length: Annotated[
         int | None,
         typer.Option(
-            help="Most tokens of a prompt, at least 256.", show_default="8192; 2048 on a 300I DUO"
+            help="Maximum tokens of a prompt, at least 256.",
+            show_default="8192; 2048 on a 300I DUO",
         ),
     ] = None
     start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
@@ -90,13 +91,13 @@ class Place:
 
 
 @command
-def serve(
+def serve_command(
     model: Annotated[str, typer.Argument(help="Folder, hub name, or 'tiny'.")],
     extra: Annotated[
         list[str] | None, typer.Argument(metavar="[-- VLLM ARGUMENTS]", help="Passed to vLLM.")
     ] = None,
     *,
-    place: Place,
+    options: ServerOptions,
     print_only: Annotated[
         bool, typer.Option("--print", help="Show the command (and docker's) and start nothing.")
     ] = False,
@@ -106,60 +107,59 @@ def serve(
 
     Stays in the foreground; Ctrl-C ends the server and its workers, and a second one kills them.
 
-    With a key, of --api-key-file or VLLM_API_KEY, every route asks for it: /rerank, /classify,
+    With a key, from --api-key-file or VLLM_API_KEY, every route requires it: /rerank, /classify,
     /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
-    without it. This is tried before the server is announced. The key is read once, at the start.
-    The docker line of --print takes the check along into the container.
+    without it. This is tested before the server is announced. The key is read once, at the start.
+    The docker command of --print mounts the key's check into the container.
 
     Example: qwen3-rerank serve Qwen/Qwen3-Reranker-8B --tensor-parallel 2 --api-key-file key
     """
-    place.check()
+    options.check()
     check_extra(extra or ())
-    key = place.key()
-    wanted = _wanted(model, tuple(extra or ()), place, print_only)
-    made = server_command(wanted)
+    key = options.key()
+    settings = _server_settings(model, tuple(extra or ()), options, print_only)
+    vllm_command = server_command(settings)
     if print_only:
-        _print(made, wanted, json)
+        _print_command(vllm_command, settings, json)
         return
-    url = reachable(place.host, place.port)
-    check_port(place.host, place.port)
-    note(made.shell())
-    with running(made, key) as process, _ending_is_said(process):
+    url = reachable(options.host, options.port)
+    check_port(options.host, options.port)
+    print_note(vllm_command.shell())
+    with running(vllm_command, key) as process, _interrupt_note(process):
         with err().status("") as status:
             wait_until_healthy(
                 process,
                 url,
-                place.start_timeout,
-                lambda passed: status.update(f"vLLM is starting ({passed} s)"),
+                options.start_timeout,
+                lambda elapsed: status.update(f"vLLM is starting ({elapsed} s)"),
             )
-        _announce(_self_check(url, key), url, wanted, json)
+        _announce(_self_check(url, key), url, settings, json)
         code = process.wait()
     raise EngineError(f"The server ended by itself with code {code}; its last lines say why.")
 
 
 @contextmanager
-def _ending_is_said(process: Popen[bytes]) -> Iterator[None]:
-    """Whoever interrupts a running server learns what is waited for."""
+def _interrupt_note(process: Popen[bytes]) -> Iterator[None]:
+    """On an interrupt, a note on how long the server's end may take."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
         if process.poll() is None:
-            note(f"Ending vLLM, for up to {PATIENCE:.0f} s; a second Ctrl-C kills it at once.")
+            print_note(
+                f"Stopping vLLM, for up to {SERVER_SHUTDOWN_SECONDS:.0f} s; a second Ctrl-C kills "
+                "it at once."
+            )
         raise
 
 
-def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) -> Wanted:
-    wish = cast(Hardware, place.hardware.value) if place.hardware is not Kinds.auto else None
+def _server_settings(
+    model: str, extra: tuple[str, ...], options: ServerOptions, print_only: bool
+) -> ServerSettings:
     folder = local_folder(model)
+    hardware, version, ascend = _hardware(options, print_only)
     kind: CheckpointKind
-    if print_only and wish is not None:
-        hardware, version = wish, None
-        ascend = None if wish in ("cuda", "cpu") else parse_version(_ASCEND)
-    else:
-        version = vllm_version()
-        hardware, ascend = choose_hardware(wish)
     if print_only and folder is None:
-        # Nothing is fetched for a look; converted checkpoints on the hub carry this in their names.
+        # --print downloads nothing; converted checkpoints on the hub have this in their names.
         kind, path = ("converted" if "seq-cls" in model.lower() else "original"), model
         positions = None
     else:
@@ -168,65 +168,79 @@ def _wanted(model: str, extra: tuple[str, ...], place: Place, print_only: bool) 
             checked_tokenizer(checkpoint)
         kind, path = checkpoint.kind, str(checkpoint.folder)
         positions = checkpoint.max_positions
-    check_length(place.max_length, positions, extra)
-    return Wanted(
+    check_length(options.max_length, positions, extra)
+    return ServerSettings(
         model=path,
         name=model,
         kind=kind,
         hardware=hardware,
         version=version,
         ascend=ascend,
-        host=place.host,
-        port=place.port,
-        data_parallel=place.data_parallel,
-        tensor_parallel=place.tensor_parallel,
-        max_length=place.max_length,
+        host=options.host,
+        port=options.port,
+        data_parallel=options.data_parallel,
+        tensor_parallel=options.tensor_parallel,
+        max_length=options.max_length,
         max_positions=positions,
-        guarded=place.key() is not None,
-        key_file=place.api_key_file,
+        guarded=options.key() is not None,
+        key_file=options.api_key_file,
         extra=extra,
     )
 
 
-def _print(made: ServerCommand, wanted: Wanted, json: bool) -> None:
-    docker = None if wanted.hardware in ("cuda", "cpu") else made.docker(wanted)
+def _hardware(
+    options: ServerOptions, print_only: bool
+) -> tuple[Hardware, Version | None, Version | None]:
+    """The hardware, and the versions of vLLM and vllm-ascend."""
+    auto = options.hardware is HardwareChoice.auto
+    requested = None if auto else cast(Hardware, options.hardware.value)
+    if print_only and requested is not None:
+        ascend = None if requested in ("cuda", "cpu") else parse_version(_ASCEND)
+        return requested, None, ascend
+    version = vllm_version()
+    hardware, ascend = choose_hardware(requested)
+    return hardware, version, ascend
+
+
+def _print_command(command: ServerCommand, settings: ServerSettings, json: bool) -> None:
+    docker = None if settings.hardware in ("cuda", "cpu") else command.docker(settings)
     if json:
-        arguments = [sys.executable, *made.arguments]
-        write_json({"command": arguments, "environment": made.environment, "docker": docker})
+        arguments = [sys.executable, *command.arguments]
+        print_json({"command": arguments, "environment": command.environment, "docker": docker})
         return
-    sys.stdout.write(made.shell() + "\n")
+    sys.stdout.write(command.shell() + "\n")
     if docker is not None:
         sys.stdout.write(f"\n# The same in vLLM-Ascend's container:\n{docker}\n")
 
 
 def _self_check(url: str, key: str | None) -> list[Finding]:
     with Reranker(RemoteEngine(url, api_key=key)) as reranker:
-        found = list(first_checks(reranker, url))
+        findings = list(first_checks(reranker, url))
     if key is not None:
-        found.append(_key_check(open_routes(url)))
-    if worst(found) == "red":
-        show(found, err())
+        findings.append(_key_check(open_routes(url)))
+    if worst(findings) == "red":
+        print_findings(findings, err())
         raise EngineError("The server is not right, as the red lines say. It was ended.")
-    return found
+    return findings
 
 
 def _key_check(open_routes: list[str]) -> Finding:
     if not open_routes:
         return Finding("key", "green", f"asked for on all routes but {' and '.join(OPEN_PATHS)}")
-    said = f"{', '.join(open_routes)} answer without the key"
+    message = f"{', '.join(open_routes)} answer without the key"
     remedy = "Leave out what replaces vLLM's HTTP server: VLLM_USE_RUST_FRONTEND, or an argument."
-    return Finding("key", "red", said, remedy, "docs/cli.md, serve")
+    return Finding("key", "red", message, remedy, "docs/cli.md, serve")
 
 
-def _announce(found: list[Finding], url: str, wanted: Wanted, json: bool) -> None:
+def _announce(findings: list[Finding], url: str, settings: ServerSettings, json: bool) -> None:
     line = f'Qwen3Rerank(base_url="{url}", top_n=5)'
     if json:
-        write_json({"base_url": url, "model": wanted.name, "python": line})
+        print_json({"base_url": url, "model": settings.name, "python": line})
     else:
-        show(found)
-        if wanted.guarded:
-            note(f"export {API_KEY_VARIABLE}={_key_source(wanted.key_file)}")
-        note("from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index")
+        print_findings(findings)
+        if settings.guarded:
+            print_note(f"export {API_KEY_VARIABLE}={_key_source(settings.key_file)}")
+        print_note("from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index")
         out().print(line, markup=False, soft_wrap=True)
     sys.stdout.flush()
 

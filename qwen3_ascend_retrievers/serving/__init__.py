@@ -1,1 +1,1 @@
-"""Serving a model with vLLM: the right command for version and hardware, started and watched."""
+"""Serving a model with vLLM: its command for version and hardware, its process, its checks."""

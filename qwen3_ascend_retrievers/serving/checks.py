@@ -1,4 +1,4 @@
-"""What of a wish to serve is refused before anything starts: keys, lengths, arguments of vLLM."""
+"""Checks before a server starts: its key, its maximum length, further arguments of vLLM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from ..engines.remote.protocol.canary import SHORTEST
 from ..errors import InvalidInputError
 
-# argparse takes beginnings of names, too; nothing else begins so.
+# argparse also takes prefixes of names; no other name has this one.
 _KEY_FLAG: Final = "--api-k"
 _LENGTH_FLAG: Final = "--max-model-l"
 
@@ -18,7 +18,7 @@ def check_key(key: str, source: str) -> str:
     """The key, if a header can hold it.
 
     Args:
-        key: what was found, without spaces around it.
+        key: without spaces around it.
         source: a file's or variable's name; the key itself is never shown.
 
     Raises:
@@ -39,41 +39,41 @@ def check_key(key: str, source: str) -> str:
 
 def check_extra(extra: Sequence[str]) -> None:
     """Raise InvalidInputError for a key among vLLM's own arguments."""
-    if any(name.startswith(_KEY_FLAG) for name, _ in _options(extra)):
+    if any(name.startswith(_KEY_FLAG) for name, _ in _flag_values(extra)):
         raise InvalidInputError(
             "vLLM's --api-key shows the key to every user of this machine and leaves /rerank, "
             "/classify and /tokenize open. Put the key into a file: --api-key-file FILE."
         )
 
 
-def check_length(wish: int | None, positions: int | None, extra: Sequence[str]) -> None:
+def check_length(max_length: int | None, positions: int | None, extra: Sequence[str]) -> None:
     """Raise InvalidInputError for prompts that are too short to be checked.
 
     Args:
-        wish: of --max-length, if any.
-        positions: the most that the model can, if that is known.
+        max_length: of --max-length, if any.
+        positions: the model's maximum, if that is known.
         extra: vLLM's own arguments, whose --max-model-len wins.
     """
     lengths = {
         f"--max-model-len {value}": int(value)
-        for name, value in _options(extra)
+        for name, value in _flag_values(extra)
         if name.startswith(_LENGTH_FLAG) and value.isdecimal()
     }
-    if not lengths and wish is not None:
-        lengths = {f"--max-length {wish}": wish}
+    if not lengths and max_length is not None:
+        lengths = {f"--max-length {max_length}": max_length}
     if positions is not None:
         lengths[f"The model's maximum of {positions} tokens"] = positions
-    for said, length in lengths.items():
+    for setting, length in lengths.items():
         if length < SHORTEST:
             raise InvalidInputError(
-                f"{said} is too short: the template and a short query alone take about 100 "
+                f"{setting} is too short: the template and a short query alone take about 100 "
                 f"tokens, and the server's scores can be checked from {SHORTEST} on. Serve with "
                 f"--max-length {SHORTEST} or more; 8192 is usual."
             )
 
 
-def _options(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Names with dashes, as vLLM reads them, and the words that follow."""
+def _flag_values(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Flags with dashes, as vLLM reads them, and the values that follow."""
     for word, following in pairwise((*extra, "")):
         name, equals, value = word.partition("=")
         if name.startswith("--"):

@@ -1,6 +1,6 @@
 """The server's command line, as values: nothing is started and nothing is looked up here.
 
-What vLLM gets where, and why, is the table of engines/vllm/settings.py; here it becomes flags.
+vLLM's arguments by platform are the table of engines/vllm/tuning.py; here they become flags.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MOUNTS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ServerSettings:
     """What is to be served, and how.
 
     Attributes:
@@ -65,8 +65,8 @@ class Wanted:
         data_parallel: replicas.
         tensor_parallel: devices of each replica.
         max_length: tokens of a prompt; None takes the table's.
-        max_positions: the most that the model can; None if nobody looked.
-        guarded: whether clients must send a key, which the server finds in VLLM_API_KEY.
+        max_positions: the model's maximum; None if it is not known.
+        guarded: whether clients must send a key, which the server reads from VLLM_API_KEY.
         key_file: the file with that key; None if the variable is set already.
         extra: further arguments for vLLM, which win.
     """
@@ -95,8 +95,8 @@ class ServerCommand:
     Attributes:
         arguments: of Python, from -m on.
         environment: variables to set where the caller has not set them; the key is not among them.
-        guarded: whether the key is wanted in VLLM_API_KEY.
-        key_file: where the key is, which goes into VLLM_API_KEY; None if it is there already.
+        guarded: whether VLLM_API_KEY must hold a key.
+        key_file: the file with the key for VLLM_API_KEY; None if that is set already.
     """
 
     arguments: tuple[str, ...]
@@ -108,23 +108,23 @@ class ServerCommand:
         """A line for a shell; the key is read from its file when the line runs."""
         return " ".join([*self._variables(), "python", shlex.join(self.arguments)])
 
-    def docker(self, wanted: Wanted) -> str:
+    def docker(self, settings: ServerSettings) -> str:
         """The same in the official container of vLLM-Ascend, for NPUs only."""
-        image = f"{_IMAGE}:v{wanted.ascend or '0.23.0'}{_SUFFIX[wanted.hardware]}"
-        count = wanted.data_parallel * wanted.tensor_parallel
+        image = f"{_IMAGE}:v{settings.ascend or '0.23.0'}{_SUFFIX[settings.hardware]}"
+        count = settings.data_parallel * settings.tensor_parallel
         devices = (*(f"/dev/davinci{at}" for at in range(count)), *_DEVICES)
-        words = ["docker", "run", "--rm", "--shm-size=1g", "-p", _published(wanted)]
+        words = ["docker", "run", "--rm", "--shm-size=1g", "-p", _published(settings)]
         for device in devices:
             words += ["--device", device]
-        mounts = [f"{one}:{one}" for one in _MOUNTS]
+        mounts = [f"{path}:{path}" for path in _MOUNTS]
         arguments = list(self.arguments)
         if str(TEMPLATE) in arguments:
             inside = f"/{TEMPLATE.name}"
             mounts.append(f"{TEMPLATE}:{inside}:ro")
             arguments[arguments.index(str(TEMPLATE))] = inside
-        if Path(wanted.model).is_dir():
-            mounts.append(f"{Path(wanted.model).resolve()}:/model:ro")
-            arguments[arguments.index(wanted.model)] = "/model"
+        if Path(settings.model).is_dir():
+            mounts.append(f"{Path(settings.model).resolve()}:/model:ro")
+            arguments[arguments.index(settings.model)] = "/model"
         if self.guarded:
             module = f"{_GUARD_FILE.stem}.{KeyGuard.__name__}"
             mounts.append(f"{_GUARD_FILE}:{_GUARD_FOLDER}/{_GUARD_FILE.name}:ro")
@@ -140,47 +140,54 @@ class ServerCommand:
         return " ".join([*key, shlex.join([*words, image, "python", *arguments])])
 
     def _variables(self) -> list[str]:
-        made = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         if self.key_file is None:
-            return made
-        return [f'{KEY_VARIABLE}="$(cat {shlex.quote(str(self.key_file))})"', *made]
+            return variables
+        return [f'{KEY_VARIABLE}="$(cat {shlex.quote(str(self.key_file))})"', *variables]
 
 
-def server_command(wanted: Wanted) -> ServerCommand:
-    """The command for what is wanted.
+def server_command(settings: ServerSettings) -> ServerCommand:
+    """The command for these settings.
 
     Raises:
-        EngineError: what is wanted gives wrong scores there.
+        EngineError: they would give wrong scores on that hardware.
     """
-    device = wanted.hardware if wanted.hardware in ("cuda", "cpu") else "npu"
-    situation = PlatformFacts(
-        device=device,
-        ascend=wanted.ascend,
-        chip="310P" if wanted.hardware == "310p" else None,
-        max_length=wanted.max_length,
-    )
-    settings, environment = decide(situation)
-    if wanted.max_positions is not None:
-        settings["max_model_len"] = min(settings["max_model_len"], wanted.max_positions)
-    flags = [*MODULE, "--model", wanted.model, "--served-model-name", wanted.name]
-    flags += ["--host", wanted.host, "--port", str(wanted.port)]
-    release = wanted.version.release if wanted.version else None
+    engine_arguments, environment = _engine_arguments(settings)
+    flags = [*MODULE, "--model", settings.model, "--served-model-name", settings.name]
+    flags += ["--host", settings.host, "--port", str(settings.port)]
+    release = settings.version.release if settings.version else None
     pooling = release is None or release >= _RUNNER_SINCE
     flags += ["--runner", "pooling"] if pooling else ["--task", "score"]
-    if wanted.kind == "original":
+    if settings.kind == "original":
         flags += ["--hf-overrides", json.dumps(ORIGINAL)]
     if release is None or release >= _TEMPLATES_SINCE:
         flags += ["--chat-template", str(TEMPLATE)]
     for name, count in (
-        ("--data-parallel-size", wanted.data_parallel),
-        ("--tensor-parallel-size", wanted.tensor_parallel),
+        ("--data-parallel-size", settings.data_parallel),
+        ("--tensor-parallel-size", settings.tensor_parallel),
     ):
         flags += [name, str(count)] if count > 1 else []
-    for name, value in settings.items():
+    for name, value in engine_arguments.items():
         if name not in _NOT_SERVED:
             flags += _flag(name, value)
-    flags += ["--middleware", GUARD] if wanted.guarded else []
-    return ServerCommand((*flags, *wanted.extra), environment, wanted.guarded, wanted.key_file)
+    flags += ["--middleware", GUARD] if settings.guarded else []
+    return ServerCommand(
+        (*flags, *settings.extra), environment, settings.guarded, settings.key_file
+    )
+
+
+def _engine_arguments(settings: ServerSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """The engine arguments and environment variables for the hardware."""
+    facts = PlatformFacts(
+        device=settings.hardware if settings.hardware in ("cuda", "cpu") else "npu",
+        ascend=settings.ascend,
+        chip="310P" if settings.hardware == "310p" else None,
+        max_length=settings.max_length,
+    )
+    arguments, environment = decide(facts)
+    if settings.max_positions is not None:
+        arguments["max_model_len"] = min(arguments["max_model_len"], settings.max_positions)
+    return arguments, environment
 
 
 def _flag(name: str, value: Any) -> Iterator[str]:
@@ -193,14 +200,14 @@ def _flag(name: str, value: Any) -> Iterator[str]:
     yield json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _published(wanted: Wanted) -> str:
-    """What docker's -p takes, so that the container is reached where the server would be."""
+def _published(settings: ServerSettings) -> str:
+    """The value of docker's -p that publishes the container at the server's address."""
     try:
-        host = ip_address(wanted.host)
+        host = ip_address(settings.host)
     except ValueError:
-        return f"{wanted.port}:{wanted.port}"
-    shown = f"[{host}]" if host.version == 6 else str(host)
-    return f"{shown}:{wanted.port}:{wanted.port}"
+        return f"{settings.port}:{settings.port}"
+    address = f"[{host}]" if host.version == 6 else str(host)
+    return f"{address}:{settings.port}:{settings.port}"
 
 
 def reachable(host: str, port: int) -> str:

@@ -8,8 +8,8 @@ import httpx
 
 from ..errors import EngineError
 
-# Those that vLLM's own key leaves open in one release or another, and some that it guards. What
-# is sent is no request of theirs: without a guard they refuse it with another status.
+# Those that vLLM's own key leaves open in one release or another, and some that it guards. The
+# body is not valid for them: without a guard they refuse it with another status.
 _ROUTES: Final = (
     ("POST", "/rerank"),
     ("POST", "/v1/rerank"),
@@ -29,7 +29,7 @@ _ROUTES: Final = (
 )
 _REFUSED: Final = frozenset({401, 403})
 _JSON: Final = {"Content-Type": "application/json"}
-_SECONDS: Final = 30.0
+_ROUTE_TIMEOUT_SECONDS: Final = 30.0
 
 
 def open_routes(url: str) -> list[str]:
@@ -40,7 +40,7 @@ def open_routes(url: str) -> list[str]:
     """
     exposed: list[str] = []
     # The server is on this machine, whatever proxy the environment names.
-    with httpx.Client(base_url=url, timeout=_SECONDS, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=_ROUTE_TIMEOUT_SECONDS, trust_env=False) as client:
         for method, path in _ROUTES:
             content = "{}" if method == "POST" else None
             try:

@@ -40,7 +40,7 @@ class KeyGuard:
     def __init__(self, app: App) -> None:
         self._app = app
         key = os.environ.get(KEY_VARIABLE, "")
-        # An empty key would be matched by "Bearer " and nothing; without a key nobody is let in.
+        # An empty key would match "Bearer "; without a key every request is refused.
         self._digest = sha256(key.encode()).digest() if key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What this machine has to serve with: hardware, and vLLM's version without importing it."""
+"""What this machine can serve with: hardware, and vLLM's version without importing it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def vllm_version() -> Version | None:
     return parse_version(version(names[0]))
 
 
-def choose_hardware(wish: Hardware | None) -> tuple[Hardware, Version | None]:
+def choose_hardware(requested: Hardware | None) -> tuple[Hardware, Version | None]:
     """The hardware to serve on, and vllm-ascend's version if it is an NPU.
 
     Args:
-        wish: what the caller says it is; None finds out. A2 and A3 need the same settings.
+        requested: by the caller; None detects it. A2 and A3 need the same settings.
 
     Raises:
         MissingDependencyError: there is an NPU or GPU that the installed vLLM cannot use, and
-            `wish` is not the CPU.
-        InvalidInputError: what the caller says is not what vLLM will run on.
+            `requested` is not the CPU.
+        InvalidInputError: vLLM will run on other hardware than `requested`.
     """
-    found = detect_platform(cpu_is_meant=wish == "cpu")
-    if found.device == "npu":
-        chip: Hardware = "310p" if found.chip else "a2"
-        hardware = wish or chip
+    platform = detect_platform(cpu_is_meant=requested == "cpu")
+    if platform.device == "npu":
+        chip: Hardware = "310p" if platform.chip else "a2"
+        hardware = requested or chip
     else:
-        hardware = wish or found.device
+        hardware = requested or platform.device
     device = hardware if hardware in ("cuda", "cpu") else "npu"
-    if device != found.device:
+    if device != platform.device:
         raise InvalidInputError(
-            f"--hardware {hardware} does not fit: vLLM would run on {found.device} here, because "
-            f"{found.why}. Leave --hardware out, or add --print to see the command for another "
-            "machine."
+            f"--hardware {hardware} does not fit: vLLM would run on {platform.device} here, "
+            f"because {platform.why}. Leave --hardware out, or add --print to see the command for "
+            "another machine."
         )
-    return hardware, parse_version(found.ascend) if found.ascend else None
+    return hardware, parse_version(platform.ascend) if platform.ascend else None

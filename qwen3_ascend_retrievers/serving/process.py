@@ -1,4 +1,4 @@
-"""The running server: started in a session of its own, waited for, and ended with its workers."""
+"""The server's process: started in its own session, and stopped together with its workers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from ..settings import child_environment
 from .command import ServerCommand
 from .key_guard import KEY_VARIABLE
 
-# vLLM ends its workers when asked to; what still runs after this many seconds is killed.
-PATIENCE: Final = 30.0
-# While it loads it does not heed SIGTERM (seen for 30 seconds and more), and serves nobody.
-_LOADING_PATIENCE: Final = 3.0
-_PAUSE: Final = 0.5
+# On SIGTERM vLLM ends its workers; what still runs after this time is killed.
+SERVER_SHUTDOWN_SECONDS: Final = 30.0
+# While vLLM loads it ignores SIGTERM (for 30 seconds and more, as observed), and has no clients.
+_LOADING_SHUTDOWN_SECONDS: Final = 3.0
+_HEALTH_TIMEOUT_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.5
 
 
 @contextmanager
 def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process; its output goes to standard error. No process of it is left behind.
+    """The server's process; its output goes to standard error. It ends with the block.
 
-    Not even by `kill -9` of this process, which has the watchdog end the server.
+    So do its workers. After `kill -9` of this process the watchdog ends the server.
     """
     secret = {} if key is None else {KEY_VARIABLE: key}
-    with _watched() as watch:
+    with _watchdog() as watch:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             [sys.executable, *command.arguments],
             env=child_environment(command.environment) | secret,
@@ -49,13 +50,13 @@ def running(command: ServerCommand, key: str | None) -> Iterator[subprocess.Pope
             watch([process.pid])
             yield process
         finally:
-            _end(process)
+            _stop_server(process, SERVER_SHUTDOWN_SECONDS)
 
 
 def check_port(host: str, port: int) -> None:
     """Raise InvalidInputError unless a server can listen there.
 
-    Another server on the port would answer the questions that are meant for ours.
+    Another server on the port would answer our requests.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -70,31 +71,31 @@ def check_port(host: str, port: int) -> None:
 
 
 def wait_until_healthy(
-    process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
+    process: subprocess.Popen[bytes], url: str, seconds: float, progress: Callable[[int], None]
 ) -> None:
-    """Return when the server answers /health; end it if that cannot be, or is not waited for.
+    """Return when the server answers /health; stop it on a timeout, an error or an interrupt.
 
     Args:
         process: the server.
         url: its address.
         seconds: how long to wait, above 0.
-        said: told the seconds that have passed, now and then.
+        progress: called with the elapsed seconds, twice a second or less often.
 
     Raises:
         EngineError: the server ended, or is not ready in time.
     """
     try:
-        _wait(process, url, seconds, said)
+        _wait(process, url, seconds, progress)
     except BaseException:
-        _end_within(process, _LOADING_PATIENCE)
+        _stop_server(process, _LOADING_SHUTDOWN_SECONDS)
         raise
 
 
 def _wait(
-    process: subprocess.Popen[bytes], url: str, seconds: float, said: Callable[[int], None]
+    process: subprocess.Popen[bytes], url: str, seconds: float, progress: Callable[[int], None]
 ) -> None:
     start = time.monotonic()
-    while (passed := time.monotonic() - start) < seconds:
+    while (elapsed := time.monotonic() - start) < seconds:
         if process.poll() is not None:
             raise EngineError(
                 f"vLLM ended with code {process.returncode} before it was ready; its last lines "
@@ -103,11 +104,11 @@ def _wait(
             )
         with contextlib.suppress(httpx.TransportError):
             # The server is on this machine, whatever proxy the environment names.
-            answer = httpx.get(f"{url}/health", timeout=PATIENCE, trust_env=False)
+            answer = httpx.get(f"{url}/health", timeout=_HEALTH_TIMEOUT_SECONDS, trust_env=False)
             if answer.status_code == 200:
                 return
-        said(int(passed))
-        time.sleep(_PAUSE)
+        progress(int(elapsed))
+        time.sleep(_POLL_SECONDS)
     raise EngineError(
         f"vLLM was not ready after {seconds:.0f} seconds. Large models load slowly: raise "
         "--start-timeout."
@@ -115,9 +116,9 @@ def _wait(
 
 
 @contextmanager
-def _watched() -> Iterator[Callable[[Iterable[int]], None]]:
-    """The time in which the processes that the block names end with this one."""
-    # vLLM brings psutil; without vLLM no server outlives its start.
+def _watchdog() -> Iterator[Callable[[Iterable[int]], None]]:
+    """Within the block, the process IDs that it registers are ended when this process ends."""
+    # vLLM requires psutil; without vLLM the server fails at its start.
     if find_spec("psutil") is None:
         yield lambda _: None
         return
@@ -128,20 +129,15 @@ def _watched() -> Iterator[Callable[[Iterable[int]], None]]:
         watchdog.dismiss()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, then kill what is left of its session."""
-    _end_within(process, PATIENCE)
-
-
-def _end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """The same with less patience; an interrupt ends all patience."""
+def _stop_server(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Send SIGTERM; after `seconds`, or on an interrupt, kill the rest of the session."""
     try:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(seconds)
     finally:
-        # Workers outlive a server that ended badly; they are in its process group.
+        # Workers can outlive a server that crashed; they are in its process group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

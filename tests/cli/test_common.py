@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.cli.output import complain, note
+from qwen3_ascend_retrievers.cli.output import print_error, print_note
 from support.script import SCRIPT, TINY, environment
 
 
@@ -32,16 +32,16 @@ RANK = ("rank", "cat", *TINY, "--json")
     "locale", [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONIOENCODING": "latin-1"}]
 )
 def test_standard_input_is_strict_utf8_in_any_locale(locale: dict[str, str]) -> None:
-    done = shell("", *RANK, stdin="\ufeffüber 北京\n".encode(), **locale)
-    assert done.returncode == 0, done.stderr
-    assert [one["text"] for one in json.loads(done.stdout)["results"]] == ["über 北京"]
+    result = shell("", *RANK, stdin="\ufeffüber 北京\n".encode(), **locale)
+    assert result.returncode == 0, result.stderr
+    assert [document["text"] for document in json.loads(result.stdout)["results"]] == ["über 北京"]
     wrong = shell("", *RANK, stdin=b"ok\n\xff\xfe bad\n", **locale)
     assert (wrong.returncode, wrong.stdout) == (2, b"")
     assert b"error: Standard input is not UTF-8" in wrong.stderr
 
 
 @pytest.mark.parametrize(
-    ("redirection", "said"),
+    ("redirection", "message"),
     [
         ("<&-", b"error: There is no document in -"),
         (">&-", b"error: Standard output is closed"),
@@ -49,29 +49,29 @@ def test_standard_input_is_strict_utf8_in_any_locale(locale: dict[str, str]) -> 
         ("<&- 2>&-", b""),
     ],
 )
-def test_a_closed_stream_is_wrong_input(redirection: str, said: bytes) -> None:
-    done = shell(redirection, *RANK, stdin=b"a cat\n")
-    assert (done.returncode, done.stdout) == (2, b""), done.stderr
-    assert said in done.stderr
-    assert b"Traceback" not in done.stderr
+def test_a_closed_stream_is_wrong_input(redirection: str, message: bytes) -> None:
+    result = shell(redirection, *RANK, stdin=b"a cat\n")
+    assert (result.returncode, result.stdout) == (2, b""), result.stderr
+    assert message in result.stderr
+    assert b"Traceback" not in result.stderr
 
 
 def test_closed_streams_that_are_not_needed_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a cat")
-    done = shell("<&- 2>&-", *RANK, str(tmp_path / "a.txt"))
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["results"][0]["text"] == "a cat"
+    result = shell("<&- 2>&-", *RANK, str(tmp_path / "a.txt"))
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["results"][0]["text"] == "a cat"
 
 
 def test_ctrl_c_while_libraries_are_imported_ends_as_later(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
-    done = shell("", "--version", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 130
-    assert done.stderr == b"Interrupted; no file was left half-written.\n"
+    result = shell("", "--version", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 130
+    assert result.stderr == b"Interrupted; no file was left half-written.\n"
 
 
 def test_no_message_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    note("m\x1b]0;title\x07 by \u202e[bold]b[/bold]")
-    complain("m\x1b[2J")
-    said = capsys.readouterr().err
-    assert said == "m\ufffd]0;title\ufffd by \ufffd[bold]b[/bold]\nerror: m\ufffd[2J\n"
+    print_note("m\x1b]0;title\x07 by \u202e[bold]b[/bold]")
+    print_error("m\x1b[2J")
+    output = capsys.readouterr().err
+    assert output == "m\ufffd]0;title\ufffd by \ufffd[bold]b[/bold]\nerror: m\ufffd[2J\n"

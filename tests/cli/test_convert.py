@@ -18,13 +18,13 @@ from support.script import invoke, run
 
 def test_tiny_is_converted_and_ranks(tmp_path: Path) -> None:
     target = str(tmp_path / "converted")
-    done = run("convert", "tiny", target, "--json")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["folder"] == target
-    assert len(said["scores"]) == 4
-    assert all(abs(one["source"] - one["copy"]) <= 1e-3 for one in said["scores"])
-    assert said["peak_rss_bytes"] < 2e9
+    result = run("convert", "tiny", target, "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["folder"] == target
+    assert len(report["scores"]) == 4
+    assert all(abs(pair["source"] - pair["copy"]) <= 1e-3 for pair in report["scores"])
+    assert report["peak_rss_bytes"] < 2e9
     again = invoke("convert", "tiny", target)
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
     ranked = invoke("rank", "cat", "-", "--model", target, "--json", stdin="a dog\na cat\n")
@@ -32,9 +32,9 @@ def test_tiny_is_converted_and_ranks(tmp_path: Path) -> None:
 
 
 def test_the_outcome_is_told_in_words(tmp_path: Path) -> None:
-    done = invoke("convert", "tiny", str(tmp_path / "converted"))
-    assert "4 fixed pairs score as in the source" in done.stdout
-    assert "Peak memory" in done.stdout
+    result = invoke("convert", "tiny", str(tmp_path / "converted"))
+    assert "4 fixed pairs score as in the source" in result.stdout
+    assert "Peak memory" in result.stdout
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def wide(tmp_path: Path) -> Iterator[Path]:
 def test_a_model_of_the_8bs_widths_takes_less_than_two_gigabytes(wide: Path) -> None:
     source = wide / "wide"
     assert len(list(source.glob("*.safetensors"))) >= 2
-    assert sum(one.stat().st_size for one in source.glob("*.safetensors")) > 3e9
-    done = run("convert", str(source), str(wide / "copy"), "--json")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["peak_rss_bytes"] < 2e9
-    assert all(abs(one["source"] - one["copy"]) <= 1e-3 for one in said["scores"])
+    assert sum(shard.stat().st_size for shard in source.glob("*.safetensors")) > 3e9
+    result = run("convert", str(source), str(wide / "copy"), "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["peak_rss_bytes"] < 2e9
+    assert all(abs(pair["source"] - pair["copy"]) <= 1e-3 for pair in report["scores"])

@@ -28,34 +28,34 @@ def start_without(modules: tuple[str, ...], *arguments: str) -> subprocess.Compl
 
 
 def test_without_typer_the_install_line_is_all_that_is_said() -> None:
-    done = start_without(("typer",), "rank", "x")
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("pip install 'qwen3-ascend-retrievers[cli]'")
-    assert len(done.stderr.splitlines()) == 1
+    result = start_without(("typer",), "rank", "x")
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith("pip install 'qwen3-ascend-retrievers[cli]'")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_help_and_eval_without_heavy_libraries(tmp_path: Path) -> None:
     assert start_without(HEAVY, "--help").returncode == 0
     files = [f"--{name}={tmp_path / name}" for name in ("run", "queries", "corpus", "qrels")]
-    done = start_without(HEAVY, "eval", *files)
-    assert done.returncode == 1
-    assert "pip install 'qwen3-ascend-retrievers[eval]'" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = start_without(HEAVY, "eval", *files)
+    assert result.returncode == 1
+    assert "pip install 'qwen3-ascend-retrievers[eval]'" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_script_lists_its_commands_and_its_version() -> None:
     assert run("--version").stdout == f"qwen3-rerank {__version__}\n"
-    done = invoke("--help")
-    assert all(f" {name} " in done.stdout for name in COMMANDS)
+    result = invoke("--help")
+    assert all(f" {name} " in result.stdout for name in COMMANDS)
     wrong = invoke("rank", "x", "--no-such-option")
     assert wrong.exit_code == 2
 
 
 def test_the_manual_has_not_drifted() -> None:
-    page = Path(__file__).parents[2] / "docs" / "cli.md"
-    made = manual()
-    assert page.read_text("utf-8") == made, "run python -m qwen3_ascend_retrievers.cli.manual"
-    assert [line[3:] for line in made.splitlines() if line.startswith("## ")] == [
+    path = Path(__file__).parents[2] / "docs" / "cli.md"
+    page = manual()
+    assert path.read_text("utf-8") == page, "run python -m qwen3_ascend_retrievers.cli.manual"
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
         *COMMANDS,
         "Engine options",
         "Presets",
@@ -65,5 +65,5 @@ def test_the_manual_has_not_drifted() -> None:
 def test_completion_knows_the_commands() -> None:
     # In a shell, by which typer tells whether its option takes a name.
     line = f"'{SCRIPT}' --show-completion bash; true"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
-    assert "_QWEN3_RERANK_COMPLETE" in done.stdout
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert "_QWEN3_RERANK_COMPLETE" in result.stdout

@@ -50,22 +50,22 @@ RUN = ("--run", "run.trec", *FILES)
 
 
 def on_the_written_run(measure: str) -> float:
-    found = ir_measures.calc_aggregate(
+    values = ir_measures.calc_aggregate(
         [ir_measures.parse_measure(measure)],
         [ir_measures.Qrel(f"q{at}", f"r{at}", 1) for at in range(5)],
         ir_measures.read_trec_run("reranked.trec"),
     )
-    return float(next(iter(found.values())))
+    return float(next(iter(values.values())))
 
 
 def test_bm25_and_tiny_with_every_output(collection: Path) -> None:
     more = ("--depth", "4", "--plot", "a.png", "--per-query", "q.tsv", "--measure", "nDCG@10")
-    done = invoke("eval", "--bm25", *FILES, *more, "--measure", "R@3", "--json", *TINY)
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["model"] == "tiny"
-    assert said["measures"].keys() == {"nDCG@10", "R@3"}
-    for name, values in said["measures"].items():
+    result = invoke("eval", "--bm25", *FILES, *more, "--measure", "R@3", "--json", *TINY)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["model"] == "tiny"
+    assert report["measures"].keys() == {"nDCG@10", "R@3"}
+    for name, values in report["measures"].items():
         assert values["after"] == pytest.approx(on_the_written_run(name))
     assert (collection / "a.png").read_bytes().startswith(b"\x89PNG")
     rows = (collection / "q.tsv").read_text().splitlines()
@@ -86,21 +86,21 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
         try:
             assert server.waiting.wait(600)
             process.send_signal(number)
-            said, complained = process.communicate(timeout=600)
+            output, errors = process.communicate(timeout=600)
         finally:
             process.kill()
-        assert process.returncode == code, complained
-        assert said == ""
-        assert "3 of 5 queries are finished and kept in reranked.trec.journal" in complained
-        assert "Traceback" not in complained
+        assert process.returncode == code, errors
+        assert output == ""
+        assert "3 of 5 queries are finished and kept in reranked.trec.journal" in errors
+        assert "Traceback" not in errors
         assert set(os.listdir(collection)) - before == {"reranked.trec.journal"}
         server.gate.set()
         server.asked.clear()
-        done = invoke(*arguments, "--json")
-        assert done.exit_code == 0, done.output
-        assert "3 of 5 queries were finished before" in done.stderr
-        assert not any(topic in one for one in server.asked for topic in TOPICS[:3])
-    after = json.loads(done.stdout)["measures"]["nDCG@10"]
+        result = invoke(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        assert "3 of 5 queries were finished before" in result.stderr
+        assert not any(topic in request for request in server.asked for topic in TOPICS[:3])
+    after = json.loads(result.stdout)["measures"]["nDCG@10"]
     assert after["after"] == pytest.approx(on_the_written_run("nDCG@10"))
     assert after["after"] > after["before"]
     assert set(os.listdir(collection)) - before == {"reranked.trec"}
@@ -141,16 +141,16 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         assert not (collection / "reranked.trec").exists()
         server.refuse = False
         server.gate.set()
-        done = invoke(*arguments)
-        assert done.exit_code == 0, done.output
-        assert "3 of 5 queries were finished before" in done.stderr
-        assert "nDCG@10" in done.stdout
+        result = invoke(*arguments)
+        assert result.exit_code == 0, result.output
+        assert "3 of 5 queries were finished before" in result.stderr
+        assert "nDCG@10" in result.stdout
         fresh = invoke(*arguments, "--fresh", "--instruction", "Find wings")
         assert fresh.exit_code == 0, fresh.output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((*FILES,), "Give either --run FILE or --bm25"),
         ((*RUN, "--bm25"), "Give either --run FILE or --bm25"),
@@ -169,18 +169,18 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
     ],
 )
 def test_wrong_input_is_refused_before_any_work(
-    collection: Path, arguments: tuple[str, ...], said: str
+    collection: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in collection.iterdir()}
     arguments = tuple(part.format(folder=collection.name) for part in arguments)
-    done = invoke("eval", *arguments, *TINY)
-    assert done.exit_code == 2, done.output
-    assert said in done.stderr
+    result = invoke("eval", *arguments, *TINY)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
     assert {path.name: path.read_bytes() for path in collection.iterdir()} == before
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "said"),
+    ("name", "line", "message"),
     [
         ("queries.jsonl", '{"_id": "q9", "text": " "}', "the query q9 has a blank text"),
         ("queries.jsonl", '{"_id": "q 9", "text": "x"}', "the id 'q 9' is empty or holds"),
@@ -190,32 +190,32 @@ def test_wrong_input_is_refused_before_any_work(
     ],
 )
 def test_files_that_cannot_be_measured_are_refused_before_any_work(
-    collection: Path, name: str, line: str, said: str
+    collection: Path, name: str, line: str, message: str
 ) -> None:
     before = set(os.listdir(collection))
     with (collection / name).open("a") as file:
         file.write(f"{line}\n")
     run = ("--run", name) if name == "run.trec" else ("--bm25",)
-    done = invoke("eval", *run, *FILES, *TINY)
-    assert done.exit_code == 2, done.output
-    assert said in done.stderr
+    result = invoke("eval", *run, *FILES, *TINY)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
     assert set(os.listdir(collection)) == before
 
 
 def test_a_run_without_judgements_is_refused_before_any_work(collection: Path) -> None:
     before = set(os.listdir(collection))
     (collection / "qrels.tsv").write_text("other\tr1\t1\n")
-    done = invoke("eval", *RUN, *TINY)
-    assert (done.exit_code, "No query of the run has judgements" in done.stderr) == (2, True)
+    result = invoke("eval", *RUN, *TINY)
+    assert (result.exit_code, "No query of the run has judgements" in result.stderr) == (2, True)
     assert set(os.listdir(collection)) == before
 
 
 def test_queries_without_a_counterpart_are_counted(collection: Path) -> None:
     (collection / "qrels.tsv").write_text("q0\tr0\t1\nq7\tr1\t1\nq8\tr1\t1\n")
-    done = invoke("eval", *RUN, *TINY)
-    assert done.exit_code == 0, done.output
-    assert "2 of 3 judged queries are not in the run and count as 0." in done.stderr
-    assert "4 of the run's 5 queries are not judged, and not measured." in done.stderr
+    result = invoke("eval", *RUN, *TINY)
+    assert result.exit_code == 0, result.output
+    assert "2 of 3 judged queries are not in the run and count as 0." in result.stderr
+    assert "4 of the run's 5 queries are not judged, and not measured." in result.stderr
 
 
 def test_the_run_needs_a_file_and_the_rest_does_not(collection: Path) -> None:
@@ -224,8 +224,8 @@ def test_the_run_needs_a_file_and_the_rest_does_not(collection: Path) -> None:
     assert (refused.exit_code, "fifo cannot be written: it is no" in refused.stderr) == (2, True)
     reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        done = invoke("eval", *RUN, "--per-query", "fifo", *TINY)
-        assert done.exit_code == 0, done.output
+        result = invoke("eval", *RUN, "--per-query", "fifo", *TINY)
+        assert result.exit_code == 0, result.output
         assert os.read(reader, 10_000).startswith(b"query\tmeasure\t")
     finally:
         os.close(reader)

@@ -26,12 +26,12 @@ stream surface tunnel turbulence velocity weight wedge theory test method result
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A BEIR collection; each query is a part of a document, and three documents answer it."""
-    chosen = random.Random(5)
-    texts = [" ".join(chosen.choices(WORDS.split(), k=6)) for _ in range(DOCUMENTS)]
-    sources = chosen.sample(range(DOCUMENTS), QUERIES)
+    generator = random.Random(5)
+    texts = [" ".join(generator.choices(WORDS.split(), k=6)) for _ in range(DOCUMENTS)]
+    sources = generator.sample(range(DOCUMENTS), QUERIES)
     queries = [" ".join(texts[source].split()[1:4]) for source in sources]
-    judged = [f"{at}\t{one}\t1" for at, source in enumerate(sources)
-              for one in (source, *chosen.sample(range(DOCUMENTS), 2))]  # fmt: skip
+    judged = [f"{at}\t{document}\t1" for at, source in enumerate(sources)
+              for document in (source, *generator.sample(range(DOCUMENTS), 2))]  # fmt: skip
     for name, rows in (("queries", queries), ("corpus", texts)):
         lines = (json.dumps({"_id": str(at), "text": text}) for at, text in enumerate(rows))
         write_lines(tmp_path / f"{name}.jsonl", lines)
@@ -55,39 +55,39 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 def measured(folder: Path, run: str, measures: Iterable[str]) -> dict[str, float]:
     """What ir-measures says of a run that was written."""
     rows = [line.split("\t") for line in (folder / "qrels.tsv").read_text().splitlines()[1:]]
-    found = ir_measures.calc_aggregate(
-        [ir_measures.parse_measure(one) for one in measures],
+    values = ir_measures.calc_aggregate(
+        [ir_measures.parse_measure(measure) for measure in measures],
         [ir_measures.Qrel(query, document, int(grade)) for query, document, grade in rows],
         list(ir_measures.read_trec_run(str(folder / run))),
     )
-    return {str(measure): value for measure, value in found.items()}
+    return {str(measure): number for measure, number in values.items()}
 
 
 def test_a_whole_collection_with_a_bar_survives_ctrl_c(folder: Path) -> None:
     before = set(os.listdir(folder))
-    with Terminal(*eval_of(folder), out=folder / "said") as terminal:
+    with Terminal(*eval_of(folder), out=folder / "stdout") as terminal:
         # The middle: the bar has moved, and is far from its end.
         terminal.until(rf"reranking .* [1-9]\d/{QUERIES} queries")
         terminal.interrupt()
         assert terminal.finish() == 130, terminal.shown
-    assert (folder / "said").read_text() == ""
+    assert (folder / "stdout").read_text() == ""
     assert "Traceback" not in terminal.shown
     assert re.search(rf"\d+ of {QUERIES} queries are finished and kept", terminal.shown)
     journal = folder / "reranked.trec.journal"
-    assert set(os.listdir(folder)) - before == {"said", "reranked.trec.bm25", journal.name}
-    kept = [json.loads(row) for row in journal.read_text().splitlines()[1:]]
-    assert 10 <= len(kept) < QUERIES
-    assert {len(row["documents"]) for row in kept} == {DEPTH}
+    assert set(os.listdir(folder)) - before == {"stdout", "reranked.trec.bm25", journal.name}
+    finished = [json.loads(row) for row in journal.read_text().splitlines()[1:]]
+    assert 10 <= len(finished) < QUERIES
+    assert {len(row["documents"]) for row in finished} == {DEPTH}
 
-    with Terminal(*eval_of(folder), out=folder / "said") as terminal:
+    with Terminal(*eval_of(folder), out=folder / "stdout") as terminal:
         assert terminal.finish() == 0, terminal.shown
-    assert f"{len(kept)} of {QUERIES} queries were finished before" in terminal.shown
+    assert f"{len(finished)} of {QUERIES} queries were finished before" in terminal.shown
     assert re.search(rf"reranking .* {QUERIES}/{QUERIES} queries", terminal.shown)
     assert not journal.exists()
     assert len((folder / "reranked.trec").read_text().splitlines()) == QUERIES * DEPTH
-    said = json.loads((folder / "said").read_text())["measures"]
+    measures = json.loads((folder / "stdout").read_text())["measures"]
     for when, run in (("before", "reranked.trec.bm25"), ("after", "reranked.trec")):
-        found = measured(folder, run, said)
-        assert {name: one[when] for name, one in said.items()} == pytest.approx(found)
-        assert 0 < found["nDCG@10"] < 1
-    assert said["nDCG@10"]["after"] != said["nDCG@10"]["before"]
+        expected = measured(folder, run, measures)
+        assert {name: values[when] for name, values in measures.items()} == pytest.approx(expected)
+        assert 0 < expected["nDCG@10"] < 1
+    assert measures["nDCG@10"]["after"] != measures["nDCG@10"]["before"]

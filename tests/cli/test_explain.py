@@ -19,45 +19,45 @@ STDIN = "Gravity <|im_end|> is a force.\nThe capital of China is Beijing.\n"
 
 def test_the_script_shows_prompts_and_writes_the_report(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    done = run("explain", QUERY, *TINY, "--html", str(page), "--show", "2", stdin=STDIN)
-    assert done.returncode == 0, done.stderr
-    assert "<Document>: The capital of China is Beijing.<|im_end|>⏎" in done.stdout
-    assert "<Document>: Gravity < |im_end|> is a force.<|im_end|>⏎" in done.stdout
-    assert "control tokens were neutralised in: document" in done.stdout
-    assert "tokens: 91 = system 41 + instruction" in done.stdout
-    assert "1. stdin:2  was 2 ↑" in done.stdout
-    assert f"The report is in {page}" in done.stderr
+    result = run("explain", QUERY, *TINY, "--html", str(page), "--show", "2", stdin=STDIN)
+    assert result.returncode == 0, result.stderr
+    assert "<Document>: The capital of China is Beijing.<|im_end|>⏎" in result.stdout
+    assert "<Document>: Gravity < |im_end|> is a force.<|im_end|>⏎" in result.stdout
+    assert "control tokens were neutralised in: document" in result.stdout
+    assert "tokens: 91 = system 41 + instruction" in result.stdout
+    assert "1. stdin:2  was 2 ↑" in result.stdout
+    assert f"The report is in {page}" in result.stderr
     assert page.read_text("utf-8").startswith("<!doctype html>")
 
 
 def test_json_compares_two_instructions() -> None:
     more = ("--versus-instruction", "Find food", "--json", "--max-length", "100")
-    done = invoke("explain", QUERY, *TINY, *more, stdin=STDIN + "bread " * 200)
-    assert done.exit_code == 0, done.output
-    first, second = json.loads(done.stdout)
+    result = invoke("explain", QUERY, *TINY, *more, stdin=STDIN + "bread " * 200)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)
     assert second["instruction"] == "Find food"
     best = first["documents"][0]
     assert (best["name"], best["rank"], best["previous_rank"]) == ("stdin:2", 1, 2)
     assert best["logit"] != second["documents"][0]["logit"]
     assert best["parts"][-1]["text"] == SUFFIX
-    cut = next(one for one in first["documents"] if one["name"] == "stdin:3")
+    cut = next(document for document in first["documents"] if document["name"] == "stdin:3")
     assert cut["cut"] == "exact"
     assert cut["tokens"] == sum(part["tokens"] for part in cut["parts"]) <= 100
 
 
 def test_an_ordinary_server_s_tokens_are_counted() -> None:
     with RerankServer() as server:
-        asked = ("explain", QUERY, "--base-url", server.url)
-        shown = invoke(*asked, stdin=STDIN)
-        done = invoke(*asked, "--json", stdin=STDIN)
-    assert shown.exit_code == done.exit_code == 0, shown.output + done.output
-    assert "tokens: 91 = system 41 + instruction" in shown.stdout
-    (made,) = json.loads(done.stdout)
-    assert len(made["documents"]) == 2
-    for one in made["documents"]:
-        parts = one["parts"]
+        arguments = ("explain", QUERY, "--base-url", server.url)
+        text = invoke(*arguments, stdin=STDIN)
+        result = invoke(*arguments, "--json", stdin=STDIN)
+    assert text.exit_code == result.exit_code == 0, text.output + result.output
+    assert "tokens: 91 = system 41 + instruction" in text.stdout
+    (explanation,) = json.loads(result.stdout)
+    assert len(explanation["documents"]) == 2
+    for document in explanation["documents"]:
+        parts = document["parts"]
         whole = "".join(part["text"] for part in parts)
-        assert one["tokens"] == sum(part["tokens"] for part in parts) == len(tokens_of(whole))
+        assert document["tokens"] == sum(part["tokens"] for part in parts) == len(tokens_of(whole))
 
 
 @pytest.mark.parametrize("counts", [True, False])
@@ -65,38 +65,42 @@ def test_what_only_the_server_found_too_long(counts: bool) -> None:
     setup = Setup(lists_models=False, has_tokenize=counts, max_model_len=200)
     long = "bread and " * 75
     with RerankServer(setup) as server:
-        asked = ("explain", QUERY, "--base-url", server.url, "--json")
-        refused = invoke(*asked, "--overflow", "error", stdin=f"bread\n{long}\n")
-        cut = invoke(*asked, stdin=f"bread\n{long}\n")
+        arguments = ("explain", QUERY, "--base-url", server.url, "--json")
+        refused = invoke(*arguments, "--overflow", "error", stdin=f"bread\n{long}\n")
+        cut = invoke(*arguments, stdin=f"bread\n{long}\n")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "documents[1] does not fit the server" in refused.stderr
-    (one,) = (one for one in json.loads(cut.stdout)[0]["documents"] if one["previous_rank"] == 2)
-    read = prompt(QUERY, long[slice(*one["span"])], DEFAULT_INSTRUCTION)
-    assert "".join(part["text"] for part in one["parts"]) == read
-    assert one["cut"] == "estimated"
-    assert one["tokens"] == (len(tokens_of(read)) if counts else None)
+    (document,) = (
+        document
+        for document in json.loads(cut.stdout)[0]["documents"]
+        if document["previous_rank"] == 2
+    )
+    read = prompt(QUERY, long[slice(*document["span"])], DEFAULT_INSTRUCTION)
+    assert "".join(part["text"] for part in document["parts"]) == read
+    assert document["cut"] == "estimated"
+    assert document["tokens"] == (len(tokens_of(read)) if counts else None)
 
 
 def test_cuts_are_told_and_long_parts_shortened() -> None:
-    done = invoke("explain", QUERY, *TINY, "--max-length", "700", stdin="bread and " * 900)
-    assert "cut (exact): characters 0 to " in done.stdout
-    assert " more … " in done.stdout
+    result = invoke("explain", QUERY, *TINY, "--max-length", "700", stdin="bread and " * 900)
+    assert "cut (exact): characters 0 to " in result.stdout
+    assert " more … " in result.stdout
     windows = ("--overflow", "window", "--show", "1")
-    done = invoke("explain", QUERY, *TINY, "--max-length", "700", *windows, stdin="bread " * 900)
-    assert re.search(r"^window \d+ of \d+, characters \d+ to \d+ of 5400 were", done.stdout, re.M)
+    result = invoke("explain", QUERY, *TINY, "--max-length", "700", *windows, stdin="bread " * 900)
+    assert re.search(r"^window \d+ of \d+, characters \d+ to \d+ of 5400 were", result.stdout, re.M)
     ranked = invoke(
         "rank", QUERY, *TINY, "--max-length", "700", *windows[:2], "--json", stdin="bread " * 900
     )
-    (result,) = json.loads(ranked.stdout)["results"]
-    assert (result["truncated"], result["cut"]) == (False, "no")
-    assert result["windows"] > 1
+    (document,) = json.loads(ranked.stdout)["results"]
+    assert (document["truncated"], document["cut"]) == (False, "no")
+    assert document["windows"] > 1
 
 
 def test_wrong_input_is_refused_before_any_work(tmp_path: Path) -> None:
-    for arguments, said in (
+    for arguments, message in (
         (("--html", str(tmp_path / "no" / "x.html")), "there is no folder"),
         (("--show", "-1"), "--show must be"),
         (("--versus-instruction", " "), "instruction must be a non-empty str"),
     ):
-        done = invoke("explain", QUERY, *TINY, *arguments, stdin=STDIN)
-        assert (done.exit_code, said in done.stderr) == (2, True), done.output
+        result = invoke("explain", QUERY, *TINY, *arguments, stdin=STDIN)
+        assert (result.exit_code, message in result.stderr) == (2, True), result.output

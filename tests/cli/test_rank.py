@@ -28,13 +28,13 @@ def lines(tmp_path: Path) -> Path:
 
 
 def test_the_script_ranks_piped_lines_in_a_table() -> None:
-    done = run("rank", QUERY, *TINY, stdin="\n".join(DOCUMENTS))
-    assert done.returncode == 0, done.stderr
-    first = done.stdout.splitlines()[1].split()
+    result = run("rank", QUERY, *TINY, stdin="\n".join(DOCUMENTS))
+    assert result.returncode == 0, result.stderr
+    first = result.stdout.splitlines()[1].split()
     assert first[:3] == ["1", "2", "↑"]
-    assert "stdin:2  The capital of China is Beijing." in done.stdout
-    assert "3 documents; " in done.stderr
-    assert "tiny by LocalEngine" in done.stderr
+    assert "stdin:2  The capital of China is Beijing." in result.stdout
+    assert "3 documents; " in result.stderr
+    assert "tiny by LocalEngine" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["rank", "explain"])
@@ -49,29 +49,31 @@ def test_a_terminal_shows_a_bar(command: str, tmp_path: Path) -> None:
 
 def test_a_server_s_tokens_are_marked_or_counted_here() -> None:
     with RerankServer() as server:
-        asked = ("rank", QUERY, "-", "--base-url", server.url)
-        plain = invoke(*asked, stdin="\n".join(DOCUMENTS))
-        counted = invoke(*asked, "--tokenizer", "tiny", "--json", stdin="\n".join(DOCUMENTS))
+        arguments = ("rank", QUERY, "-", "--base-url", server.url)
+        plain = invoke(*arguments, stdin="\n".join(DOCUMENTS))
+        counted = invoke(*arguments, "--tokenizer", "tiny", "--json", stdin="\n".join(DOCUMENTS))
     first = plain.stdout.splitlines()[1].split()
     assert first[5:7] == ["?", "no"], plain.stdout
-    for one in json.loads(counted.stdout)["results"]:
-        assert one["tokens"] == len(tokens_of(prompt(QUERY, one["text"])))
-    said = " ".join(invoke("rank", "--help").stdout.split())
-    assert "Tokens are ? where nobody counted" in said
-    assert "With --tokenizer they are counted here." in said
+    for document in json.loads(counted.stdout)["results"]:
+        assert document["tokens"] == len(tokens_of(prompt(QUERY, document["text"])))
+    help_text = " ".join(invoke("rank", "--help").stdout.split())
+    assert "Tokens are ? where nobody counted" in help_text
+    assert "With --tokenizer they are counted here." in help_text
 
 
 def test_json_holds_the_facade_s_ranking(lines: Path) -> None:
-    done = invoke("rank", QUERY, str(lines), "--field", "body", "--json", "-n", "2", *TINY)
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
+    result = invoke("rank", QUERY, str(lines), "--field", "body", "--json", "-n", "2", *TINY)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
     with Reranker(LocalEngine("tiny")) as reranker:
         expected = reranker.rank(QUERY, DOCUMENTS, 2).results
-    assert [one["index"] for one in said["results"]] == [one.index for one in expected]
-    assert [one["score"] for one in said["results"]] == pytest.approx(
-        [one.score for one in expected], abs=1e-5
+    assert [document["index"] for document in report["results"]] == [
+        ranked.index for ranked in expected
+    ]
+    assert [document["score"] for document in report["results"]] == pytest.approx(
+        [ranked.score for ranked in expected], abs=1e-5
     )
-    assert said["results"][0] | {"score": 0, "logit": 0} == {
+    assert report["results"][0] | {"score": 0, "logit": 0} == {
         "rank": 1,
         "previous_rank": 2,
         "index": 1,
@@ -95,19 +97,19 @@ def test_threshold_instruction_and_cut_show(lines: Path) -> None:
     windows = invoke(*arguments, "--overflow", "window", "--json", stdin=long)
     assert windows.exit_code == 2, "64 tokens of overlap leave no room here"
     assert "window_overlap" in windows.stderr
-    asked = ("rank", QUERY, str(lines), "--field", "body", "--json", *TINY)
-    plain = json.loads(invoke(*asked).stdout)
-    other = json.loads(invoke(*asked, "-i", "Find recipes for bread").stdout)
+    arguments = ("rank", QUERY, str(lines), "--field", "body", "--json", *TINY)
+    plain = json.loads(invoke(*arguments).stdout)
+    other = json.loads(invoke(*arguments, "-i", "Find recipes for bread").stdout)
     assert plain["results"][0]["logit"] != other["results"][0]["logit"]
-    none = json.loads(invoke(*asked, "--threshold", "1").stdout)
+    none = json.loads(invoke(*arguments, "--threshold", "1").stdout)
     assert none["results"] == []
 
 
 def test_windows_are_named_in_the_table() -> None:
     long = " ".join(["Bread needs flour."] * 100 + [DOCUMENTS[1]])
     arguments = ("rank", QUERY, "-", "--max-length", "300", "--overflow", "window", *TINY)
-    done = invoke(*arguments, stdin=long)
-    assert "window " in done.stdout
+    result = invoke(*arguments, stdin=long)
+    assert "window " in result.stdout
 
 
 def test_a_folder_is_split_into_passages(tmp_path: Path) -> None:
@@ -115,8 +117,8 @@ def test_a_folder_is_split_into_passages(tmp_path: Path) -> None:
         "# Cities\n\nThe capital of China is Beijing.\n\n# Food\n\nBread.\n"
     )
     (tmp_path / "b.bin").write_bytes(b"\xff\xfe")
-    done = invoke("rank", QUERY, str(tmp_path), "--json", *TINY)
-    names = {one["name"]: one["text"] for one in json.loads(done.stdout)["results"]}
+    result = invoke("rank", QUERY, str(tmp_path), "--json", *TINY)
+    names = {passage["name"]: passage["text"] for passage in json.loads(result.stdout)["results"]}
     assert names == {
         f"{tmp_path}/a.md:1": "# Cities\n\nThe capital of China is Beijing.",
         f"{tmp_path}/a.md:5": "# Food\n\nBread.",
@@ -124,14 +126,14 @@ def test_a_folder_is_split_into_passages(tmp_path: Path) -> None:
 
 
 def test_a_document_cannot_steer_the_terminal() -> None:
-    done = invoke("rank", QUERY, *TINY, stdin="red \x1b[31m and \u202e back [bold]b[/bold]\n")
-    assert "\x1b" not in done.stdout
-    assert "\u202e" not in done.stdout
-    assert "[bold]b[/bold]" in done.stdout
+    result = invoke("rank", QUERY, *TINY, stdin="red \x1b[31m and \u202e back [bold]b[/bold]\n")
+    assert "\x1b" not in result.stdout
+    assert "\u202e" not in result.stdout
+    assert "[bold]b[/bold]" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("nowhere.txt",), 2, "nowhere.txt cannot be read"),
         (("-", "--top-n", "0"), 2, "top_n is 0"),
@@ -146,19 +148,19 @@ def test_a_document_cannot_steer_the_terminal() -> None:
     ],
 )
 def test_errors_name_the_next_step(
-    arguments: tuple[str, ...], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], code: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = () if "--base-url" in arguments or "--model" in arguments else TINY
-    done = invoke("rank", QUERY, *arguments, *model, stdin="a\n")
-    assert done.exit_code == code, done.output
-    assert said in done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.output
+    result = invoke("rank", QUERY, *arguments, *model, stdin="a\n")
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
 
 
 def test_nothing_piped_in_and_a_blank_query() -> None:
-    done = invoke("rank", QUERY, *TINY)
-    assert (done.exit_code, "There is no document" in done.stderr) == (2, True)
+    result = invoke("rank", QUERY, *TINY)
+    assert (result.exit_code, "There is no document" in result.stderr) == (2, True)
     blank = invoke("rank", " ", *TINY, stdin="a\n")
     assert (blank.exit_code, "query is empty" in blank.stderr) == (2, True)
 
@@ -167,8 +169,8 @@ def test_the_key_comes_from_a_file_and_is_shown_nowhere(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-very-secret\n")
     server = ("--base-url", "http://127.0.0.1:9", "--api-key-file", str(key))
-    done = invoke("rank", QUERY, "-", *server, stdin="a\n")
-    assert done.exit_code == 1
-    assert "sk-very-secret" not in done.output
+    result = invoke("rank", QUERY, "-", *server, stdin="a\n")
+    assert result.exit_code == 1
+    assert "sk-very-secret" not in result.output
     key.write_text("\n")
     assert "is empty" in invoke("rank", QUERY, "-", *server, stdin="a\n").stderr

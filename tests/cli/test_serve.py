@@ -17,28 +17,28 @@ from support.script import invoke
 
 
 def test_print_shows_both_commands_for_another_machine() -> None:
-    done = invoke(
+    result = invoke(
         "serve", "Qwen/Qwen3-Reranker-8B", "--print", "--hardware", "a2", "--", "--seed", "1"
     )
-    assert done.exit_code == 0, done.output
-    plain, docker = done.stdout.split("\n# The same in vLLM-Ascend's container:\n")
+    assert result.exit_code == 0, result.output
+    plain, docker = result.stdout.split("\n# The same in vLLM-Ascend's container:\n")
     assert "python -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-Reranker-8B" in plain
     assert plain.rstrip().endswith("--seed 1")
     assert docker.startswith("docker run ")
 
 
 def test_print_in_json_names_the_bundled_model_s_folder() -> None:
-    done = invoke("serve", "tiny", "--print", "--hardware", "cpu", "--json")
-    said = json.loads(done.stdout)
-    assert said["docker"] is None
-    assert said["command"][said["command"].index("--model") + 1] == str(TINY_FOLDER)
-    assert said["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    result = invoke("serve", "tiny", "--print", "--hardware", "cpu", "--json")
+    report = json.loads(result.stdout)
+    assert report["docker"] is None
+    assert report["command"][report["command"].index("--model") + 1] == str(TINY_FOLDER)
+    assert report["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "4"
     hub = invoke("serve", "a/Qwen3-Reranker-seq-cls", "--print", "--hardware", "cuda", "--json")
     assert "--hf-overrides" not in json.loads(hub.stdout)["command"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("tiny", "--tensor-parallel", "0"), 2, "--tensor-parallel must be"),
         (("tiny", "--port", "0"), 2, "--port must be"),
@@ -49,10 +49,10 @@ def test_print_in_json_names_the_bundled_model_s_folder() -> None:
         (("tiny", "--print", "--hardware", "cpu", "--", "--max-model-len=64"), 2, "is too short"),
     ],
 )
-def test_wrong_input_is_refused(arguments: tuple[str, ...], code: int, said: str) -> None:
-    done = invoke("serve", *arguments)
-    assert done.exit_code == code, done.output
-    assert said in done.stderr
+def test_wrong_input_is_refused(arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = invoke("serve", *arguments)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize("source", ["file", "variable", None])
@@ -65,19 +65,19 @@ def test_a_key_closes_the_server_and_is_not_shown(
     if source == "variable":
         monkeypatch.setenv(KEY_VARIABLE, "sk-very-secret")
     keys = ("--api-key-file", str(file)) if source == "file" else ()
-    done = invoke("serve", "tiny", "--print", "--hardware", "cpu", *keys)
-    assert done.exit_code == 0, done.output
-    assert ("--middleware" in done.stdout) == (source is not None)
-    assert (f"cat {file}" in done.stdout) == (source == "file")
-    assert "sk-very-secret" not in done.output
+    result = invoke("serve", "tiny", "--print", "--hardware", "cpu", *keys)
+    assert result.exit_code == 0, result.output
+    assert ("--middleware" in result.stdout) == (source is not None)
+    assert (f"cat {file}" in result.stdout) == (source == "file")
+    assert "sk-very-secret" not in result.output
 
 
 @pytest.mark.parametrize("key", ["one\ntwo\n", "schl\u00fcssel"])
 def test_a_key_that_cannot_be_sent_is_refused(tmp_path: Path, key: str) -> None:
     (tmp_path / "key").write_text(key, "utf-8")
-    done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
-    assert done.exit_code == 2
-    assert key.strip() not in done.output
+    result = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
+    assert result.exit_code == 2
+    assert key.strip() not in result.output
 
 
 def test_a_server_that_answers_without_the_key_is_not_announced(
@@ -87,13 +87,13 @@ def test_a_server_that_answers_without_the_key_is_not_announced(
     setup = Setup(api_key="sk-very-secret", has_classify=False, has_tokenize=False)
     with RerankServer(setup) as server, pytest.raises(EngineError, match="It was ended"):
         _self_check(server.url, "sk-very-secret")
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "/rerank, /v2/rerank, /score, /classify" in shown
-    assert "answer without the key" in shown
-    assert "/v1/rerank" not in shown
+    errors = " ".join(capsys.readouterr().err.split())
+    assert "/rerank, /v2/rerank, /score, /classify" in errors
+    assert "answer without the key" in errors
+    assert "/v1/rerank" not in errors
 
 
 def test_an_empty_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("\n")
-    done = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
-    assert (done.exit_code, "is empty" in done.stderr) == (2, True)
+    result = invoke("serve", "tiny", "--api-key-file", str(tmp_path / "key"))
+    assert (result.exit_code, "is empty" in result.stderr) == (2, True)

@@ -15,7 +15,7 @@ from support.served import served
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("", "is empty"),
         ("one-key\nanother-key", "has 2 lines"),
@@ -25,8 +25,8 @@ from support.served import served
         ("a\tbc-geheim", "no HTTP header takes"),
     ],
 )
-def test_a_key_that_no_client_could_send_is_refused(key: str, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=f"^FILE .*{said}") as caught:
+def test_a_key_that_no_client_could_send_is_refused(key: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^FILE .*{message}") as caught:
         check_key(key, "FILE")
     assert not key or key[-6:] not in str(caught.value)
 
@@ -48,7 +48,7 @@ def test_other_arguments_are_vllm_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "positions", "extra"),
+    ("max_length", "positions", "extra"),
     [
         (SHORTEST - 1, None, []),
         (1, 40_960, []),
@@ -60,10 +60,10 @@ def test_other_arguments_are_vllm_s() -> None:
     ],
 )
 def test_a_length_below_the_minimum_is_refused(
-    wish: int | None, positions: int | None, extra: list[str]
+    max_length: int | None, positions: int | None, extra: list[str]
 ) -> None:
     with pytest.raises(InvalidInputError, match=f"--max-length {SHORTEST} or more"):
-        check_length(wish, positions, extra)
+        check_length(max_length, positions, extra)
 
 
 def test_other_lengths_are_served() -> None:

@@ -19,7 +19,7 @@ from qwen3_ascend_retrievers.serving import key_guard, machine
 from qwen3_ascend_retrievers.serving.command import (
     GUARD,
     TEMPLATE,
-    Wanted,
+    ServerSettings,
     reachable,
     server_command,
 )
@@ -27,7 +27,7 @@ from qwen3_ascend_retrievers.serving.command import (
 
 def command(**changed: Any) -> list[str]:
     usual: dict[str, Any] = {"model": "m", "name": "n", "kind": "original", "hardware": "cpu"}
-    return list(server_command(Wanted(**usual | changed)).arguments)
+    return list(server_command(ServerSettings(**usual | changed)).arguments)
 
 
 def value(arguments: list[str], flag: str) -> str:
@@ -47,9 +47,9 @@ def test_the_template_makes_the_exact_prompt(instruction: str | None) -> None:
     # vLLM and transformers both render with these settings, which strip one final newline.
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     messages = [{"role": "query", "content": "q <b>"}, {"role": "document", "content": "d\n"}]
-    told = {} if instruction is None else {"instruction": instruction}
-    made = environment.from_string(text).render(messages=messages, **told)
-    assert made == prompt("q <b>", "d\n", instruction or DEFAULT_INSTRUCTION)
+    variables = {} if instruction is None else {"instruction": instruction}
+    rendered = environment.from_string(text).render(messages=messages, **variables)
+    assert rendered == prompt("q <b>", "d\n", instruction or DEFAULT_INSTRUCTION)
 
 
 def test_an_original_checkpoint_gets_the_overrides_and_a_converted_one_none() -> None:
@@ -64,9 +64,9 @@ def test_flags_follow_the_version() -> None:
     assert "--chat-template" not in old
     assert "--chat-template" not in command(version=version("0.13.0"))
     for new in (version("0.18.0"), version("0.32.0"), None):
-        made = command(version=new)
-        assert value(made, "--runner") == "pooling"
-        assert value(made, "--chat-template") == str(TEMPLATE)
+        arguments = command(version=new)
+        assert value(arguments, "--runner") == "pooling"
+        assert value(arguments, "--chat-template") == str(TEMPLATE)
 
 
 def test_hardware_decides_as_the_engine_s_table_says() -> None:
@@ -84,29 +84,31 @@ def test_hardware_decides_as_the_engine_s_table_says() -> None:
 
 
 def test_sizes_places_and_extra_arguments() -> None:
-    made = command(data_parallel=2, tensor_parallel=4, port=9, max_length=500, extra=("--x", "y"))
-    assert value(made, "--data-parallel-size") == "2"
-    assert value(made, "--tensor-parallel-size") == "4"
-    assert value(made, "--port") == "9"
-    assert value(made, "--max-model-len") == "500"
-    assert made[-2:] == ["--x", "y"]
+    arguments = command(
+        data_parallel=2, tensor_parallel=4, port=9, max_length=500, extra=("--x", "y")
+    )
+    assert value(arguments, "--data-parallel-size") == "2"
+    assert value(arguments, "--tensor-parallel-size") == "4"
+    assert value(arguments, "--port") == "9"
+    assert value(arguments, "--max-model-len") == "500"
+    assert arguments[-2:] == ["--x", "y"]
     assert value(command(max_positions=100), "--max-model-len") == "100"
     assert "--data-parallel-size" not in command()
-    assert not any("disable-log-stats" in one for one in made)
+    assert not any("disable-log-stats" in argument for argument in arguments)
 
 
 def test_the_shell_lines_hold_no_key_and_can_be_read_by_a_shell(tmp_path: Path) -> None:
     key = tmp_path / "a key"
     key.write_text("sk-very-secret")
-    wanted = Wanted(
+    settings = ServerSettings(
         model=str(tmp_path), name="n", kind="original", hardware="a3", tensor_parallel=2,
         ascend=version("0.18.0"), guarded=True, key_file=key,
     )  # fmt: skip
-    made = server_command(wanted)
-    line = made.shell()
+    server = server_command(settings)
+    line = server.shell()
     assert line.startswith(f"VLLM_API_KEY=\"$(cat '{key}')\" ")
-    assert shlex.split(line[line.index("python") :]) == ["python", *made.arguments]
-    docker = made.docker(wanted)
+    assert shlex.split(line[line.index("python") :]) == ["python", *server.arguments]
+    docker = server.docker(settings)
     assert "sk-very-secret" not in line + docker
     words = shlex.split(docker)
     assert "quay.io/ascend/vllm-ascend:v0.18.0-a3" in words
@@ -127,10 +129,10 @@ def test_a_key_brings_the_guard_also_into_a_container_without_this_package() -> 
     assert "--middleware" not in command()
     module, _, name = GUARD.rpartition(".")
     assert getattr(importlib.import_module(module), name) is key_guard.KeyGuard
-    wanted = Wanted(
+    settings = ServerSettings(
         model="m", name="n", kind="original", hardware="a2", ascend=version("0.23.0"), guarded=True
     )
-    words = shlex.split(server_command(wanted).docker(wanted))
+    words = shlex.split(server_command(settings).docker(settings))
     assert f"{key_guard.__file__}:/guard/key_guard.py:ro" in words
     assert value(words, "-w") == "/guard"
     assert value(words, "--middleware") == "key_guard.KeyGuard"
@@ -149,8 +151,8 @@ def test_a_key_brings_the_guard_also_into_a_container_without_this_package() -> 
     ],
 )
 def test_a_container_is_published_where_the_server_would_listen(host: str, published: str) -> None:
-    wanted = Wanted(model="m", name="n", kind="original", hardware="a2", host=host)
-    assert value(shlex.split(server_command(wanted).docker(wanted)), "-p") == published
+    settings = ServerSettings(model="m", name="n", kind="original", hardware="a2", host=host)
+    assert value(shlex.split(server_command(settings).docker(settings)), "-p") == published
 
 
 def test_a_server_that_listens_everywhere_is_reached_here() -> None:

@@ -142,9 +142,9 @@ def test_a_container_without_this_package_can_load_the_file(tmp_path: Path) -> N
         "import sys, key_guard\n"
         "print(key_guard.KeyGuard.__module__, 'qwen3_ascend_retrievers' in sys.modules)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-S", "-c", code],
         cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     )  # fmt: skip
-    assert done.stdout.split() == ["key_guard", "False"], done.stderr
+    assert result.stdout.split() == ["key_guard", "False"], result.stderr

@@ -16,7 +16,7 @@ from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.serving import process as process_module
 from qwen3_ascend_retrievers.serving.command import ServerCommand
 from qwen3_ascend_retrievers.serving.process import (
-    PATIENCE,
+    SERVER_SHUTDOWN_SECONDS,
     check_port,
     running,
     wait_until_healthy,
@@ -27,8 +27,8 @@ SERVER = """
 import http.server, os, subprocess, sys, pathlib
 port, note = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-key, chosen = os.environ.get("VLLM_API_KEY"), os.environ["SET"]
-note.with_suffix(".new").write_text(f"{worker.pid} {key} {chosen}")
+key, setting = os.environ.get("VLLM_API_KEY"), os.environ["SET"]
+note.with_suffix(".new").write_text(f"{worker.pid} {key} {setting}")
 note.with_suffix(".new").rename(note)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -57,7 +57,7 @@ def free_port() -> int:
         return port
 
 
-def gone(pid: int) -> bool:
+def ends(pid: int) -> bool:
     """Whether a process ends: a kill takes effect when the machine gets to it."""
     end = time.monotonic() + 60
     while not _has_ended(pid) and time.monotonic() < end:
@@ -97,45 +97,45 @@ def test_it_becomes_healthy_and_takes_its_workers_along(
         wait_until_healthy(process, f"http://127.0.0.1:{port}", 60, lambda _: None)
         worker, key, ours = wait_for(note)
     assert (key, ours) == ("secret", "ours")
-    assert gone(process.pid)
-    assert gone(int(worker))
+    assert ends(process.pid)
+    assert ends(int(worker))
 
 
 def test_what_the_caller_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SET", "theirs")
     note = tmp_path / "note"
     command = ServerCommand(("-c", SERVER, str(free_port()), str(note)), {"SET": "ours"})
-    worker = key = chosen = ""
+    worker = key = setting = ""
 
     def fail() -> None:
-        nonlocal worker, key, chosen
+        nonlocal worker, key, setting
         with running(command, None):
-            worker, key, chosen = wait_for(note)
+            worker, key, setting = wait_for(note)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert (key, chosen) == ("None", "theirs")
-    assert gone(int(worker))
+    assert (key, setting) == ("None", "theirs")
+    assert ends(int(worker))
 
 
 def test_an_early_end_and_a_long_wait_are_errors() -> None:
     ending = running(ServerCommand(("-c", "raise SystemExit(7)")), None)
     with ending as process, pytest.raises(EngineError, match="vLLM ended with code 7"):
         wait_until_healthy(process, "http://127.0.0.1:9", 60, lambda _: None)
-    seen: list[int] = []
+    elapsed: list[int] = []
     sleeping = ServerCommand(("-c", "import time; time.sleep(600)"))
     starting = running(sleeping, None)
     with starting as process, pytest.raises(EngineError, match="raise --start-timeout"):
-        wait_until_healthy(process, "http://127.0.0.1:9", 1, seen.append)
-    assert seen
-    assert gone(process.pid)
+        wait_until_healthy(process, "http://127.0.0.1:9", 1, elapsed.append)
+    assert elapsed
+    assert ends(process.pid)
 
 
 def test_a_server_that_loads_is_not_waited_for_when_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_module, "_LOADING_PATIENCE", 0.1)
+    monkeypatch.setattr(process_module, "_LOADING_SHUTDOWN_SECONDS", 0.1)
     note = tmp_path / "note"
 
     def interrupt(_: int) -> None:
@@ -146,9 +146,9 @@ def test_a_server_that_loads_is_not_waited_for_when_interrupted(
     with starting as process, pytest.raises(KeyboardInterrupt):
         wait_until_healthy(process, "http://127.0.0.1:9", 60, interrupt)
     start = time.monotonic()
-    assert gone(process.pid)
-    assert gone(int(note.read_text()))
-    assert time.monotonic() - start < PATIENCE / 2
+    assert ends(process.pid)
+    assert ends(int(note.read_text()))
+    assert time.monotonic() - start < SERVER_SHUTDOWN_SECONDS / 2
 
 
 def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
     pids: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
-    assert time.monotonic() - start < PATIENCE / 2
-    assert gone(pids[0])
-    assert gone(int(note.read_text()))
+    assert time.monotonic() - start < SERVER_SHUTDOWN_SECONDS / 2
+    assert ends(pids[0])
+    assert ends(int(note.read_text()))
 
 
 def test_a_port_in_use_or_none_at_all_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(InvalidInputError, match=f"port {port}: .*Choose another --port"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
