@@ -6,7 +6,7 @@ server or an estimate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -69,9 +69,9 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
         positions[pair] = tuple(range(len(passages), len(passages) + len(own_passages)))
         passages += own_passages
     plan = Plan(
-        tuple(replace(query, ids=ids_by_text.get(query.part)) for query in queries.values()),
+        tuple([replace(query, ids=ids_by_text.get(query.part)) for query in queries.values()]),
         tuple(passages),
-        tuple(positions[pair] for pair in pairs),
+        tuple([positions[pair] for pair in pairs]),
         limits.neutralise,
     )
     return _without_ids(plan) if limits.counting == "never" else plan
@@ -79,33 +79,35 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
 
 def _queries(pairs: Sequence[Pair], instruction: str, limits: Limits) -> dict[str, Query]:
     """Each distinct query, in order of appearance, by its text as passed."""
-    task = _sanitise(instruction, limits)
+    sanitise = _sanitiser(limits)
+    task = sanitise(instruction)
     queries: dict[str, Query] = {}
-    for text in dict.fromkeys(query for query, _ in pairs):
-        query = _sanitise(text, limits)
+    for text in dict.fromkeys([query for query, _ in pairs]):
+        query = sanitise(text)
         queries[text] = Query(query, task, query_part(task, query))
     return queries
 
 
-def _sanitise(text: str, limits: Limits) -> str:
-    return neutralise(text) if limits.neutralise else replace_surrogates(text)
+def _sanitiser(limits: Limits) -> Callable[[str], str]:
+    return neutralise if limits.neutralise else replace_surrogates
 
 
 def _candidates(
     pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits
 ) -> dict[Pair, _Candidate]:
     """Each distinct pair, grouped by query."""
-    query_positions = {text: position for position, text in enumerate(queries)}
-    first_index: dict[Pair, int] = {}
-    for index, pair in enumerate(pairs):
-        first_index.setdefault(pair, index)
+    documents: dict[str, dict[str, int]] = {query: {} for query in queries}
+    for index, (query_text, document) in enumerate(pairs):
+        documents[query_text].setdefault(document, index)
+    sanitise = _sanitiser(limits)
     candidates: dict[Pair, _Candidate] = {}
-    for pair in sorted(first_index, key=lambda pair: query_positions[pair[0]]):
-        query, text = queries[pair[0]], _sanitise(pair[1], limits)
-        counted = _must_count(query, text, limits)
-        candidates[pair] = _Candidate(
-            query_positions[pair[0]], query, pair[1], text, first_index[pair], counted
-        )
+    for position, (query_text, query) in enumerate(queries.items()):
+        for document, index in documents[query_text].items():
+            text = sanitise(document)
+            counted = _must_count(query, text, limits)
+            candidates[query_text, document] = _Candidate(
+                position, query, document, text, index, counted
+            )
     return candidates
 
 

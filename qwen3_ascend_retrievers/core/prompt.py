@@ -101,7 +101,7 @@ def neutralise(text: str) -> str:
     occurrence, in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged,
     and a second pass changes nothing.
     """
-    return _CONTROL_TOKEN_START.sub("< ", replace_surrogates(text))
+    return _CONTROL_TOKEN_START.sub("< ", _SURROGATE.sub("\ufffd", text))
 
 
 def replace_surrogates(text: str) -> str:

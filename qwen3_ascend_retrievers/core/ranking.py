@@ -131,7 +131,7 @@ def rank(
 
     Documents without a score come after all others, in the input's order and with their error.
     """
-    ranked: list[tuple[float, RankedDocument]] = []
+    ranked: list[tuple[float, int, RankedDocument]] = []
     unscored: list[RankedDocument] = []
     for index, document in enumerate(documents):
         winner = _winner(plan.inputs[index], scores)
@@ -139,9 +139,10 @@ def rank(
         if isinstance(score, Unscored):
             unscored.append(RankedDocument(index, document, None, error=score.error))
         elif threshold is None or score.score >= threshold:
-            ranked.append((score.score, _ranked_document(plan, score, winner, index, document)))
-    ranked.sort(key=lambda pair: (-pair[0], pair[1].index))
-    return [*(document for _, document in ranked), *unscored][:top_n]
+            result = _ranked_document(plan, score, winner, index, document)
+            ranked.append((-score.score, index, result))
+    ranked.sort()
+    return [*[result for _, _, result in ranked], *unscored][:top_n]
 
 
 def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
@@ -161,6 +162,8 @@ def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
 
 def _winner(positions: Sequence[int], scores: Sequence[PassageScore]) -> int:
     """The best passage, the first of equals; one without a score only if all are."""
+    if len(positions) == 1:
+        return positions[0]
 
     def merit(position: int) -> tuple[float, int]:
         score = scores[position]
@@ -174,13 +177,16 @@ def _ranked_document(
 ) -> RankedDocument:
     positions, passage = plan.inputs[index], plan.passages[winner]
     engine_truncated = score.kept is not None
+    span = passage.span
+    if score.kept is not None:
+        span = _truncated_span(plan, passage, score.kept, document)
     return RankedDocument(
         index=index,
         document=document,
         score=score.score,
         logit=score.logit,
         tokens=None if engine_truncated else plan.tokens(winner),
-        span=_scored_span(plan, passage, score, document),
+        span=span,
         truncated=engine_truncated or (passage.cut != "no" and len(positions) == 1),
         cut="estimated" if engine_truncated else passage.cut,
         window=winner - positions[0] if len(positions) > 1 else None,
@@ -188,11 +194,9 @@ def _ranked_document(
     )
 
 
-def _scored_span(plan: Plan, passage: Passage, score: Score, document: str) -> tuple[int, int]:
+def _truncated_span(plan: Plan, passage: Passage, length: int, document: str) -> tuple[int, int]:
+    """What was scored of a passage of whose text the engine took `length` code points."""
     start, end = passage.span
-    length = score.kept
-    if length is None:
-        return start, end
     if plan.neutralised:
         length = original_offset(document[start:], length)
     return start, min(end, start + length)

@@ -66,7 +66,7 @@ def check_untemplated(pairs: Sequence[Pair]) -> None:
     A query is refused by itself. Documents are refused if all of them are templated, as a script
     does it: one among others may come from anybody, and is neutralised like any other text.
     """
-    for query in dict.fromkeys(query for query, _ in pairs):
+    for query in dict.fromkeys([query for query, _ in pairs]):
         if _is_templated_query(query):
             raise InvalidInputError(
                 "The query holds Qwen3-Reranker's template already ('<Instruct>: ...', "

@@ -87,7 +87,7 @@ class FakeEngine(Configured):
         """Nothing to release."""
 
     def _score(self, mode: str, plan: Plan, call: Call) -> list[Score]:
-        self.calls.append((mode, tuple(passage.text for passage in plan.passages)))
+        self.calls.append((mode, tuple([passage.text for passage in plan.passages])))
         if self._error is not None:
             raise self._error
         call.check()
