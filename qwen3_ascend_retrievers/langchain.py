@@ -27,8 +27,8 @@ from langchain_core.runnables.config import (
 )
 from pydantic import Field, field_validator
 
-from .adapters.base import Adapter, listed
-from .adapters.fields import FIELDS_CONFIG
+from .adapters.base import Adapter, check_documents_of
+from .adapters.fields import FIELDS_CONFIG, setting_field
 from .adapters.metadata import merged_metadata, result_metadata
 from .engines.configured import engine_to_config
 from .settings import API_KEY_VARIABLE
@@ -58,9 +58,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
 
     model_config = FIELDS_CONFIG
 
-    top_n: int | None = Field(
-        default=3, description="How many documents are returned, at least 1. None: all."
-    )
+    top_n: int | None = setting_field("top_n", default=3)
     score_key: str = Field(
         default="relevance_score", min_length=1, description="The metadata key of the score."
     )
@@ -91,7 +89,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Raises:
             RerankError: as `Reranker.rank`; see `on_error`.
         """
-        originals = listed("documents", documents, "Document", Document)
+        originals = check_documents_of(Document, "documents", documents)
         manager = get_callback_manager_for_config(_config(callbacks))
         run = manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:
@@ -107,7 +105,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
-        originals = listed("documents", documents, "Document", Document)
+        originals = check_documents_of(Document, "documents", documents)
         manager = get_async_callback_manager_for_config(_config(callbacks))
         run = await manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:

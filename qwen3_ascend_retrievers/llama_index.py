@@ -28,8 +28,8 @@ from llama_index.core.prompts.mixin import PromptDictType, PromptMixin, PromptMi
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PlainSerializer
 
-from .adapters.base import Adapter, listed
-from .adapters.fields import FIELDS_CONFIG
+from .adapters.base import Adapter, check_documents_of
+from .adapters.fields import FIELDS_CONFIG, setting_field
 from .adapters.metadata import merged_metadata, result_metadata
 from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
 from .engines.configured import engine_to_config
@@ -64,9 +64,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
 
     model_config = FIELDS_CONFIG
 
-    top_n: int | None = Field(
-        default=2, description="How many nodes are returned, at least 1. None: all."
-    )
+    top_n: int | None = setting_field("top_n", default=2)
     metadata_mode: Annotated[MetadataMode, PlainSerializer(lambda mode: mode.value)] = Field(
         default=MetadataMode.EMBED, description="Which metadata is scored with a node's text."
     )
@@ -109,7 +107,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             RerankError: as `Reranker.rank`; see `on_error`.
         """
         query = _query(query_bundle)
-        originals = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        originals = check_documents_of(NodeWithScore, "nodes", nodes)
         with self._traced(originals, query) as results:
             ranking = self._rank(query.query_str, self._texts(originals))
             results += self._results(originals, ranking)
@@ -120,7 +118,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
     ) -> list[NodeWithScore]:
         """`_postprocess_nodes` without blocking the event loop."""
         query = _query(query_bundle)
-        originals = listed("nodes", nodes, "NodeWithScore", NodeWithScore)
+        originals = check_documents_of(NodeWithScore, "nodes", nodes)
         with self._traced(originals, query) as results:
             ranking = await self._arank(query.query_str, self._texts(originals))
             results += self._results(originals, ranking)

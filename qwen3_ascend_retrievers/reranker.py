@@ -15,7 +15,7 @@ from .core.results import Ranking
 from .core.validation import Pair, check_documents, check_pairs, check_query
 from .engines.base import Call, Closing, Engine
 from .errors import InvalidInputError
-from .settings import OnError, Overflow, RerankSettings
+from .settings import DEFAULTS, OnError, Overflow, RerankSettings
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class Reranker(Closing):
         self,
         engine: Engine,
         *,
-        instruction: str | None = None,
-        top_n: int | None = None,
-        score_threshold: float | None = None,
-        overflow: Overflow = "truncate",
-        max_length: int | None = None,
-        window_overlap: int = 64,
-        on_error: OnError = "raise",
+        instruction: str | None = DEFAULTS.instruction,
+        top_n: int | None = DEFAULTS.top_n,
+        score_threshold: float | None = DEFAULTS.score_threshold,
+        overflow: Overflow = DEFAULTS.overflow,
+        max_length: int | None = DEFAULTS.max_length,
+        window_overlap: int = DEFAULTS.window_overlap,
+        on_error: OnError = DEFAULTS.on_error,
         show_progress: bool = False,
     ) -> None:
         if not isinstance(engine, Engine):

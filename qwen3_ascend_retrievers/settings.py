@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
 from .errors import InvalidInputError
@@ -98,31 +98,53 @@ def check_threshold(value: Any) -> None:
         )
 
 
+def _about(text: str) -> dict[str, str]:
+    return {"about": text}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankSettings:
-    """What a Reranker does with any engine.
+    """What a Reranker does with any engine: the names, defaults and meanings of its settings.
 
-    Attributes:
-        instruction: the task, in one sentence or by a preset's name; None means web search.
-        top_n: how many documents are returned, at least 1; None returns all.
-        score_threshold: documents that score below it are left out, in [0, 1]; None keeps all.
-        overflow: what happens to a document that exceeds the budget.
-        max_length: tokens of the whole prompt; None takes the engine's own maximum.
-        window_overlap: most tokens that neighbouring windows share under `overflow="window"`; a
-            window must have room for twice as many.
-        on_error: raise, or return the input order marked as not reranked.
+    Reranker, the adapters' fields and the command line take them from here.
 
     Raises:
         InvalidInputError: a value of the wrong type or out of range.
     """
 
-    instruction: str | None = None
-    top_n: int | None = None
-    score_threshold: float | None = None
-    overflow: Overflow = "truncate"
-    max_length: int | None = None
-    window_overlap: int = 64
-    on_error: OnError = "raise"
+    top_n: int | None = field(
+        default=None,
+        metadata=_about("How many are returned, at least 1. None: all."),
+    )
+    instruction: str | None = field(
+        default=None,
+        metadata=_about("The task in one sentence, or a preset's name. None: web search."),
+    )
+    score_threshold: float | None = field(
+        default=None,
+        metadata=_about("What scores below it is left out, in [0, 1]. None: nothing is."),
+    )
+    overflow: Overflow = field(
+        default="truncate",
+        metadata=_about(
+            "A text over the budget is cut, scored in windows ('window'), or an error."
+        ),
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata=_about("Tokens of a whole prompt, at least 1. None: the engine's own."),
+    )
+    window_overlap: int = field(
+        default=64,
+        metadata=_about("Most tokens that neighbouring windows share; a window needs twice."),
+    )
+    on_error: OnError = field(
+        default="raise",
+        metadata=_about(
+            "'keep_order' returns the retriever's order, marked in metadata as rerank_status, when "
+            "scoring fails."
+        ),
+    )
 
     def __post_init__(self) -> None:
         check_instruction(self.instruction)
@@ -133,6 +155,11 @@ class RerankSettings:
         if self.max_length is not None:
             whole_number("max_length", self.max_length, minimum=1)
         whole_number("window_overlap", self.window_overlap, minimum=0)
+
+
+DEFAULTS: Final = RerankSettings()
+# Name -> what a setting means.
+SETTINGS: Final = {setting.name: setting.metadata["about"] for setting in fields(RerankSettings)}
 
 
 def environment(name: str) -> str | None:

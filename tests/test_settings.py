@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from typing import Any
 
 import pytest
 
+from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.settings import (
+    SETTINGS,
     RerankSettings,
     api_key_from_environment,
     environment,
@@ -102,3 +105,9 @@ def test_the_key_is_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     assert api_key_from_environment() is None
     monkeypatch.setenv("QWEN3_RERANK_API_KEY", " sk-1\n")
     assert api_key_from_environment() == "sk-1"
+
+
+def test_the_reranker_takes_every_setting_with_its_default() -> None:
+    parameters = inspect.signature(Reranker).parameters
+    defaults = {name: parameters[name].default for name in SETTINGS}
+    assert defaults == dataclasses.asdict(RerankSettings())

@@ -13,11 +13,12 @@ from typing import Any, Final
 from pydantic import PrivateAttr
 
 from ..core.results import Ranking
+from ..core.validation import check_list
 from ..engines.base import Engine
 from ..engines.configured import Configured
 from ..errors import InvalidInputError
 from ..reranker import Reranker
-from ..settings import DEFAULT_MODEL
+from ..settings import DEFAULT_MODEL, SETTINGS
 from .engine_handle import EngineHandle
 from .fields import RerankFields
 from .metadata import result_metadata
@@ -53,14 +54,14 @@ class Adapter(RerankFields):
         Raises:
             RerankError: as `Reranker.rank`.
         """
-        texts = self._texts(listed("documents", documents, "str or documents"))
+        texts = self._texts(check_list("documents", documents, "str or documents"))
         return self._rows(self._rank(query, texts, top_n))
 
     async def arerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
     ) -> list[dict[str, Any]]:
         """`rerank` without blocking the event loop."""
-        texts = self._texts(listed("documents", documents, "str or documents"))
+        texts = self._texts(check_list("documents", documents, "str or documents"))
         return self._rows(await self._arank(query, texts, top_n))
 
     def close(self) -> None:
@@ -91,8 +92,8 @@ class Adapter(RerankFields):
         """What was set and may leave this object: not the key, nor a callback manager."""
         fields = type(self).model_fields
         # Sorted, so that equal components pickle to equal bytes.
-        kept = sorted(name for name in self.model_fields_set if not fields[name].exclude)
-        return {name: getattr(self, name) for name in kept}
+        names = sorted(name for name in self.model_fields_set if not fields[name].exclude)
+        return {name: getattr(self, name) for name in names}
 
     def _text(self, document: Any, at: int) -> str | None:
         """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
@@ -120,25 +121,18 @@ class Adapter(RerankFields):
     def _rows(self, ranking: Ranking) -> list[dict[str, Any]]:
         return [
             {
-                "index": one.index,
-                "relevance_score": one.score,
-                **result_metadata(ranking, one, diagnostics=self.diagnostics),
+                "index": result.index,
+                "relevance_score": result.score,
+                **result_metadata(ranking, result, diagnostics=self.diagnostics),
             }
-            for one in ranking.results
+            for result in ranking.results
         ]
 
     def _reranker(self, top_n: int | None = OWN_TOP_N) -> Reranker:
-        return Reranker(
-            self._engine(),
-            instruction=self.instruction,
-            top_n=self.top_n if top_n == OWN_TOP_N else top_n,
-            score_threshold=self.score_threshold,
-            overflow=self.overflow,
-            max_length=self.max_length,
-            window_overlap=self.window_overlap,
-            on_error=self.on_error,
-            show_progress=self.show_progress,
-        )
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        if top_n != OWN_TOP_N:
+            settings["top_n"] = top_n
+        return Reranker(self._engine(), **settings, show_progress=self.show_progress)
 
     def _engine(self) -> Engine:
         self.check_together()
@@ -160,22 +154,20 @@ def _first(urls: str | list[str] | None) -> str | None:
     return urls[0] if isinstance(urls, list) else urls
 
 
-def listed(name: str, values: Any, of_what: str, kind: type | None = None) -> list[Any]:
-    """`values` as a list, all of `kind` if it is given.
+def check_documents_of(kind: type, name: str, values: Any) -> list[Any]:
+    """`values` as a list of the framework's own documents.
 
     Raises:
-        InvalidInputError: one str or dict, no iterable, or an entry of another kind.
+        InvalidInputError: it is no list of them, or an entry is of another kind.
     """
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be a list of {of_what}, not {type(values).__name__}.")
-    made = list(values)
-    for at, one in enumerate(made):
-        if kind is not None and not isinstance(one, kind):
+    documents = check_list(name, values, kind.__name__)
+    for at, document in enumerate(documents):
+        if not isinstance(document, kind):
             raise InvalidInputError(
-                f"{name}[{at}] must be a {kind.__name__}, not {type(one).__name__}. "
+                f"{name}[{at}] must be a {kind.__name__}, not {type(document).__name__}. "
                 "For plain texts there is rerank()."
             )
-    return made
+    return documents
 
 
 def _rebuilt(kind: type[Adapter], arguments: dict[str, Any]) -> Adapter:

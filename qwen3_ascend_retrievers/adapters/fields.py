@@ -25,7 +25,7 @@ from ..engines.base import Engine
 from ..engines.configured import engine_to_config
 from ..engines.registry import engine_from_config
 from ..errors import InvalidInputError
-from ..settings import DEFAULT_MODEL, OnError, Overflow, RerankSettings
+from ..settings import DEFAULT_MODEL, DEFAULTS, SETTINGS, OnError, Overflow, RerankSettings
 
 # Both classes state it in their body: a base class of a framework would win over this one's.
 FIELDS_CONFIG: Final = ConfigDict(
@@ -56,6 +56,12 @@ def _validated_engine(value: Any) -> Any:
 
 def _engine_config(engine: Engine | None) -> dict[str, Any] | None:
     return None if engine is None else engine_to_config(engine)
+
+
+def setting_field(name: str, default: Any = ...) -> Any:
+    """A field for one of `RerankSettings`, with its meaning, and its default or another."""
+    default = getattr(DEFAULTS, name) if default is ... else default
+    return Field(default=default, description=SETTINGS[name])
 
 
 class RerankFields(BaseModel):
@@ -91,30 +97,13 @@ class RerankFields(BaseModel):
         PlainSerializer(_engine_config),
         WithJsonSchema({"type": "object"}),
     ] = Field(default=None, description="An engine object, instead of model and base_url.")
-    top_n: int | None = Field(
-        default=None, description="How many are returned, at least 1. None: all."
-    )
-    instruction: str | None = Field(
-        default=None, description="The task in one sentence, or a preset's name. None: web search."
-    )
-    score_threshold: float | None = Field(
-        default=None, description="What scores below it is left out, in [0, 1]. None: nothing is."
-    )
-    overflow: Overflow = Field(
-        default="truncate",
-        description="A text over the budget is cut, scored in windows ('window'), or an error.",
-    )
-    max_length: int | None = Field(
-        default=None, description="Tokens of a whole prompt, at least 1. None: the engine's own."
-    )
-    window_overlap: int = Field(
-        default=64, description="Most tokens that neighbouring windows share; a window needs twice."
-    )
-    on_error: OnError = Field(
-        default="raise",
-        description="'keep_order' returns the retriever's order, marked in metadata as "
-        "rerank_status, when scoring fails.",
-    )
+    top_n: int | None = setting_field("top_n")
+    instruction: str | None = setting_field("instruction")
+    score_threshold: float | None = setting_field("score_threshold")
+    overflow: Overflow = setting_field("overflow")
+    max_length: int | None = setting_field("max_length")
+    window_overlap: int = setting_field("window_overlap")
+    on_error: OnError = setting_field("on_error")
     show_progress: bool = Field(default=False, description="A bar on standard error.")
     diagnostics: bool = Field(
         default=False, description="Whether metadata says more of each score, as rerank_* keys."
@@ -139,16 +128,7 @@ class RerankFields(BaseModel):
             except ValidationError as error:
                 raise _input_error(error, type(self)) from error
 
-    @field_validator(
-        "instruction",
-        "top_n",
-        "score_threshold",
-        "overflow",
-        "max_length",
-        "window_overlap",
-        "on_error",
-        mode="before",
-    )
+    @field_validator(*SETTINGS, mode="before")
     @classmethod
     def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
         RerankSettings(**{str(info.field_name): value})

@@ -16,11 +16,12 @@ from ..engines.base import Engine
 from ..engines.registry import ENGINES, PUBLIC, EngineRow, choose_engine, engine_from_config
 from ..errors import InvalidInputError
 from ..reranker import Reranker
-from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL
-from ..tools.documents.files import read_text
+from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL, DEFAULTS
+from .key_files import read_key_file
 
 PANEL: Final = "Engine"
-_NAMES: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
+_NAMED_ROWS: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
+_ENGINE_NAMES: Final = f"{', '.join(_NAMED_ROWS[:-1])} or {_NAMED_ROWS[-1]}"
 # What is meant where the caller names no engine.
 _BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
 _BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options)
@@ -33,6 +34,9 @@ class OverflowChoice(str, Enum):
     truncate = "truncate"
     window = "window"
     error = "error"
+
+
+_OVERFLOW: Final = OverflowChoice(DEFAULTS.overflow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +64,8 @@ class EngineOptions:
     engine: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}. Default: {_BY_BASE_URL.tag} with "
-            f"--base-url, {_BY_DEVICE.tag} with --device, else what is installed.",
+            help=f"{_ENGINE_NAMES}. Default: {_BY_BASE_URL.tag} with --base-url, "
+            f"{_BY_DEVICE.tag} with --device, else what is installed.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -123,7 +127,7 @@ class EngineOptions:
             "of which the best counts, error refuses it.",
             rich_help_panel=PANEL,
         ),
-    ] = OverflowChoice.truncate
+    ] = _OVERFLOW
 
     def reranker(
         self,
@@ -166,10 +170,7 @@ class EngineOptions:
         """The key in the file; None without one, and the engine reads the environment."""
         if self.api_key_file is None:
             return None
-        key = read_text(self.api_key_file).strip()
-        if not key:
-            raise InvalidInputError(f"{self.api_key_file} is empty. Put the server's key into it.")
-        return SecretStr(key)
+        return SecretStr(read_key_file(self.api_key_file))
 
     def _row(self) -> EngineRow | None:
         """The engine's row; None leaves the choice to what is installed."""

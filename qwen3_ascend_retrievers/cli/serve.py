@@ -30,8 +30,8 @@ from ..serving.process import SERVER_SHUTDOWN_SECONDS, check_port, running, wait
 from ..settings import API_KEY_VARIABLE, environment, whole_number
 from ..tools.diagnosis import Finding, worst
 from ..tools.diagnosis.engine_checks import first_checks
-from ..tools.documents.files import read_text
 from .doctor import print_findings
+from .key_files import read_key_file
 from .options import Json
 from .output import err, out, print_json, print_note
 from .running import Terminated, command
@@ -82,7 +82,7 @@ class ServerOptions:
         if self.api_key_file is None:
             key = environment(KEY_VARIABLE)
             return check_key(key, KEY_VARIABLE) if key else None
-        return check_key(read_text(self.api_key_file).strip(), str(self.api_key_file))
+        return check_key(read_key_file(self.api_key_file), str(self.api_key_file))
 
     def check(self) -> None:
         """Raise InvalidInputError for numbers that are too small."""

@@ -13,10 +13,10 @@ from typing import TypeVar, cast
 
 from .tokens import Encoding
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+QuestionT = TypeVar("QuestionT")
+AnswerT = TypeVar("AnswerT")
 Result = TypeVar("Result")
-Steps = Generator[Question, Answer, Result]
+Steps = Generator[QuestionT, AnswerT, Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class NeedTokens:
 TokenSteps = Steps[NeedTokens, Sequence[Encoding], Result]
 
 
-def drive(steps: Steps[Question, Answer, Result], answer: Callable[[Question], Answer]) -> Result:
+def drive(
+    steps: Steps[QuestionT, AnswerT, Result], answer: Callable[[QuestionT], AnswerT]
+) -> Result:
     """Run `steps` to its result, asking `answer`; what `answer` raises is raised in `steps`."""
     try:
         question = next(steps)
@@ -45,7 +47,7 @@ def drive(steps: Steps[Question, Answer, Result], answer: Callable[[Question], A
 
 
 async def adrive(
-    steps: Steps[Question, Answer, Result], answer: Callable[[Question], Awaitable[Answer]]
+    steps: Steps[QuestionT, AnswerT, Result], answer: Callable[[QuestionT], Awaitable[AnswerT]]
 ) -> Result:
     """The same as `drive`, awaiting each answer."""
     try:

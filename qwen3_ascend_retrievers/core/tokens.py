@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Protocol
@@ -52,6 +52,36 @@ class Tokens:
     offsets: tuple[tuple[int, int], ...] = ()
 
 
+class TokenCache:
+    """The tokens of the texts used last, by text. Safe to share between threads.
+
+    Args:
+        tokens: its size, in tokens.
+    """
+
+    def __init__(self, tokens: int = CACHE_TOKENS) -> None:
+        self._lock = Lock()
+        self._packed: LRUCache[str, _PackedTokens] = LRUCache(tokens, getsizeof=_PackedTokens.size)
+
+    def get(self, texts: Iterable[str]) -> dict[str, Tokens]:
+        """Text -> its tokens, for those of `texts` that are in the cache."""
+        with self._lock:
+            hits = {text: self._packed.get(text) for text in texts}
+        return {text: packed.tokens() for text, packed in hits.items() if packed is not None}
+
+    def put(self, text: str, tokens: Tokens) -> None:
+        """Add a text's tokens, unless they exceed the cache."""
+        packed = _PackedTokens(tokens)
+        with self._lock:
+            if packed.size() <= self._packed.maxsize:
+                self._packed[text] = packed
+
+    def clear(self) -> None:
+        """Empty the cache."""
+        with self._lock:
+            self._packed.clear()
+
+
 class CachedTokenizer:
     """A Tokenizer with a cache of the texts used last. Safe to share between threads.
 
@@ -62,26 +92,18 @@ class CachedTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, tokens: int = CACHE_TOKENS) -> None:
         self._tokenizer = tokenizer
-        self._lock = Lock()
-        self._cache: LRUCache[str, _PackedTokens] = LRUCache(tokens, getsizeof=_PackedTokens.size)
+        self._cache = TokenCache(tokens)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text, in order; those not in the cache are encoded in one batch."""
-        with self._lock:
-            hits = {text: self._cache.get(text) for text in texts}
-        tokens = {text: packed.tokens() for text, packed in hits.items() if packed is not None}
-        misses = [text for text in hits if text not in tokens]
+        tokens = self._cache.get(texts)
+        misses = [text for text in dict.fromkeys(texts) if text not in tokens]
         if misses:
             encodings = self._tokenizer.encode_batch(misses)
             for text, encoding in zip(misses, encodings, strict=True):
                 tokens[text] = Tokens(tuple(encoding.ids), tuple(encoding.offsets))
-                self._store(text, _PackedTokens(tokens[text]))
+                self._cache.put(text, tokens[text])
         return [tokens[text] for text in texts]
-
-    def _store(self, text: str, packed: _PackedTokens) -> None:
-        with self._lock:
-            if packed.size() <= self._cache.maxsize:
-                self._cache[text] = packed
 
 
 class _PackedTokens:

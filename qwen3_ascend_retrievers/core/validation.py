@@ -41,7 +41,7 @@ def check_documents(documents: Any) -> list[str]:
     Raises:
         InvalidInputError: it is one str, no iterable, or holds something that is no str.
     """
-    listed = _listed("documents", documents, "str")
+    listed = check_list("documents", documents, "str")
     return [check_text(f"documents[{at}]", document) for at, document in enumerate(listed)]
 
 
@@ -52,7 +52,7 @@ def check_pairs(pairs: Any) -> list[Pair]:
         InvalidInputError: an entry is no pair of str, or its query is blank.
     """
     checked: list[Pair] = []
-    for at, pair in enumerate(_listed("pairs", pairs, "(query, document)")):
+    for at, pair in enumerate(check_list("pairs", pairs, "(query, document)")):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InvalidInputError(f"pairs[{at}] must be a (query, document) tuple of two str.")
         query = check_query(pair[0], f"pairs[{at}][0]")
@@ -94,7 +94,12 @@ def _is_templated_document(text: str) -> bool:
     return starts and _ANSWER.search(end) is not None
 
 
-def _listed(name: str, values: Any, of_what: str) -> list[Any]:
+def check_list(name: str, values: Any, of_what: str) -> list[Any]:
+    """`values` as a list.
+
+    Raises:
+        InvalidInputError: it is one str, bytes or mapping, a set, or no iterable.
+    """
     wrong = f"{name} must be a list of {of_what}, not {type(values).__name__}."
     # A set has no order for the results' indexes to mean anything.
     if isinstance(values, str | bytes | Mapping | set | frozenset):

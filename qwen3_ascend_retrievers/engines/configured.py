@@ -35,8 +35,8 @@ class Configured(Closing):
         except AttributeError:
             # Tracebacks show an engine that its arguments kept from being made.
             return f"<{type(self).__name__}, not made>"
-        shown = ", ".join(f"{name}={value!r}" for name, value in config.items())
-        return f"{type(self).__name__}({shown})"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in config.items())
+        return f"{type(self).__name__}({arguments})"
 
 
 def engine_to_config(engine: Any) -> dict[str, Any]:

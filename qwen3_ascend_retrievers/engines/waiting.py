@@ -49,7 +49,7 @@ class Callers:
                 self._waiting, self._pid = set(), os.getpid()
             self._waiting.add(promise)
         promise.add_done_callback(forget)
-        work.add_done_callback(lambda done: _settle(promise, done))
+        work.add_done_callback(lambda ended: _settle(promise, ended))
         return promise
 
     def dismiss(self) -> None:
