@@ -19,7 +19,7 @@ from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
-from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
+from support.reranker_calls import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 from support.strategies import texts
 
 

@@ -26,7 +26,7 @@ from qwen3_ascend_retrievers.errors import (
     TooLongError,
 )
 from qwen3_ascend_retrievers.testing import FakeEngine
-from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
+from support.reranker_calls import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
 
 
 @rankings

@@ -11,8 +11,8 @@ from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, promp
 from qwen3_ascend_retrievers.core.ranking import RankedDocument
 from qwen3_ascend_retrievers.core.results import Usage
 from qwen3_ascend_retrievers.errors import TooLongError
-from support.facade import LONG, Counted, Rank, ScoreAll, rankings, scorings
 from support.qwen_tokenizer import count
+from support.reranker_calls import LONG, Counted, Rank, ScoreAll, rankings, scorings
 
 
 @rankings

@@ -10,7 +10,7 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.local.batches import Batch, plan_batches
 from qwen3_ascend_retrievers.errors import EngineError
-from support.watching import watching
+from support.torch_calls import watching
 
 DOCUMENTS = [f"Document {at} is about topic {at % 7}." + " More words." * at for at in range(12)]
 

@@ -16,7 +16,7 @@ from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineClosedError, RerankCancelled
 from support.parity import PAIRS, plan_of
-from support.watching import watching
+from support.torch_calls import watching
 
 QUERIES = [f"question {at} about topic {at % 3}" for at in range(16)]
 DOCUMENTS = [f"Passage {at}: topic {at % 3}, and some more." for at in range(10)]

@@ -17,9 +17,9 @@ from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.diagnosis.engine_checks import first_checks
 from qwen3_ascend_retrievers.tools.diagnosis.metrics import cache_hits
 from qwen3_ascend_retrievers.tools.diagnosis.score_checks import known_pairs
-from support.examined import Bent, answering, examine
+from support.doctor_runs import Bent, answering, examine
+from support.rerank_answers import rerank_only_setup
 from support.rerank_server import RerankServer
-from support.word_server import WordServer
 
 
 def test_tiny_is_well_but_for_what_it_never_learnt() -> None:
@@ -97,7 +97,7 @@ def test_scores_that_nobody_published_are_marked_met_or_missed(
 
 
 def test_a_server_that_proves_nothing_is_amber() -> None:
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         found = examine(RemoteEngine(server.url), server.url)
     assert found["template"].colour == "amber"
     assert found["prefix cache"].colour in ("amber", "red")
@@ -149,7 +149,7 @@ def test_cache_hits_are_read_from_metrics() -> None:
         assert cache_hits(url) is None
     with RerankServer() as server:
         cache_hits(server.url, SecretStr("sk-metrics"))
-    assert server.asked[0].headers["authorization"] == "Bearer sk-metrics"
+    assert server.requests[0].headers["authorization"] == "Bearer sk-metrics"
     with answering(200, b"vllm:prefix_cache_hits_total x\n") as url:
         assert cache_hits(url) is None
     assert cache_hits(None) is None

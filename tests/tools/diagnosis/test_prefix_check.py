@@ -10,8 +10,8 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
 from qwen3_ascend_retrievers.tools.diagnosis.score_checks import PrefixCheck
-from support.examined import Bent, answering, examine
-from support.watching import watching
+from support.doctor_runs import Bent, answering, examine
+from support.torch_calls import watching
 
 
 def test_wrong_cached_scores_are_red() -> None:

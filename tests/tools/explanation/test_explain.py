@@ -15,8 +15,8 @@ from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
 from qwen3_ascend_retrievers.tools.explanation.chart import MOST, Line, slope_chart
 from qwen3_ascend_retrievers.tools.explanation.report import html_report
-from support.facade import Answering, Counted
 from support.qwen_tokenizer import count
+from support.reranker_calls import Answering, Counted
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = [

@@ -10,7 +10,7 @@ from qwen3_ascend_retrievers.core.agreement import readable_logit, same_logits
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.engines.remote.protocol.recheck import Reference, take_reference
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode
-from support.canary_world import World
+from support.canary_answers import World
 from support.rerank_answers import Setup, hash_logit
 
 SERVERS: dict[str, tuple[Setup, dict[str, Any]]] = {

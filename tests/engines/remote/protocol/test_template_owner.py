@@ -19,7 +19,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     who_templates,
 )
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
-from support.canary_world import World
+from support.canary_answers import World
 from support.rerank_answers import Setup
 
 

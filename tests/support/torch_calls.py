@@ -1,4 +1,4 @@
-"""Looks at what torch really runs: inputs of each embedding call, shapes of each linear output."""
+"""Records what torch runs: inputs of each embedding call, shapes of each linear output."""
 
 from __future__ import annotations
 
