@@ -63,9 +63,8 @@ class World:
     def _noisy(self, answer: Answer, logits: bool) -> Answer:
         if not logits or not self.noise or self.replies % 2:
             return answer
-        return Answer(
-            tuple(value + self.noise for value in answer.values), answer.tokens, answer.model
-        )
+        values = tuple(value + self.noise for value in answer.values)
+        return Answer(values, answer.tokens, answer.model)
 
     def contact(self, **requested: Any) -> Mode:
         return drive(handshake_steps(RequestedMode(**requested)), self.answer)

@@ -42,9 +42,7 @@ class Reversed(_Changed):
 
 class DroppedId(_Changed):
     def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
-        return [
-            Document(document.page_content, metadata=document.metadata) for document in reranked
-        ]
+        return [Document(result.page_content, metadata=result.metadata) for result in reranked]
 
 
 class MutatedInput(_Changed):

@@ -16,13 +16,13 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import PostprocessorConformance
 
+Nodes = list[NodeWithScore]
+
 
 class _Changed(Qwen3Rerank):
     """Its results go through `change`, sync and async."""
 
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         raise NotImplementedError
 
     def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
@@ -33,23 +33,17 @@ class _Changed(Qwen3Rerank):
 
 
 class NoOp(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         return list(nodes)[: self.top_n]
 
 
 class Reversed(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         return reranked[::-1]
 
 
 class DroppedId(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         return [
             NodeWithScore(
                 node=TextNode(
@@ -64,18 +58,14 @@ class DroppedId(_Changed):
 
 
 class MutatedInput(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         for node in nodes:
             node.score = 1.0
         return reranked
 
 
 class WrongKey(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         for node in reranked:
             if "retrieval_score" in node.node.metadata:
                 node.node.metadata["relevance_score"] = node.score
@@ -84,9 +74,7 @@ class WrongKey(_Changed):
 
 
 class ScoreInTheText(_Changed):
-    def change(
-        self, nodes: list[NodeWithScore], reranked: list[NodeWithScore]
-    ) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         for node in reranked:
             node.node.excluded_llm_metadata_keys = ["source"]
         return reranked

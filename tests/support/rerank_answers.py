@@ -203,12 +203,10 @@ class RerankAnswers:
             for at, text, v in ranked
         ]
         if setup.shape == "jina":
-            return {"object": "list", "model": self._model_name(), "data": results} | self._usage(
-                prompts
-            )
-        return {"id": "rerank-1", "model": self._model_name(), "results": results} | self._usage(
-            prompts
-        )
+            reply = {"object": "list", "model": self._model_name(), "data": results}
+        else:
+            reply = {"id": "rerank-1", "model": self._model_name(), "results": results}
+        return reply | self._usage(prompts)
 
     def _prompt(self, body: Json, document: str) -> str:
         setup = self.setup

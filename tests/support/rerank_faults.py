@@ -165,7 +165,8 @@ class Gate:
         return Fault("held back", self._hold)
 
     async def _hold(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
-        while not self.opened.is_set():
+        # Opened by another thread, and given up with the connection.
+        while not self.opened.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         writer.write(reply)
         await writer.drain()

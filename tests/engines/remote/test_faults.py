@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -24,14 +24,12 @@ from qwen3_ascend_retrievers.errors import (
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup
 from support.rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG, status
-from support.rerank_server import Fault, ReceivedRequest
+from support.rerank_server import Decide, Fault, ReceivedRequest
 
 ROUTES = ("/v1/models", "/tokenize", "/classify", "/v1/rerank")
 
 
-def first(
-    fault: Fault, path: str = "/v1/rerank", times: int = 1
-) -> Callable[[ReceivedRequest], Any]:
+def first(fault: Fault, path: str = "/v1/rerank", times: int = 1) -> Decide:
     """The fault for the first requests to a path."""
     left = [times]
 
