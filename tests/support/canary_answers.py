@@ -25,7 +25,7 @@ from support.rerank_answers import TINY, RerankAnswers, Setup, tokens_of
 
 
 @dataclass
-class World:
+class CanaryAnswers:
     """Answers the canaries as a server of that setup would.
 
     Attributes:
@@ -66,5 +66,5 @@ class World:
         values = tuple(value + self.noise for value in answer.values)
         return Answer(values, answer.tokens, answer.model)
 
-    def contact(self, **requested: Any) -> Mode:
+    def handshake(self, **requested: Any) -> Mode:
         return drive(handshake_steps(RequestedMode(**requested)), self.answer)
