@@ -52,7 +52,7 @@ def test_a_server_s_words_steer_no_terminal(command: str) -> None:
     texts = () if command == "doctor" else ("query", "-")
     with RerankServer(Setup(model=f"m{evil}")) as server:
         named = invoke(command, *texts, "--base-url", server.url, stdin="a\nb\n")
-        server.decide = lambda request: status(400, evil)
+        server.decide = lambda _: status(400, evil)
         failed = invoke(command, *texts, "--base-url", server.url, stdin="a\nb\n")
     for done in (named, failed):
         assert done.output.replace("\n", "").isprintable()
