@@ -15,7 +15,8 @@ import pytest
 
 import qwen3_ascend_retrievers as package
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
-from support.word_server import WordServer
+from support.rerank_answers import rerank_only_setup
+from support.rerank_server import RerankServer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,7 +77,7 @@ def _run(block: Block, names: dict[str, Any], url: str) -> None:
 
 @pytest.mark.parametrize("block", WHOLE, ids=_place)
 def test_a_code_block_of_the_readme_runs_alone(block: Block) -> None:
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         _run(block, {"__name__": "__main__"}, server.url)
 
 
@@ -84,7 +85,7 @@ def test_a_code_block_of_the_readme_runs_alone(block: Block) -> None:
 def test_the_code_of_a_guide_runs_from_top_to_bottom(page: Path) -> None:
     names = {one: getattr(package, one) for one in package.__all__}
     names |= {"__name__": "__main__", "Qwen3Rerank": Qwen3Rerank}
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         for block in blocks(page):
             if block.language == "python":
                 _run(block, names, server.url)

@@ -26,7 +26,8 @@ from support.example_output import (
     PAIRS,
     in_order,
 )
-from support.word_server import WordServer
+from support.rerank_answers import rerank_only_setup
+from support.rerank_server import RerankServer
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,7 +67,7 @@ def test_every_pair_is_here() -> None:
 
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_an_example_says_what_it_should(name: str) -> None:
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         arguments = [server.url] if name.endswith("_remote") else []
         printed = run(EXAMPLES / f"{name}.py", *arguments)
     assert in_order(printed, SAYS[name]), printed
@@ -135,7 +136,7 @@ def test_the_guide_s_texts_are_refused_until_they_are_bare(script: str) -> None:
 
 
 def test_the_served_script_after_the_guide_puts_the_answer_first() -> None:
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         printed = run(MIGRATE / "guide_served_after.py", server.url)
     assert printed.splitlines()[0].endswith(FIRST)
 

@@ -13,7 +13,7 @@ import pytest
 from qwen3_ascend_retrievers import INSTRUCTIONS, Reranker, langchain, llama_index
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
-from support.script import invoke
+from support.cli_runs import invoke
 
 MISSPELT = "question-answering"
 

@@ -19,7 +19,15 @@ from qwen3_ascend_retrievers.core.validation import Pair
 from qwen3_ascend_retrievers.engines.base import Call, EngineFacts
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
-from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
+from support.reranker_calls import (
+    CountingEngine,
+    FunctionEngine,
+    Rank,
+    ScoreAll,
+    order,
+    rankings,
+    scorings,
+)
 from support.strategies import texts
 
 
@@ -102,7 +110,7 @@ async def test_empty_input_makes_no_call(rank: Rank, score: ScoreAll) -> None:
 @rankings
 @scorings
 async def test_the_instruction_and_its_override(rank: Rank, score: ScoreAll) -> None:
-    engine = Counted()
+    engine = CountingEngine()
     await rank(Reranker(engine), "q", ["a"])
     await rank(Reranker(engine, instruction="code_search"), "q", ["a"])
     await rank(Reranker(engine, instruction="code_search"), "q", ["a"], instruction="Find <think>")
@@ -119,7 +127,7 @@ async def test_the_instruction_and_its_override(rank: Rank, score: ScoreAll) -> 
 
 @scorings
 async def test_pairs_of_several_queries_go_in_one_call(score: ScoreAll) -> None:
-    engine = Counted()
+    engine = CountingEngine()
     pairs: list[Pair] = [("cat", "a cat"), ("dog", "a cat"), ("cat", "a dog"), ("cat", "a cat")]
     assert await score(Reranker(engine), pairs) == [1.0, 0.0, 0.0, 1.0]
     (plan,) = engine.plans
@@ -137,9 +145,9 @@ async def test_a_bar_where_it_is_wished(rank: Rank, capsys: pytest.CaptureFixtur
             call.done(1)
         return [Score(0.5)] * len(plan.passages)
 
-    await rank(Reranker(Answering(counting)), "q", ["a", "b"])
+    await rank(Reranker(FunctionEngine(counting)), "q", ["a", "b"])
     assert capsys.readouterr().err == ""
-    await rank(Reranker(Answering(counting), show_progress=True), "q", ["a", "b"])
+    await rank(Reranker(FunctionEngine(counting), show_progress=True), "q", ["a", "b"])
     shown = capsys.readouterr()
     assert "reranking" in shown.err
     assert "/2" in shown.err
@@ -168,7 +176,7 @@ async def test_what_the_engine_knows_is_passed_on(rank: Rank) -> None:
     made = await rank(Reranker(engine), "q", ["a"])
     assert (made.model, made.template_verified) == ("m", True)
     assert made.results[0].logit is None
-    logits = Answering(lambda plan, call: [Score.of_logit(2.0)])
+    logits = FunctionEngine(lambda plan, call: [Score.of_logit(2.0)])
     assert (await rank(Reranker(logits), "q", ["a"])).results[0].logit == 2.0
 
 
@@ -191,7 +199,7 @@ async def test_leaving_closes_the_engine() -> None:
 
 
 def test_threads_and_loops_share_a_reranker() -> None:
-    reranker = Reranker(Counted(300))
+    reranker = Reranker(CountingEngine(300))
     documents = [f"{number} cats" if number % 3 else f"cat {number}" for number in range(60)]
     wanted = reranker.rank("cat", documents).results
     found: list[Any] = []

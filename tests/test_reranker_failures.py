@@ -26,7 +26,15 @@ from qwen3_ascend_retrievers.errors import (
     TooLongError,
 )
 from qwen3_ascend_retrievers.testing import FakeEngine
-from support.facade import Answering, Counted, Rank, ScoreAll, order, rankings, scorings
+from support.reranker_calls import (
+    CountingEngine,
+    FunctionEngine,
+    Rank,
+    ScoreAll,
+    order,
+    rankings,
+    scorings,
+)
 
 
 @rankings
@@ -134,7 +142,7 @@ async def test_an_engine_that_never_gets_ready(rank: Rank) -> None:
 
 
 def test_asking_for_tokens_may_fail_too() -> None:
-    class Mute(Counted):
+    class Mute(CountingEngine):
         def encode(self, texts: Sequence[str]) -> Any:
             raise EngineError("no tokenizer")
 
@@ -159,7 +167,7 @@ async def test_what_is_no_failure_to_score_is_raised(rank: Rank, error: Exceptio
     "wrong", [None, [], [Score(0.5)], [Score(0.5), Score(float("nan"))], [0.1, 0.2]]
 )
 async def test_scores_that_cannot_be_believed(rank: Rank, wrong: Any) -> None:
-    engine = Answering(lambda plan, call: wrong)
+    engine = FunctionEngine(lambda plan, call: wrong)
     with pytest.raises(ScoreError):
         await rank(Reranker(engine), "q", ["a", "b"])
     kept = await rank(Reranker(engine, on_error="keep_order"), "q", ["a", "b"])
@@ -185,7 +193,7 @@ async def test_a_wish_to_stop_is_heard_before_and_during_scoring(rank: Rank) -> 
         call.check()
         raise AssertionError("the check must have raised")
 
-    reranker = Reranker(Answering(stopping), on_error="keep_order")
+    reranker = Reranker(FunctionEngine(stopping), on_error="keep_order")
     with pytest.raises(RerankCancelled):
         await rank(reranker, "q", ["a"], cancel=cancel)
     engine = FakeEngine()

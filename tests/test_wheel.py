@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, prompt
 from support.ascend_pins import CONTAINER_EXTRAS, PINS
-from support.word_server import WordServer
+from support.rerank_answers import rerank_only_setup
+from support.rerank_server import RerankServer
 
 ROOT = Path(__file__).parent.parent
 # An index may be slow; a build that is stuck still ends.
@@ -125,7 +126,7 @@ def test_without_extras_and_then_with_langchain_core_only(python: Path) -> None:
     assert "pip install 'qwen3-ascend-retrievers[langchain]'" in lines[2]
     assert "pip install 'qwen3-ascend-retrievers[llama-index]'" in lines[3]
     _run(str(python), "-m", "pip", "install", "--quiet", "langchain-core")
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         printed = _run(str(python), "-I", "-c", REMOTE, server.url)
     assert printed.strip() == "[('c', 0.982)]"
     assert _run(str(python), "-I", "-c", ABSENT).strip() == "[]"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import LocalEngine, langchain, llama_index
-from support.adapters_tiny import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
+from support.adapter_checks import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
 
 
 @pytest.fixture(scope="module")

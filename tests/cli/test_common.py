@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.cli.output import print_error, print_note
-from support.script import SCRIPT, TINY, environment
+from support.cli_runs import SCRIPT, TINY, environment
 
 
 def shell(

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from support.cli_runs import invoke, run
 from support.qwen_tokenizer import write_qwen_tokenizer
 from support.random_model import SHAPE_8B_SHORT, VOCABULARY
-from support.script import invoke, run
 
 
 def test_tiny_is_converted_and_ranks(tmp_path: Path) -> None:

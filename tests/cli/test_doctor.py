@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from support.cli_runs import TINY, invoke, run
 from support.rerank_answers import Setup
 from support.rerank_faults import status
 from support.rerank_server import RerankServer
-from support.script import TINY, invoke, run
 
 CODES = {"green": 0, "amber": 1, "red": 2}
 

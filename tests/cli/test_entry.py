@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qwen3_ascend_retrievers import __version__
 from qwen3_ascend_retrievers.cli.manual import manual
-from support.script import SCRIPT, invoke, run
+from support.cli_runs import SCRIPT, invoke, run
 
 COMMANDS = ("rank", "explain", "eval", "convert", "serve", "doctor")
 HEAVY = (

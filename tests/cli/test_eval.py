@@ -11,8 +11,10 @@ import ir_measures
 import pytest
 from typer.testing import Result
 
-from support.gated_server import GatedServer
-from support.script import TINY, invoke, start
+from support.cli_runs import TINY, invoke, start
+from support.rerank_answers import rerank_only_setup
+from support.rerank_faults import Gate, status
+from support.rerank_server import Fault, ReceivedRequest, RerankServer
 
 TOPICS = ("wing slipstream", "heat slab", "bread flour", "capital Beijing", "gravity force")
 
@@ -49,6 +51,19 @@ FILES = ("--queries", "queries.jsonl", "--corpus", "corpus.jsonl", "--qrels", "q
 RUN = ("--run", "run.trec", *FILES)
 
 
+def query_of(request: ReceivedRequest) -> str:
+    return str((request.body or {}).get("query"))
+
+
+def is_gated(request: ReceivedRequest) -> bool:
+    return "GATED" in query_of(request)
+
+
+def refuse_gated(request: ReceivedRequest) -> Fault | None:
+    error = {"error": {"message": "no such thing", "code": 400}}
+    return status(400, error) if is_gated(request) else None
+
+
 def on_the_written_run(measure: str) -> float:
     values = ir_measures.calc_aggregate(
         [ir_measures.parse_measure(measure)],
@@ -80,11 +95,12 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
     collection: Path, number: signal.Signals, code: int
 ) -> None:
     before = set(os.listdir(collection))
-    with GatedServer() as server:
+    gate = Gate(is_gated)
+    with RerankServer(rerank_only_setup(), gate) as server:
         arguments = ("eval", *RUN, "--base-url", server.url)
         process = start(*arguments)
         try:
-            assert server.waiting.wait(600)
+            assert gate.reached.wait(600)
             process.send_signal(number)
             output, errors = process.communicate(timeout=600)
         finally:
@@ -94,12 +110,13 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
         assert "3 of 5 queries are finished and kept in reranked.trec.journal" in errors
         assert "Traceback" not in errors
         assert set(os.listdir(collection)) - before == {"reranked.trec.journal"}
-        server.gate.set()
-        server.asked.clear()
+        gate.opened.set()
+        server.requests.clear()
         result = invoke(*arguments, "--json")
         assert result.exit_code == 0, result.output
         assert "3 of 5 queries were finished before" in result.stderr
-        assert not any(topic in request for request in server.asked for topic in TOPICS[:3])
+        queries = [query_of(request) for request in server.requests]
+        assert not any(topic in query for query in queries for topic in TOPICS[:3])
     after = json.loads(result.stdout)["measures"]["nDCG@10"]
     assert after["after"] == pytest.approx(on_the_written_run("nDCG@10"))
     assert after["after"] > after["before"]
@@ -123,8 +140,7 @@ def invoke_with_exchanged_documents(arguments: tuple[str, ...]) -> Result:
 
 
 def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
-    with GatedServer() as server:
-        server.refuse = True
+    with RerankServer(rerank_only_setup(), refuse_gated) as server:
         arguments = ("eval", *RUN, "--base-url", server.url)
         failed = invoke(*arguments)
         assert failed.exit_code == 1, failed.output
@@ -139,8 +155,7 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         assert "reranked.trec.journal, line 3 is damaged" in damaged.stderr
         assert "are finished and kept" not in damaged.stderr
         assert not (collection / "reranked.trec").exists()
-        server.refuse = False
-        server.gate.set()
+        server.decide = lambda request: None
         result = invoke(*arguments)
         assert result.exit_code == 0, result.output
         assert "3 of 5 queries were finished before" in result.stderr

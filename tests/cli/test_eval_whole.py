@@ -12,7 +12,7 @@ from pathlib import Path
 import ir_measures
 import pytest
 
-from support.script import TINY
+from support.cli_runs import TINY
 from support.terminal import Terminal
 
 DOCUMENTS, QUERIES, DEPTH = 1400, 225, 50

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, SUFFIX, prompt
+from support.cli_runs import TINY, invoke, run
 from support.rerank_answers import Setup, tokens_of
 from support.rerank_server import RerankServer
-from support.script import TINY, invoke, run
 
 QUERY = "What is the capital of China?"
 STDIN = "Gravity <|im_end|> is a force.\nThe capital of China is Beijing.\n"

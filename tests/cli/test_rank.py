@@ -10,9 +10,9 @@ import pytest
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.prompt import prompt
+from support.cli_runs import TINY, invoke, run
 from support.rerank_answers import tokens_of
 from support.rerank_server import RerankServer
-from support.script import TINY, invoke, run
 from support.terminal import Terminal
 
 QUERY = "What is the capital of China?"

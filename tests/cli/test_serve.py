@@ -11,9 +11,9 @@ from qwen3_ascend_retrievers.cli.serve import _self_check
 from qwen3_ascend_retrievers.errors import EngineError
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 from qwen3_ascend_retrievers.serving.key_guard import KEY_VARIABLE
+from support.cli_runs import invoke
 from support.rerank_answers import Setup
 from support.rerank_server import RerankServer
-from support.script import invoke
 
 
 def test_print_shows_both_commands_for_another_machine() -> None:

@@ -25,6 +25,7 @@ from qwen3_ascend_retrievers.models.files import (
     warn_if_tiny,
 )
 from qwen3_ascend_retrievers.models.tokenizer import answer_ids, load_tokenizer
+from support.server_threads import served
 
 
 @pytest.fixture
@@ -131,18 +132,13 @@ class Hub(BaseHTTPRequestHandler):
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     from huggingface_hub import constants
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Hub)) as url:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", url)
         template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield Hub
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

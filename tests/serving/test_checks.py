@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
-
 import pytest
 
 from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.serving.checks import check_extra, check_key, check_length
 from qwen3_ascend_retrievers.serving.exposure import open_routes
-from support.served import served
+from support.rerank_faults import status
+from support.rerank_server import Fault, ReceivedRequest, RerankServer
 
 
 @pytest.mark.parametrize(
@@ -74,24 +72,14 @@ def test_other_lengths_are_served() -> None:
     check_length(None, None, ["--max-model-len", "8k"])
 
 
-class _Server(BaseHTTPRequestHandler):
-    """Guards what begins with /v1, as vLLM does."""
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(401 if self.path.startswith("/v1") else 422)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_POST = do_GET  # noqa: N815 - theirs
-
-    def log_message(self, *_: Any) -> None:
-        return
+def guard_v1(request: ReceivedRequest) -> Fault:
+    """Refuses what begins with /v1 without the key, as vLLM does."""
+    return status(401 if request.path.startswith("/v1") else 422)
 
 
 def test_routes_that_answer_without_the_key_are_found() -> None:
-    with served(HTTPServer(("127.0.0.1", 0), _Server)) as url:
-        exposed = open_routes(url)
+    with RerankServer(decide=guard_v1) as server:
+        exposed = open_routes(server.url)
     assert {"/rerank", "/classify", "/tokenize", "/metrics"} <= set(exposed)
     assert not [path for path in exposed if path.startswith("/v1")]
 

@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable
 
-_PATIENCE = 60
+_TIMEOUT = 60
 
 
 def ends_well_in_a_child(work: Callable[[], object]) -> bool:
@@ -17,7 +17,7 @@ def ends_well_in_a_child(work: Callable[[], object]) -> bool:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        signal.alarm(_PATIENCE)
+        signal.alarm(_TIMEOUT)
         try:
             work()
             os._exit(0)

@@ -1,6 +1,6 @@
 """Compressors with one fault each, and a sound one.
 
-Run by test_langchain_conformance.py only.
+Run by tests/adapters/langchain/test_conformance.py only.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from qwen3_ascend_retrievers.testing import CompressorConformance
 class _Changed(Qwen3Rerank):
     """Its results go through `change`, sync and async."""
 
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
         raise NotImplementedError
 
     def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
         return self.change(documents, super().compress_documents(documents, query, callbacks))
 
     async def acompress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
-        found = await super().acompress_documents(documents, query, callbacks)
-        return self.change(documents, found)
+        reranked = await super().acompress_documents(documents, query, callbacks)
+        return self.change(documents, reranked)
 
 
 class NoOp(_Changed):
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
-        return list(given)[: self.top_n]
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
+        return list(documents)[: self.top_n]
 
 
 class Reversed(_Changed):
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
-        return found[::-1]
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
+        return reranked[::-1]
 
 
 class DroppedId(_Changed):
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
-        return [Document(one.page_content, metadata=one.metadata) for one in found]
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
+        return [Document(result.page_content, metadata=result.metadata) for result in reranked]
 
 
 class MutatedInput(_Changed):
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
-        for one in given:
-            one.metadata["relevance_score"] = 1.0
-        return found
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
+        for document in documents:
+            document.metadata["relevance_score"] = 1.0
+        return reranked
 
 
 class WrongKey(_Changed):
-    def change(self, given: Sequence[Document], found: list[Document]) -> list[Document]:
-        for one in found:
-            if "relevance_score" in one.metadata:
-                one.metadata["score"] = one.metadata.pop("relevance_score")
-        return found
+    def change(self, documents: Sequence[Document], reranked: list[Document]) -> list[Document]:
+        for document in reranked:
+            if "relevance_score" in document.metadata:
+                document.metadata["score"] = document.metadata.pop("relevance_score")
+        return reranked
 
 
 class AsyncByThread(Qwen3Rerank):

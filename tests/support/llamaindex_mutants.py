@@ -1,6 +1,6 @@
 """Postprocessors with one fault each, and a sound one.
 
-Run by test_llamaindex_conformance.py only.
+Run by tests/adapters/llama_index/test_conformance.py only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import PostprocessorConformance
 
+Nodes = list[NodeWithScore]
+
 
 class _Changed(Qwen3Rerank):
     """Its results go through `change`, sync and async."""
 
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         raise NotImplementedError
 
     def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
@@ -31,51 +33,51 @@ class _Changed(Qwen3Rerank):
 
 
 class NoOp(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
-        return list(given)[: self.top_n]
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
+        return list(nodes)[: self.top_n]
 
 
 class Reversed(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
-        return found[::-1]
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
+        return reranked[::-1]
 
 
 class DroppedId(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
         return [
             NodeWithScore(
                 node=TextNode(
-                    text=one.node.get_content(MetadataMode.NONE),
-                    metadata=one.node.metadata,
-                    relationships=one.node.relationships,
+                    text=node.node.get_content(MetadataMode.NONE),
+                    metadata=node.node.metadata,
+                    relationships=node.node.relationships,
                 ),
-                score=one.score,
+                score=node.score,
             )
-            for one in found
+            for node in reranked
         ]
 
 
 class MutatedInput(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
-        for one in given:
-            one.score = 1.0
-        return found
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
+        for node in nodes:
+            node.score = 1.0
+        return reranked
 
 
 class WrongKey(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
-        for one in found:
-            if "retrieval_score" in one.node.metadata:
-                one.node.metadata["relevance_score"] = one.score
-                one.score = one.node.metadata.pop("retrieval_score")
-        return found
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
+        for node in reranked:
+            if "retrieval_score" in node.node.metadata:
+                node.node.metadata["relevance_score"] = node.score
+                node.score = node.node.metadata.pop("retrieval_score")
+        return reranked
 
 
 class ScoreInTheText(_Changed):
-    def change(self, given: list[NodeWithScore], found: list[NodeWithScore]) -> list[NodeWithScore]:
-        for one in found:
-            one.node.excluded_llm_metadata_keys = ["source"]
-        return found
+    def change(self, nodes: Nodes, reranked: Nodes) -> Nodes:
+        for node in reranked:
+            node.node.excluded_llm_metadata_keys = ["source"]
+        return reranked
 
 
 class AsyncByThread(Qwen3Rerank):

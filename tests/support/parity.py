@@ -95,16 +95,16 @@ def _tokenizer(folder: Path) -> Tokenizer:
 def card_prompts(folder: Path, pairs: Sequence[Pair] = PAIRS) -> list[str]:
     """The model card's prompt for each pair, made of what `plan_of` says is scored."""
     plan = plan_of(folder, pairs)
-    made = []
+    prompts = []
     for (at,) in plan.inputs:
         passage = plan.passages[at]
         query = plan.queries[passage.query]
-        made.append(
+        prompts.append(
             CARD_PROMPT.format(
                 instruction=query.instruction, query=query.query, document=passage.text
             )
         )
-    return made
+    return prompts
 
 
 @cache
@@ -121,25 +121,25 @@ def card_logits(folder: Path, prompts: Sequence[str]) -> list[float]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
-    made = []
+    logits = []
     with torch.no_grad():
         for text in prompts:
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             last = model(input_ids=ids).logits[0, -1]
-            made.append(float(last[yes] - last[no]))
-    return made
+            logits.append(float(last[yes] - last[no]))
+    return logits
 
 
 def logits_of(reranker: Reranker) -> LogitsOf:
     """A reranker as a function from pairs to logits, one `rank` for each query."""
 
     def logits(pairs: Sequence[Pair]) -> list[float]:
-        made: list[float] = []
+        in_order: list[float] = []
         for query, group in groupby(pairs, key=lambda pair: pair[0]):
             results = reranker.rank(query, [document for _, document in group]).results
-            ordered = sorted(results, key=lambda one: one.index)
-            made += [_logit(one.score) if one.logit is None else one.logit for one in ordered]
-        return made
+            for result in sorted(results, key=lambda result: result.index):
+                in_order.append(_logit(result.score) if result.logit is None else result.logit)
+        return in_order
 
     return logits
 
@@ -165,7 +165,7 @@ def check_parity(
     allowed = absolute + relative * (max(expected) - min(expected))
     got = logits(PAIRS)
     assert len(got) == len(expected)
-    worst = max(abs(one - other) for one, other in zip(got, expected, strict=True))
+    worst = max(abs(logit - right) for logit, right in zip(got, expected, strict=True))
     assert worst <= allowed, f"a logit differs by {worst:.6f}, allowed are {allowed:.6f}"
 
 
@@ -212,7 +212,7 @@ def _documents_rotated(logits: LogitsOf) -> Iterator[LogitsOf]:
     def rotated(pairs: Sequence[Pair]) -> list[float]:
         documents = [document for _, document in pairs]
         moved = [*documents[1:], documents[0]]
-        return logits([(query, one) for (query, _), one in zip(pairs, moved, strict=True)])
+        return logits([(query, text) for (query, _), text in zip(pairs, moved, strict=True)])
 
     yield rotated
 
@@ -243,8 +243,8 @@ def check_mutants(
         with mutant(logits) as changed:
             try:
                 check_parity(changed, expected, **tolerance)
-                seen = False
+                detected = False
             except AssertionError:
-                seen = True
-        if seen is (name in unseen):
-            pytest.fail(f"the parity body {'sees' if seen else 'does not see'}: {name}")
+                detected = True
+        if detected is (name in unseen):
+            pytest.fail(f"the parity body {'sees' if detected else 'does not see'}: {name}")

@@ -43,24 +43,24 @@ def qwen_tokenizer() -> Tokenizer:
         (spelt(left), spelt(right))
         for left, right in (_halves(token, ranks) for token in ranks if len(token) > 1)
     ]
-    made = Tokenizer(BPE(vocab=vocabulary, merges=merges))
-    made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_SPLIT), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([_added(text) for text in ADDED_TOKENS[:_SPECIAL]])
-    made.add_tokens([_added(text) for text in ADDED_TOKENS[_SPECIAL:]])
-    return made
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([_added(text) for text in ADDED_TOKENS[:_SPECIAL]])
+    tokenizer.add_tokens([_added(text) for text in ADDED_TOKENS[_SPECIAL:]])
+    return tokenizer
 
 
 def encode(texts: Sequence[str]) -> list[Encoding]:
     """The tokens of each text by Qwen3's tokenizer, none added: what the core asks for."""
-    made: list[Encoding] = qwen_tokenizer().encode_batch(list(texts), add_special_tokens=False)
-    return made
+    encodings: list[Encoding] = qwen_tokenizer().encode_batch(list(texts), add_special_tokens=False)
+    return encodings
 
 
 def count(text: str) -> int:

@@ -64,7 +64,7 @@ def make_random_model(
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     model = _sharp_model(shape)
     prompts = card_prompts(folder)
-    states = _last_states(model, [one.ids for one in tokenizer.encode_batch(prompts)])
+    states = _last_states(model, [encoding.ids for encoding in tokenizer.encode_batch(prompts)])
     yes, no = (tokenizer.token_to_id(answer) for answer in ("yes", "no"))
     with torch.no_grad():
         direction = _telling_direction(states)

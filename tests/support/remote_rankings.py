@@ -33,11 +33,11 @@ def check_ranking(
     instruction: str = DEFAULT_INSTRUCTION,
 ) -> None:
     """Assert that it holds every document once, with the right score, in the right order."""
-    right = [sigmoid(right_logit(query, one, instruction)) for one in documents]
+    right = [sigmoid(right_logit(query, text, instruction)) for text in documents]
     order = sorted(range(len(documents)), key=lambda at: (-right[at], at))
     assert ranking.status == "reranked"
-    assert [one.index for one in ranking.results] == order
-    for one in ranking.results:
-        assert one.document == documents[one.index]
-        assert one.score is not None
-        assert abs(one.score - right[one.index]) < 1e-9
+    assert [result.index for result in ranking.results] == order
+    for result in ranking.results:
+        assert result.document == documents[result.index]
+        assert result.score is not None
+        assert abs(result.score - right[result.index]) < 1e-9

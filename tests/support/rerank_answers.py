@@ -1,13 +1,15 @@
-"""What a rerank server says: like vLLM, started right or wrong. No sockets here.
+"""The replies of a rerank server: like vLLM, started right or wrong. No sockets here.
 
-It scores token ids with a hash, so that two prompts score alike if and only if their tokens are
-the same. How it was started is a `Setup`.
+How it was started, and what it scores with, is a `Setup`: by default a hash of the token ids, so
+that two prompts score alike if and only if their tokens are the same; `words_in_common`; or a
+test's own function, such as the bundled model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +23,8 @@ from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER as TINY
 
 Json = Any
+# In lower case, as the bundled model's tokenizer returns it.
+_PROMPT = re.compile(r"<query>: (.*?)\n<document>: (.*?)<\|im_end\|>", re.DOTALL)
 
 
 @lru_cache(maxsize=4)
@@ -31,7 +35,7 @@ def tokenizer_of(folder: Path = TINY) -> tokenizers.Tokenizer:
 
 @lru_cache(maxsize=100_000)
 def tokens_of(text: str, folder: Path = TINY) -> tuple[int, ...]:
-    """Its tokens of a text."""
+    """The tokens of a text, none added."""
     return tuple(tokenizer_of(folder).encode(text, add_special_tokens=False).ids)
 
 
@@ -44,6 +48,15 @@ def hash_logit(ids: Sequence[int]) -> float:
 def right_logit(query: str, document: str, instruction: str = DEFAULT_INSTRUCTION) -> float:
     """The hash of the exact prompt of clean texts."""
     return hash_logit(tokens_of(query_part(instruction, query) + document_part(document)))
+
+
+def words_in_common(ids: Sequence[int]) -> float:
+    """-4 to 4 by the share of the query's words that the document has; -4 for other texts."""
+    match = _PROMPT.search(tokenizer_of().decode(list(ids), skip_special_tokens=False))
+    if match is None:
+        return -4.0
+    query, document = (set(re.findall(r"\w+", text)) for text in match.groups())
+    return 8 * len(query & document) / max(1, len(query)) - 4
 
 
 @dataclass(kw_only=True)
@@ -86,8 +99,19 @@ class Setup:
     scorer: Callable[[Sequence[int]], float] = hash_logit
 
 
+def rerank_only_setup() -> Setup:
+    """A server with no more routes than it needs, which ranks by words in common."""
+    return Setup(
+        model="words",
+        max_model_len=4096,
+        has_tokenize=False,
+        has_classify=False,
+        scorer=words_in_common,
+    )
+
+
 class RefusalError(Exception):
-    """A reply with a status that says no."""
+    """A reply with an error status."""
 
     def __init__(self, status: int, body: Json, **headers: str) -> None:
         super().__init__(status)
@@ -104,12 +128,12 @@ def vllm_error(status: int, message: str) -> RefusalError:
 
 @dataclass
 class RerankAnswers:
-    """The replies of a server that was started that way."""
+    """The replies of a server that was started as `setup` says."""
 
     setup: Setup
 
     def routed(self, path: str, headers: dict[str, str], body: Json, size: int) -> Json:
-        """The reply to one request of so many bytes."""
+        """The reply to a request whose body has `size` bytes."""
         setup = self.setup
         key = headers.get("authorization")
         guarded = setup.api_key is not None and path.startswith("/v1")
@@ -123,37 +147,38 @@ class RerankAnswers:
             "/classify": (setup.has_classify and setup.overrides, self.classify),
             "/tokenize": (setup.has_tokenize, self.tokenize),
         }
-        there, route = routes.get(path, (False, self.models))
-        if not there:
+        is_served, route = routes.get(path, (False, self.models))
+        if not is_served:
             raise RefusalError(404, {"detail": "Not Found"})
-        named = body and body.get("model")
-        if setup.echo is None and named not in (None, setup.model, *setup.aliases):
-            raise vllm_error(404, f"The model `{named}` does not exist.")
+        model = body and body.get("model")
+        if setup.echo is None and model not in (None, setup.model, *setup.aliases):
+            raise vllm_error(404, f"The model `{model}` does not exist.")
         return route(body)
 
     def models(self, body: Json) -> Json:
-        """A reply of that route."""
+        """The reply of /v1/models."""
         setup = self.setup
-        cool_down = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
+        card = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
         names = (setup.model, *setup.aliases)
-        return {"object": "list", "data": [{"id": name} | cool_down for name in names]}
+        return {"object": "list", "data": [{"id": name} | card for name in names]}
 
     def tokenize(self, body: Json) -> Json:
-        """A reply of that route."""
+        """The reply of /tokenize."""
         ids = tokens_of(body["prompt"], self.setup.folder)
-        made: Json = {"count": len(ids), "tokens": list(ids)}
+        reply: Json = {"count": len(ids), "tokens": list(ids)}
         if body.get("return_token_strs"):
-            made["token_strs"] = [tokenizer_of(self.setup.folder).id_to_token(one) for one in ids]
-        return made | {"max_model_len": self.setup.max_model_len}
+            to_text = tokenizer_of(self.setup.folder).id_to_token
+            reply["token_strs"] = [to_text(token) for token in ids]
+        return reply | {"max_model_len": self.setup.max_model_len}
 
     def classify(self, body: Json) -> Json:
-        """A reply of that route."""
+        """The reply of /classify."""
         values = [self._value(ids, body) for ids in body["input"]]
-        data = [{"index": at, "probs": [v], "num_classes": 1} for at, v in enumerate(values)]
-        return {"data": data, "model": self._named()} | self._usage(body["input"])
+        results = [{"index": at, "probs": [v], "num_classes": 1} for at, v in enumerate(values)]
+        return {"data": results, "model": self._model_name()} | self._usage(body["input"])
 
     def rerank(self, body: Json) -> Json:
-        """A reply of that route."""
+        """The reply of /v1/rerank."""
         setup = self.setup
         if body.get("top_n", 0) is None:
             raise vllm_error(400, "Input should be a valid integer")
@@ -162,25 +187,26 @@ class RerankAnswers:
             raise RefusalError(422, {"detail": [{"msg": "documents must not hold this text"}]})
         if not setup.overrides:
             return self._cosines(body["query"], documents)
-        prompts = [tokens_of(self._prompt(body, one), setup.folder) for one in documents]
+        prompts = [tokens_of(self._prompt(body, text), setup.folder) for text in documents]
         values = [self._value(ids, body) for ids in prompts]
         order = sorted(range(len(values)), key=lambda at: -values[at])
         return self._shaped([(at, documents[at], values[at]) for at in order], prompts)
 
-    def _shaped(self, found: list[tuple[int, str, float]], prompts: Json) -> Json:
+    def _shaped(self, ranked: list[tuple[int, str, float]], prompts: Json) -> Json:
         setup = self.setup
         if setup.shape == "sglang":
-            return [{"score": v, "document": text, "index": at} for at, text, v in found]
+            return [{"score": v, "document": text, "index": at} for at, text, v in ranked]
         if setup.shape == "tei":
-            return [{"index": at, "score": v} for at, _, v in found]
+            return [{"index": at, "score": v} for at, _, v in ranked]
         results = [
-            {"index": at, "document": {"text": text}, "relevance_score": v} for at, text, v in found
+            {"index": at, "document": {"text": text}, "relevance_score": v}
+            for at, text, v in ranked
         ]
         if setup.shape == "jina":
-            return {"object": "list", "model": self._named(), "data": results} | self._usage(
-                prompts
-            )
-        return {"id": "rerank-1", "model": self._named(), "results": results} | self._usage(prompts)
+            reply = {"object": "list", "model": self._model_name(), "data": results}
+        else:
+            reply = {"id": "rerank-1", "model": self._model_name(), "results": results}
+        return reply | self._usage(prompts)
 
     def _prompt(self, body: Json, document: str) -> str:
         setup = self.setup
@@ -209,12 +235,12 @@ class RerankAnswers:
         return logit if plain else sigmoid(logit)
 
     def _cosines(self, query: str, documents: Sequence[str]) -> Json:
-        values = [cosine(tokens_of(query), tokens_of(one)) for one in documents]
+        values = [cosine(tokens_of(query), tokens_of(text)) for text in documents]
         results = [{"index": at, "relevance_score": v} for at, v in enumerate(values)]
         prompts = [tokens_of(query), *map(tokens_of, documents)]
-        return {"model": self._named(), "results": results} | self._usage(prompts)
+        return {"model": self._model_name(), "results": results} | self._usage(prompts)
 
-    def _named(self) -> str:
+    def _model_name(self) -> str:
         return self.setup.echo() if self.setup.echo else self.setup.model
 
     def _usage(self, prompts: Sequence[Sequence[int]]) -> Json:
@@ -222,8 +248,8 @@ class RerankAnswers:
         return {"usage": {"total_tokens": total}} if self.setup.counts else {}
 
 
-def cosine(one: Sequence[int], other: Sequence[int]) -> float:
+def cosine(query: Sequence[int], document: Sequence[int]) -> float:
     """Of bags of tokens."""
-    shared = sum(one.count(token) * other.count(token) for token in set(one))
-    lengths = [sum(ids.count(token) ** 2 for token in set(ids)) for ids in (one, other)]
+    shared = sum(query.count(token) * document.count(token) for token in set(query))
+    lengths = [sum(ids.count(token) ** 2 for token in set(ids)) for ids in (query, document)]
     return shared / math.sqrt(max(1, lengths[0] * lengths[1]))

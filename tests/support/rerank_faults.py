@@ -1,13 +1,14 @@
-"""What can go wrong on the way from a rerank server, as Faults for rerank_server.py."""
+"""What can become of a rerank server's reply: faults for rerank_server.py, and a gate."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from support.rerank_server import Fault, http
+from support.rerank_server import Fault, ReceivedRequest, http
 
 Change = Callable[[Any], Any]
 
@@ -55,36 +56,36 @@ async def _noise(writer: asyncio.StreamWriter, reply: bytes) -> None:
 
 def _changed(name: str, change: Change) -> Fault:
     async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
-        made = change(json.loads(reply.partition(b"\r\n\r\n")[2]))
-        writer.write(http(200, made, {"Connection": "close"}))
+        changed = change(json.loads(reply.partition(b"\r\n\r\n")[2]))
+        writer.write(http(200, changed, {"Connection": "close"}))
         await writer.drain()
 
     return Fault(name, act)
 
 
-def _items(reply: Any) -> Any:
+def _results(reply: Any) -> Any:
     return reply.get("results", reply.get("data")) if isinstance(reply, dict) else reply
 
 
 def _doubled(reply: Any) -> Any:
-    items = _items(reply)
-    if items and isinstance(items[0], dict) and "index" in items[0]:
-        items.append(dict(items[0]))
+    results = _results(reply)
+    if results and isinstance(results[0], dict) and "index" in results[0]:
+        results.append(dict(results[0]))
     return reply
 
 
-def _missing(reply: Any) -> Any:
-    items = _items(reply)
-    if items:
-        items.pop()
+def _one_removed(reply: Any) -> Any:
+    results = _results(reply)
+    if results:
+        results.pop()
     return reply
 
 
 def _index(value: Any) -> Change:
     def change(reply: Any) -> Any:
-        for item in _items(reply) or []:
-            if "index" in item:
-                item["index"] = value
+        for result in _results(reply) or []:
+            if "index" in result:
+                result["index"] = value
         return reply
 
     return change
@@ -92,10 +93,10 @@ def _index(value: Any) -> Change:
 
 def _score(value: Any) -> Change:
     def change(reply: Any) -> Any:
-        for item in (_items(reply) or [])[-1:]:
-            for name, made in (("relevance_score", value), ("score", value), ("probs", [value])):
-                if name in item:
-                    item[name] = made
+        for result in (_results(reply) or [])[-1:]:
+            for name, score in (("relevance_score", value), ("score", value), ("probs", [value])):
+                if name in result:
+                    result[name] = score
         return reply
 
     return change
@@ -119,7 +120,7 @@ WRONG = (
     _changed("null", lambda reply: None),
     _changed("a list of numbers", lambda reply: [0.1, 0.2]),
     _changed("index doubled", _doubled),
-    _changed("index missing", _missing),
+    _changed("index missing", _one_removed),
     _changed("index -1", _index(-1)),
     _changed("index too big", _index(10_000)),
     _changed("index a bool", _index(True)),
@@ -130,11 +131,42 @@ WRONG = (
 )
 
 
-def raw(name: str, content: bytes) -> Fault:
-    """These bytes in place of a reply."""
+def raw(name: str, *parts: bytes, pause: float = 0) -> Fault:
+    """These bytes in place of a reply, with a pause of so many seconds after each part."""
 
     async def act(writer: asyncio.StreamWriter, reply: bytes) -> None:
-        writer.write(content)
-        await writer.drain()
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
 
     return Fault(name, act)
+
+
+class Gate:
+    """A server's `decide` that holds back the replies to some requests until the gate is opened.
+
+    Args:
+        is_held: whether the reply to a request is held back.
+
+    Attributes:
+        reached: set when such a request has arrived.
+        opened: set it to let them all pass.
+    """
+
+    def __init__(self, is_held: Callable[[ReceivedRequest], bool]) -> None:
+        self._is_held = is_held
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, request: ReceivedRequest) -> Fault | None:
+        if not self._is_held(request):
+            return None
+        self.reached.set()
+        return Fault("held back", self._hold)
+
+    async def _hold(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+        # Opened by another thread, and given up with the connection.
+        while not self.opened.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        writer.write(reply)
+        await writer.drain()

@@ -1,22 +1,25 @@
-"""A rerank server on a real socket, which can be made to fail.
+"""The rerank server of the tests, on a real socket, which can be made to fail.
 
-What it says is in rerank_answers.py; what goes wrong is decided by a function of the request.
+Its replies, and what it scores with, are in rerank_answers.py. What becomes of a reply is decided
+by a function of the request: see rerank_faults.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from support.rerank_answers import Json, RefusalError, RerankAnswers, Setup
+from support.server_threads import in_thread
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request as it arrived."""
 
     number: int
@@ -28,13 +31,13 @@ class Asked:
 
 @dataclass
 class Fault:
-    """What goes wrong: a function of the connection and the right reply; see rerank_faults.py."""
+    """What is sent in place of a reply: a function of the connection and the right reply."""
 
     name: str
     act: Callable[[asyncio.StreamWriter, bytes], Any]
 
 
-Decide = Callable[[Asked], "Fault | None"]
+Decide = Callable[[ReceivedRequest], "Fault | None"]
 
 
 @dataclass
@@ -45,15 +48,15 @@ class RerankServer:
         setup: how it was started; may be changed on the way.
         decide: what goes wrong with a request, None for nothing.
         port: 0 takes a free one.
-        asked: all requests, in order.
+        requests: all of them, in order.
         idle: open connections without a request under way.
         most_idle: the most of them so far.
     """
 
     setup: Setup = field(default_factory=Setup)
-    decide: Decide = field(default=lambda asked: None)
+    decide: Decide = field(default=lambda request: None)
     port: int = 0
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     idle: int = 0
     most_idle: int = 0
 
@@ -61,16 +64,16 @@ class RerankServer:
         self.answers = RerankAnswers(self.setup)
 
     def __enter__(self) -> RerankServer:
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(started,), daemon=True)
-        self._thread.start()
-        assert started.wait(60)
+        # Bound here, so that the port is known and connections wait until the loop runs.
+        self._socket = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._socket.getsockname()[1]
+        self._loop, self._stopping = asyncio.new_event_loop(), asyncio.Event()
+        self._running = ExitStack()
+        self._running.enter_context(in_thread(self._run, self._stop))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(60)
+        self._running.close()
 
     @property
     def url(self) -> str:
@@ -78,34 +81,36 @@ class RerankServer:
 
     def paths(self) -> list[str]:
         """The paths of all requests, in order."""
-        return [one.path for one in self.asked]
+        return [request.path for request in self.requests]
 
-    def _serve(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**26)
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        self._loop.run_forever()
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connection, sock=self._socket, limit=2**26)
+        await self._stopping.wait()
         server.close()
-        tasks = asyncio.all_tasks(self._loop)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(server.wait_closed())
-        self._loop.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._client(reader, writer):
+            while await self._exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request and its reply; whether the connection stays open."""
         self.idle += 1
         self.most_idle = max(self.idle, self.most_idle)
         try:
@@ -119,10 +124,10 @@ class RerankServer:
         }
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         body = json.loads(content) if content else None
-        asked = Asked(len(self.asked), method, path, headers, body)
-        self.asked.append(asked)
-        fault = self.decide(asked)
-        reply = http(*self._answer(asked, len(content)))
+        request = ReceivedRequest(len(self.requests), method, path, headers, body)
+        self.requests.append(request)
+        fault = self.decide(request)
+        reply = http(*self._answer(request, len(content)))
         if fault is not None:
             await fault.act(writer, reply)
             return False
@@ -130,11 +135,11 @@ class RerankServer:
         await writer.drain()
         return True
 
-    def _answer(self, asked: Asked, size: int) -> tuple[int, Json, dict[str, str]]:
+    def _answer(self, request: ReceivedRequest, size: int) -> tuple[int, Json, dict[str, str]]:
         try:
-            return 200, self.answers.routed(asked.path, asked.headers, asked.body, size), {}
-        except RefusalError as failure_of:
-            return failure_of.status, failure_of.body, failure_of.headers
+            return 200, self.answers.routed(request.path, request.headers, request.body, size), {}
+        except RefusalError as refusal:
+            return refusal.status, refusal.body, refusal.headers
 
 
 def http(status: int, body: Json, headers: dict[str, str] | None = None) -> bytes:

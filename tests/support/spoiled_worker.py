@@ -19,7 +19,7 @@ class SpoiledWorker(CPUWorker):
 
     def reads_what_was(self, scheduler_output: Any) -> bool:
         """Whether a new request starts from the prefix cache."""
-        return any(one.num_computed_tokens for one in scheduler_output.scheduled_new_reqs)
+        return any(request.num_computed_tokens for request in scheduler_output.scheduled_new_reqs)
 
 
 class SplitSpoiledWorker(SpoiledWorker):
@@ -31,7 +31,7 @@ class SplitSpoiledWorker(SpoiledWorker):
 
 
 class AssertingWorker(CPUWorker):
-    """Fails while it loads, and says nothing of why."""
+    """Fails while it loads, and gives no reason."""
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         """An assertion has no message."""

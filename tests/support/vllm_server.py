@@ -31,12 +31,12 @@ _STOP_SECONDS = 60
 def template_text(newlines: int) -> str:
     """The prompt as a Jinja template whose file ends in so many newlines; the official has two."""
 
-    def said(role: str) -> str:
-        chosen = f"messages | selectattr('role', 'eq', '{role}') | map(attribute='content')"
-        return "{{ " + chosen + " | first }}"
+    def content(role: str) -> str:
+        contents = f"messages | selectattr('role', 'eq', '{role}') | map(attribute='content')"
+        return "{{ " + contents + " | first }}"
 
     task = "{{ instruction | default('" + DEFAULT_INSTRUCTION + "', true) }}"
-    whole = query_part(task, said("query")) + document_part(said("document"))
+    whole = query_part(task, content("query")) + document_part(content("document"))
     return whole.rstrip("\n") + "\n" * newlines
 
 

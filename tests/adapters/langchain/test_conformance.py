@@ -8,7 +8,7 @@ import pytest
 
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import CompressorConformance
-from support.mutants import failed_tests
+from support.mutant_runs import failed_tests
 
 FAULTS = {
     "NoOp": {"test_best_first", "test_scores"},

@@ -17,7 +17,8 @@ import httpx
 import psutil
 
 from qwen3_ascend_retrievers.engines.remote.protocol.canary import SHORTEST
-from support.shell import SCRIPT, SECONDS, colours, environment, run
+from support.cli_runs import SCRIPT, SECONDS, environment, run
+from support.doctor_runs import colours
 
 # Each answered 200 without the key behind vLLM's own --api-key, or could be mistaken for another.
 UNGUARDED = (

@@ -17,10 +17,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from qwen3_ascend_retrievers import Reranker, VLLMEngine
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER
+from support.cli_runs import run
 from support.parity import PAIRS, SMALLEST_SPREAD, card_logits, card_prompts
 from support.qwen_tokenizer import qwen_tokenizer
 from support.random_model import SHAPE_06B, make_random_model
-from support.shell import run
 
 Result = TypeVar("Result")
 TOLERANCE = 1e-3

@@ -18,7 +18,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from qwen3_ascend_retrievers import LocalEngine, Reranker, VLLMEngine
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank as Compressor
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as Postprocessor
-from support.adapters_tiny import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
+from support.adapter_checks import KINDS, Scores, check_direct_use, check_eight_threads, scores_by
 
 QUERY = "What is the capital of China?"
 TEXTS = [

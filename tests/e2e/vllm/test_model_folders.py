@@ -11,8 +11,8 @@ import pytest
 
 from qwen3_ascend_retrievers import VLLMEngine
 from qwen3_ascend_retrievers.errors import ModelError
+from support.cli_runs import invoke
 from support.engine_processes import engine_processes
-from support.script import invoke
 
 
 def _one_id(folder: Path) -> None:

@@ -17,8 +17,8 @@ from qwen3_ascend_retrievers.errors import AuthenticationError, StatusError, Tem
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank as NodeRerank
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER
+from support.doctor_runs import doctor_is_red
 from support.parity import PAIRS, Pair, check_mutants, check_parity, expected_logits, logits_of
-from support.shell import doctor_is_red
 from support.vllm_server import template_text, vllm_server
 
 MAX = 512

@@ -10,7 +10,7 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.local.batches import Batch, plan_batches
 from qwen3_ascend_retrievers.errors import EngineError
-from support.watching import watching
+from support.torch_calls import record_torch_calls
 
 GROWING_DOCUMENTS = [
     f"Document {at} is about topic {at % 7}." + " More words." * at for at in range(12)
@@ -67,7 +67,7 @@ def test_batches_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
 
 
 def test_the_query_part_is_computed_once(reranker: Reranker) -> None:
-    with watching() as calls:
+    with record_torch_calls() as calls:
         ranking = reranker.rank("a query of some length, to be computed once", GROWING_DOCUMENTS)
     tokens = ranking.usage.prompt_tokens or 0
     (query_pass, document_pass) = calls.passes
@@ -78,7 +78,10 @@ def test_the_query_part_is_computed_once(reranker: Reranker) -> None:
 
 
 def test_a_query_with_several_batches_is_still_computed_once() -> None:
-    with Reranker(LocalEngine("tiny", "cpu", batch_tokens=400)) as reranker, watching() as calls:
+    with (
+        Reranker(LocalEngine("tiny", "cpu", batch_tokens=400)) as reranker,
+        record_torch_calls() as calls,
+    ):
         reranker.rank("a query", GROWING_DOCUMENTS)
     shared = [tokens for rows, tokens in calls.passes if rows == 1 and tokens > 60]
     assert len(shared) == 1
@@ -86,14 +89,14 @@ def test_a_query_with_several_batches_is_still_computed_once() -> None:
 
 
 def test_a_row_for_each_answer_is_never_multiplied_by_the_vocabulary(reranker: Reranker) -> None:
-    with watching() as calls:
+    with record_torch_calls() as calls:
         reranker.score([("query", document) for document in GROWING_DOCUMENTS])
     assert calls.widths
     assert max(calls.widths) < 12_288
 
 
 def test_identical_documents_are_computed_once(reranker: Reranker) -> None:
-    with watching() as calls:
+    with record_torch_calls() as calls:
         results = reranker.rank("query", ["the same"] * 50).results
     assert [rows for rows, _ in calls.passes] == [1]
     assert len({result.score for result in results}) == 1
@@ -106,7 +109,7 @@ def test_a_batch_that_does_not_fit_is_halved(reranker: Reranker) -> None:
         if rows > 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    with watching(refuse) as calls:
+    with record_torch_calls(refuse) as calls:
         got = [result.logit for result in reranker.rank("query", GROWING_DOCUMENTS).results]
     assert got == pytest.approx(expected, abs=1e-4)
     assert [rows for rows, _ in calls.passes] == [1, 12, 6, 3, 3, 6, 3, 3]
@@ -117,7 +120,7 @@ def test_not_even_one_prompt_fits(reranker: Reranker) -> None:
         raise MemoryError
 
     with (
-        watching(refuse),
+        record_torch_calls(refuse),
         pytest.raises(EngineError, match="not enough memory for one prompt"),
     ):
         reranker.rank("query", GROWING_DOCUMENTS[:2])
@@ -127,7 +130,7 @@ def test_the_query_part_does_not_fit(reranker: Reranker) -> None:
     def refuse(rows: int, tokens: int) -> None:
         raise RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB")
 
-    with watching(refuse), pytest.raises(EngineError, match="not enough memory"):
+    with record_torch_calls(refuse), pytest.raises(EngineError, match="not enough memory"):
         reranker.rank("query", GROWING_DOCUMENTS)
 
 
@@ -135,6 +138,6 @@ def test_what_else_torch_says_is_an_engine_error(reranker: Reranker) -> None:
     def refuse(rows: int, tokens: int) -> None:
         raise RuntimeError("device-side assert triggered")
 
-    with watching(refuse), pytest.raises(EngineError, match="device-side assert"):
+    with record_torch_calls(refuse), pytest.raises(EngineError, match="device-side assert"):
         reranker.rank("query", GROWING_DOCUMENTS)
     assert reranker.rank("query", GROWING_DOCUMENTS).status == "reranked"

@@ -16,7 +16,7 @@ from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineClosedError, RerankCancelled
 from support.parity import PAIRS, plan_of
-from support.watching import watching
+from support.torch_calls import record_torch_calls
 
 QUERIES = [f"question {at} about topic {at % 3}" for at in range(16)]
 DOCUMENTS = [f"Passage {at}: topic {at % 3}, and some more." for at in range(10)]
@@ -69,7 +69,7 @@ def test_several_event_loops_and_a_thread(engine: LocalEngine) -> None:
 
 
 async def test_torch_never_runs_on_the_loops_thread(engine: LocalEngine) -> None:
-    with watching() as calls:
+    with record_torch_calls() as calls:
         await Reranker(engine).arank("query", DOCUMENTS)
         await asyncio.to_thread(Reranker(engine).rank, "another", DOCUMENTS)
     assert len(calls.threads) == 1
@@ -84,7 +84,7 @@ async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan:
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait) as calls:
+    with record_torch_calls(wait) as calls:
         task = asyncio.create_task(Reranker(engine).ascore(PAIRS))
         await asyncio.to_thread(entered.wait, 60)
         task.cancel()
@@ -98,7 +98,10 @@ async def test_a_cancelled_task_stops_between_batches(engine: LocalEngine, plan:
 
 def test_a_cancelled_call_stops_between_batches(engine: LocalEngine) -> None:
     cancel = threading.Event()
-    with watching(lambda rows, tokens: cancel.set()) as calls, pytest.raises(RerankCancelled):
+    with (
+        record_torch_calls(lambda rows, tokens: cancel.set()) as calls,
+        pytest.raises(RerankCancelled),
+    ):
         Reranker(engine).rank("query", DOCUMENTS, cancel=cancel)
     assert len(calls.passes) == 2
 
@@ -118,7 +121,7 @@ async def test_closing_tells_those_who_wait_at_once(engine: LocalEngine) -> None
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait), ThreadPoolExecutor(4) as pool:
+    with record_torch_calls(wait), ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(Reranker(engine).rank, "query", DOCUMENTS) for _ in range(2)]
         task = asyncio.create_task(Reranker(engine).arank("query", DOCUMENTS))
         assert await asyncio.to_thread(entered.wait, 60)
@@ -142,7 +145,7 @@ def test_a_small_call_waits_for_one_batch_of_a_large_one(engine: LocalEngine) ->
         entered.set()
         assert go_on.wait(timeout=60)
 
-    with watching(wait) as calls, ThreadPoolExecutor(2) as pool:
+    with record_torch_calls(wait) as calls, ThreadPoolExecutor(2) as pool:
         large = pool.submit(
             Reranker(engine).rank, "query", [f"{document} more" for document in DOCUMENTS]
         )

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from qwen3_ascend_retrievers import RemoteEngine
+from support.eventually import eventually
 from support.rerank_answers import Setup
 from support.rerank_server import RerankServer
-from support.waiting import eventually
 
 Serve = Callable[..., RerankServer]
 Connect = Callable[..., RemoteEngine]
@@ -35,7 +35,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
         servers: list[RerankServer] = []
 
-        def start(setup: Setup | None = None, decide: Any = lambda asked: None) -> RerankServer:
+        def start(setup: Setup | None = None, decide: Any = lambda request: None) -> RerankServer:
             server = stack.enter_context(RerankServer(setup or Setup(), decide))
             servers.append(server)
             return server

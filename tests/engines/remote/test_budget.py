@@ -140,7 +140,7 @@ async def test_big_lists_are_split_by_count_and_by_tokens(serve: Any, connect: A
     check_ranking(
         await Reranker(connect(server.url, batch_size=10)).arank(QUERY, many), documents=many
     )
-    sizes = [len(one.body["documents"]) for one in server.asked if one.path == "/v1/rerank"]
+    sizes = [len(one.body["documents"]) for one in server.requests if one.path == "/v1/rerank"]
     assert sorted(sizes[-11:]) == [1] + [10] * 10
 
 

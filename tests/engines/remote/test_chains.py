@@ -36,7 +36,7 @@ from qwen3_ascend_retrievers.errors import (
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from support.remote_rankings import DOCUMENTS, QUERY
 from support.rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG, raw, status
-from support.rerank_server import Asked
+from support.rerank_server import ReceivedRequest
 
 KEY = "sk-topsecret-0123456789"
 OTHER = "tenant-secret-abcdef"
@@ -127,7 +127,7 @@ async def test_every_fault_ends_in_the_librarys_own_error(
     clients: list[Any] = []
     server = serve()
     for fault in FAULTS:
-        server.decide = lambda asked, fault=fault: fault if "rerank" in asked.path else None
+        server.decide = lambda request, fault=fault: fault if "rerank" in request.path else None
         engine = connect(
             server.url, api_key=KEY, headers={"X-Tenant": OTHER},
             max_retries=0 if fault in SLOW else 1, timeout=0.2 if fault in SLOW else 30,
@@ -163,7 +163,7 @@ async def test_no_frame_shows_a_key_when_the_unforeseen_happens(
     clients: list[Any] = []
     hook = async_hook if how == "own async" else sync_hook
     settings = settings_of(how, clients, event_hooks={"response": [hook]})
-    server = serve(decide=lambda asked: status(400, ECHO))
+    server = serve(decide=lambda request: status(400, ECHO))
     engine = connect(server.url, api_key=KEY, headers={"X-Tenant": OTHER}, **settings)
     error = await failure(engine, how)
     assert isinstance(error, KeyError)
@@ -212,7 +212,7 @@ async def test_the_systems_own_error_stays_reachable(connect: Any) -> None:
 
 
 async def test_what_the_caller_was_handling_is_no_cause(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: LOST[0])
+    server = serve(decide=lambda request: LOST[0])
     async with httpx.AsyncClient() as client:
         engine = connect(server.url, async_http_client=client, max_retries=0)
         try:
@@ -225,7 +225,7 @@ async def test_what_the_caller_was_handling_is_no_cause(serve: Any, connect: Any
 
 async def test_a_deadline_names_the_last_failure(serve: Any, connect: Any) -> None:
     settings = {"backoff": 60, "deadline": 5}
-    busy = await failure(connect(serve(decide=lambda asked: status(503)).url, **settings), "sync")
+    busy = await failure(connect(serve(decide=lambda request: status(503)).url, **settings), "sync")
     assert [type(link) for link in links(busy)] == [DeadlineExceededError, StatusError]
     lost = await failure(connect("http://127.0.0.1:9", **settings), "sync")
     assert [type(link) for link in links(lost)][:2] == [DeadlineExceededError, httpx.ConnectError]
@@ -293,7 +293,7 @@ def test_inner_links_do_not_leave() -> None:
 def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
     server = serve()
     connect(server.url, api_key=KEY, headers={"x-request-ID": "mine", "X-Tenant": OTHER}).facts()
-    seen: Asked = server.asked[0]
+    seen: ReceivedRequest = server.requests[0]
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert (seen.headers["x-request-id"], seen.headers["x-tenant"]) == ("mine", OTHER)
 

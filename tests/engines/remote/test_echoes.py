@@ -40,7 +40,7 @@ async def test_a_key_that_is_echoed_in_another_spelling(
     serve: Any, connect: Any, name: str, code: int
 ) -> None:
     key, echo = ECHOES[name]
-    server = serve(Setup(lists_models=False), lambda asked: status(code, echo(key)))
+    server = serve(Setup(lists_models=False), lambda request: status(code, echo(key)))
     with pytest.raises(RerankError) as caught:
         await connect(server.url, api_key=key, max_retries=0).afacts()
     told = "".join(traceback.format_exception(caught.value))
@@ -80,7 +80,7 @@ async def test_a_model_with_an_endless_name(serve: Any, connect: Any) -> None:
     first, second = serve(Setup(model=name)), serve(Setup(scorer=lambda ids: -hash_logit(ids)))
     engine = connect([first.url, second.url], max_retries=0, cooldown=0.01)
     assert len((await engine.afacts()).model) < 500
-    first.decide = lambda asked: status(500)
+    first.decide = lambda request: status(500)
     with pytest.raises(ReplyError, match="replicas of one model") as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     assert len(str(caught.value)) < 1000

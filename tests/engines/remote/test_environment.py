@@ -69,7 +69,7 @@ def test_a_usable_proxy_is_used(serve: Any, monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     with pytest.raises(Exception, match="no-such-host"):
         connect("http://no-such-host.invalid", max_retries=0).facts()
-    assert proxy.asked[0].path == "http://no-such-host.invalid/v1/models"
+    assert proxy.requests[0].path == "http://no-such-host.invalid/v1/models"
 
 
 def test_a_ca_file_is_not_blamed_for_the_log_of_keys(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -24,17 +24,17 @@ from qwen3_ascend_retrievers.errors import (
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup
 from support.rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG, status
-from support.rerank_server import Asked, Fault
+from support.rerank_server import Decide, Fault, ReceivedRequest
 
 ROUTES = ("/v1/models", "/tokenize", "/classify", "/v1/rerank")
 
 
-def first(fault: Fault, path: str = "/v1/rerank", times: int = 1) -> Callable[[Asked], Any]:
+def first(fault: Fault, path: str = "/v1/rerank", times: int = 1) -> Decide:
     """The fault for the first requests to a path."""
     left = [times]
 
-    def decide(asked: Asked) -> Fault | None:
-        if asked.path != path or left[0] == 0:
+    def decide(request: ReceivedRequest) -> Fault | None:
+        if request.path != path or left[0] == 0:
             return None
         left[0] -= 1
         return fault
@@ -58,15 +58,15 @@ async def test_what_does_not_pass_is_a_typed_error(serve: Any, connect: Any, fau
     server = serve()
     engine = connect(server.url, max_retries=2)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
-    server.decide = lambda asked: fault
-    asked = len(server.asked)
+    server.decide = lambda request: fault
+    asked = len(server.requests)
     expected = StatusError if fault.name.startswith("status") else ConnectionFailedError
     with pytest.raises(expected) as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
-    assert len(server.asked) - asked == 3
-    assert caught.value.request_id == server.asked[-1].headers["x-request-id"]
+    assert len(server.requests) - asked == 3
+    assert caught.value.request_id == server.requests[-1].headers["x-request-id"]
     # The server recovers, and so does the engine.
-    server.decide = lambda asked: None
+    server.decide = lambda request: None
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
 
 
@@ -75,15 +75,15 @@ async def test_a_final_no_is_not_repeated(serve: Any, connect: Any, fault: Fault
     server = serve()
     engine = connect(server.url)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
-    server.decide = lambda asked: fault
-    asked = len(server.asked)
+    server.decide = lambda request: fault
+    asked = len(server.requests)
     code = int(fault.name.split()[1])
     expected = AuthenticationError if code in (401, 403) else StatusError
     with pytest.raises(expected) as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     assert caught.value.status == code
     # One more where a single document might be the cause: with another document in its place.
-    assert len(server.asked) - asked == (2 if code in (400, 403, 422) else 1)
+    assert len(server.requests) - asked == (2 if code in (400, 403, 422) else 1)
 
 
 @pytest.mark.parametrize("route", ["/v1/rerank", "/classify"])
@@ -98,7 +98,7 @@ async def test_a_wrong_reply_is_never_believed(
     server.decide = first(fault, route)
     with pytest.raises(ReplyError) as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
-    assert caught.value.request_id == server.asked[-1].headers["x-request-id"]
+    assert caught.value.request_id == server.requests[-1].headers["x-request-id"]
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
 
 
@@ -131,7 +131,7 @@ async def test_a_slow_reply_is_given_up(serve: Any, connect: Any, fault: Fault) 
 async def test_the_deadline_is_for_all_attempts(
     serve: Any, connect: Any, fault: Fault, how: str
 ) -> None:
-    server = serve(decide=lambda asked: fault)
+    server = serve(decide=lambda request: fault)
     engine = connect(server.url, timeout=30, deadline=1.0, max_retries=99)
     with pytest.raises(DeadlineExceededError, match="deadline of 1 s"):
         await (asyncio.to_thread(engine.facts) if how == "sync" else engine.afacts())
@@ -146,7 +146,7 @@ async def test_who_says_later_is_asked_until_the_deadline(
 ) -> None:
     server = serve(decide=first(fault, path, times=6))
     check_ranking(await Reranker(connect(server.url)).arank(QUERY, DOCUMENTS))
-    engine = connect(serve(decide=lambda asked: fault).url, max_retries=0)
+    engine = connect(serve(decide=lambda request: fault).url, max_retries=0)
     with pytest.raises(StatusError):
         await Reranker(engine).arank(QUERY, DOCUMENTS)
 
@@ -155,10 +155,10 @@ async def test_who_says_later_is_asked_until_the_deadline(
 async def test_who_does_not_say_later_is_asked_four_times(
     serve: Any, connect: Any, code: int
 ) -> None:
-    server = serve(decide=lambda asked: status(code))
+    server = serve(decide=lambda request: status(code))
     with pytest.raises(StatusError, match=str(code)):
         await Reranker(connect(server.url)).arank(QUERY, DOCUMENTS)
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
 
 
 async def test_retries_of_one_kind_are_not_counted_for_the_other(serve: Any, connect: Any) -> None:
@@ -166,16 +166,16 @@ async def test_retries_of_one_kind_are_not_counted_for_the_other(serve: Any, con
     server = serve()
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    server.decide = lambda asked: turns.pop(0) if turns else None
+    server.decide = lambda request: turns.pop(0) if turns else None
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     assert not turns
 
 
 async def test_when_all_replicas_say_later_one_is_waited_for(serve: Any, connect: Any) -> None:
-    bad, good = serve(decide=lambda asked: status(429)), serve()
+    bad, good = serve(decide=lambda request: status(429)), serve()
     good.decide = first(status(429), "/v1/models", times=6)
     check_ranking(await Reranker(connect([bad.url, good.url])).arank(QUERY, DOCUMENTS))
-    assert len(bad.asked) == 1
+    assert len(bad.requests) == 1
 
 
 @pytest.mark.parametrize("backoff", [0.25, 1000.0])
@@ -189,12 +189,12 @@ def test_pauses_stay_short_enough_for_a_limit_per_minute(backoff: float) -> None
 
 
 async def test_no_pause_exceeds_the_deadline(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: status(503))
+    server = serve(decide=lambda request: status(503))
     engine = connect(server.url, backoff=1000, max_retries=99)
     with pytest.raises(DeadlineExceededError, match="answered 503") as caught:
         await Reranker(connect(server.url, deadline=5, backoff=60)).arank(QUERY, DOCUMENTS)
     assert caught.value.status == 503
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     engine.close()
 
 
@@ -206,8 +206,8 @@ def soon(how: str) -> str:
 async def test_retry_after_is_kept_to(serve: Any, connect: Any, how: str) -> None:
     times: list[float] = []
 
-    def decide(asked: Asked) -> Fault | None:
-        if asked.path != "/v1/models":
+    def decide(request: ReceivedRequest) -> Fault | None:
+        if request.path != "/v1/models":
             return None
         times.append(time.monotonic())
         return status(429, Retry_After=soon(how)) if len(times) == 1 else None
@@ -223,10 +223,10 @@ async def test_retry_after_is_kept_to(serve: Any, connect: Any, how: str) -> Non
 async def test_a_long_retry_after_is_no_reason_to_wait(
     serve: Any, connect: Any, value: str
 ) -> None:
-    server = serve(decide=lambda asked: status(429, Retry_After=value))
+    server = serve(decide=lambda request: status(429, Retry_After=value))
     with pytest.raises(DeadlineExceededError, match="answered 429"):
         await Reranker(connect(server.url)).arank(QUERY, DOCUMENTS)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("value", ["soon", "-3", "1e3", "Wed, 99 Foo 2020 00:00:00 GMT", ""])
@@ -248,13 +248,13 @@ async def test_a_name_that_leads_nowhere(connect: Any) -> None:
 
 
 async def test_a_redirect_is_named(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: status(307, Location="http://elsewhere"))
+    server = serve(decide=lambda request: status(307, Location="http://elsewhere"))
     with pytest.raises(StatusError, match="final address"):
         await Reranker(connect(server.url)).arank(QUERY, DOCUMENTS)
 
 
 async def test_keep_order_survives_a_dead_server(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: status(500))
+    server = serve(decide=lambda request: status(500))
     engine = connect(server.url, max_retries=0)
     ranking = await Reranker(engine, on_error="keep_order").arank(QUERY, DOCUMENTS)
     assert ranking.status == "kept_order"

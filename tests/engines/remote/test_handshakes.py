@@ -16,16 +16,16 @@ from qwen3_ascend_retrievers.errors import (
     DeadlineExceededError,
     TemplateMismatchError,
 )
+from support.eventually import eventually
 from support.forks import ends_well_in_a_child
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import LOST, SLOW, status
-from support.rerank_server import Asked, Fault
-from support.waiting import eventually
+from support.rerank_server import Fault, ReceivedRequest
 
 STALL = SLOW[0]
 
 
-def hangs(asked: Asked) -> Fault:
+def hangs(request: ReceivedRequest) -> Fault:
     return STALL
 
 
@@ -52,7 +52,7 @@ async def test_hung_replicas_cost_one_timeout_each(serve: Any, connect: Any, hun
     engine = connect([server.url for server in (*bad, good)], timeout=0.5, deadline=30)
     for ranking in await run_concurrently(Reranker(engine), 32):
         check_ranking(ranking)
-    assert [len(server.asked) for server in bad] == [1] * hung
+    assert [len(server.requests) for server in bad] == [1] * hung
     assert good.paths().count("/v1/models") == 1
 
 
@@ -60,11 +60,11 @@ async def test_one_that_hangs_later_costs_each_caller_one_timeout(serve: Any, co
     bad, good = serve(), serve()
     engine = connect([bad.url, good.url], timeout=0.5, deadline=30, max_concurrency=8)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
-    bad.decide, asked = hangs, len(bad.asked)
+    bad.decide, asked = hangs, len(bad.requests)
     for ranking in await run_concurrently(Reranker(engine), 64):
         check_ranking(ranking)
     # Those who still waited for a free place moved on without asking it.
-    assert 1 <= len(bad.asked) - asked <= 8
+    assert 1 <= len(bad.requests) - asked <= 8
 
 
 async def test_after_the_cool_down_one_caller_tries_and_the_others_go_on(
@@ -77,23 +77,23 @@ async def test_after_the_cool_down_one_caller_tries_and_the_others_go_on(
     bad.decide = hangs
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     await asyncio.sleep(0.02)
-    asked = len(bad.asked)
+    asked = len(bad.requests)
     first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
-    await asyncio.to_thread(eventually, lambda: len(bad.asked) > asked)
+    await asyncio.to_thread(eventually, lambda: len(bad.requests) > asked)
     for ranking in await run_concurrently(reranker, 8):
         check_ranking(ranking)
     assert not first.done()
     check_ranking(await first)
-    assert len(bad.asked) - asked == 1
+    assert len(bad.requests) - asked == 1
 
 
 async def test_one_failure_is_everybodys(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: LOST[0])
+    server = serve(decide=lambda request: LOST[0])
     errors = await run_concurrently(Reranker(connect(server.url, backoff=0.05)), 64)
     assert {type(error) for error in errors} == {ConnectionFailedError}
     # Each has its own to raise, with a traceback of its own.
     assert len({id(error) for error in errors}) == 64
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
 
 
 async def test_a_wrong_server_is_everybodys_error_too(serve: Any, connect: Any) -> None:
@@ -106,10 +106,10 @@ async def test_a_wrong_server_is_everybodys_error_too(serve: Any, connect: Any) 
 
 async def test_a_cancelled_caller_is_not_missed(serve: Any, connect: Any) -> None:
     until = threading.Event()
-    server = serve(decide=lambda asked: held(until) if len(server.asked) == 1 else None)
+    server = serve(decide=lambda request: held(until) if len(server.requests) == 1 else None)
     reranker = Reranker(connect(server.url))
     first = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
-    await asyncio.to_thread(eventually, lambda: bool(server.asked))
+    await asyncio.to_thread(eventually, lambda: bool(server.requests))
     second = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
     await asyncio.sleep(0.05)
     first.cancel()
@@ -137,10 +137,10 @@ def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> N
     with httpx.Client() as sync, ThreadPoolExecutor(2) as pool:
         reranker = Reranker(connect(server.url, http_client=sync, async_http_client=own))
         ending = pool.submit(asyncio.run, start_and_end(reranker))
-        eventually(lambda: bool(server.asked))
+        eventually(lambda: bool(server.requests))
         waiting = pool.submit(reranker.rank, QUERY, DOCUMENTS)
-        assert len(server.asked) == 1
-        server.decide = lambda asked: None
+        assert len(server.requests) == 1
+        server.decide = lambda request: None
         joined.set()
         ending.result(60)
         check_ranking(waiting.result(60))
@@ -148,11 +148,11 @@ def test_when_its_loop_ends_another_takes_it_over(serve: Any, connect: Any) -> N
 
 def test_a_forked_child_does_not_wait_for_its_parents_handshake(serve: Any, connect: Any) -> None:
     until = threading.Event()
-    server = serve(decide=lambda asked: held(until) if len(server.asked) == 1 else None)
+    server = serve(decide=lambda request: held(until) if len(server.requests) == 1 else None)
     reranker = Reranker(connect(server.url))
     thread = threading.Thread(target=reranker.rank, args=(QUERY, DOCUMENTS))
     thread.start()
-    eventually(lambda: bool(server.asked))
+    eventually(lambda: bool(server.requests))
     try:
         assert ends_well_in_a_child(lambda: check_ranking(reranker.rank(QUERY, DOCUMENTS)))
     finally:
@@ -161,12 +161,12 @@ def test_a_forked_child_does_not_wait_for_its_parents_handshake(serve: Any, conn
 
 
 async def test_who_came_later_has_time_of_its_own(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: status(429))
+    server = serve(decide=lambda request: status(429))
     engine = connect(server.url, deadline=2, backoff=0.05)
     first = asyncio.ensure_future(engine.afacts())
     await asyncio.sleep(1)
     second = asyncio.ensure_future(engine.afacts())
     with pytest.raises(DeadlineExceededError, match="answered 429"):
         await first
-    server.decide = lambda asked: None
+    server.decide = lambda request: None
     assert (await second).model == "tiny"

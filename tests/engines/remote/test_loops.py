@@ -14,9 +14,9 @@ import pytest
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.remote.failover import THREAD_NAME
 from qwen3_ascend_retrievers.errors import EngineClosedError, InvalidInputError, RerankCancelled
+from support.eventually import eventually
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import SLOW
-from support.waiting import eventually
 
 STALL = SLOW[0]
 
@@ -63,9 +63,9 @@ async def test_64_calls_share_one_pool_and_one_first_contact(serve: Any, connect
 
 
 async def test_the_loop_goes_on_while_the_server_thinks(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: STALL)
+    server = serve(decide=lambda request: STALL)
     task = asyncio.ensure_future(Reranker(connect(server.url)).arank(QUERY, DOCUMENTS))
-    await asyncio.to_thread(eventually, lambda: bool(server.asked))
+    await asyncio.to_thread(eventually, lambda: bool(server.requests))
     ticks = 0
     while ticks < 100:
         await asyncio.sleep(0)
@@ -77,15 +77,15 @@ async def test_the_loop_goes_on_while_the_server_thinks(serve: Any, connect: Any
 
 
 async def test_a_cancelled_task_ends_its_request(serve: Any, connect: Any) -> None:
-    server = serve(decide=lambda asked: STALL)
+    server = serve(decide=lambda request: STALL)
     reranker = Reranker(connect(server.url, max_concurrency=1))
     task = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
-    await asyncio.to_thread(eventually, lambda: bool(server.asked))
+    await asyncio.to_thread(eventually, lambda: bool(server.requests))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     # The one place at the gate is free again.
-    server.decide = lambda asked: None
+    server.decide = lambda request: None
     check_ranking(await asyncio.wait_for(reranker.arank(QUERY, DOCUMENTS), 60))
 
 
@@ -94,8 +94,8 @@ async def test_a_wish_to_stop_is_granted_while_waiting(serve: Any, connect: Any,
     server = serve()
     reranker = Reranker(connect(server.url))
     check_ranking(reranker.rank(QUERY, DOCUMENTS))
-    server.decide = lambda asked: STALL
-    wish, asked = threading.Event(), len(server.asked)
+    server.decide = lambda request: STALL
+    wish, asked = threading.Event(), len(server.requests)
 
     def call() -> Any:
         if how == "sync":
@@ -103,7 +103,7 @@ async def test_a_wish_to_stop_is_granted_while_waiting(serve: Any, connect: Any,
         return asyncio.run(reranker.arank(QUERY, DOCUMENTS, cancel=wish))
 
     task = asyncio.ensure_future(asyncio.to_thread(call))
-    await asyncio.to_thread(eventually, lambda: len(server.asked) > asked)
+    await asyncio.to_thread(eventually, lambda: len(server.requests) > asked)
     wish.set()
     with pytest.raises(RerankCancelled):
         await asyncio.wait_for(task, 60)
@@ -114,7 +114,7 @@ async def test_sync_in_a_running_loop(serve: Any, connect: Any) -> None:
 
 
 def test_close_ends_calls_under_way(serve: Any) -> None:
-    server = serve(decide=lambda asked: STALL)
+    server = serve(decide=lambda request: STALL)
     engine = RemoteEngine(server.url)
     caught: list[BaseException] = []
 
@@ -126,28 +126,28 @@ def test_close_ends_calls_under_way(serve: Any) -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    eventually(lambda: bool(server.asked))
+    eventually(lambda: bool(server.requests))
     engine.close()
     thread.join(60)
     assert [type(one) for one in caught] == [EngineClosedError]
 
 
 async def test_aclose_ends_async_calls_under_way(serve: Any) -> None:
-    server = serve(decide=lambda asked: STALL)
+    server = serve(decide=lambda request: STALL)
     engine = RemoteEngine(server.url)
     task = asyncio.ensure_future(engine.afacts())
-    await asyncio.to_thread(eventually, lambda: bool(server.asked))
+    await asyncio.to_thread(eventually, lambda: bool(server.requests))
     await engine.aclose()
     with pytest.raises(EngineClosedError):
         await task
 
 
 async def test_aclose_ends_calls_with_the_callers_own_client_too(serve: Any) -> None:
-    server = serve(decide=lambda asked: STALL)
+    server = serve(decide=lambda request: STALL)
     async with httpx.AsyncClient() as client:
         engine = RemoteEngine(server.url, async_http_client=client)
         task = asyncio.ensure_future(engine.afacts())
-        await asyncio.to_thread(eventually, lambda: bool(server.asked))
+        await asyncio.to_thread(eventually, lambda: bool(server.requests))
         await engine.aclose()
         with pytest.raises(EngineClosedError):
             await asyncio.wait_for(task, 60)

@@ -200,7 +200,7 @@ async def test_the_real_tokenizers_counts(serve: Any, connect: Any, tmp_path: Pa
     for template, found in (("none", "client"), ("exact", "server")):
         server = serve(Setup(folder=tmp_path, template=template, has_tokenize=False))
         Reranker(connect(server.url)).rank(QUERY, DOCUMENTS)
-        last = server.asked[-1].body
+        last = server.requests[-1].body
         assert last["query"].startswith("<|im_start|>") is (found == "client")
 
 
@@ -208,7 +208,7 @@ async def test_top_n_is_never_sent(serve: Any, connect: Any) -> None:
     server = serve()
     ranking = Reranker(connect(server.url), top_n=2).rank(QUERY, DOCUMENTS)
     assert len(ranking.results) == 2
-    assert not any("top_n" in (one.body or {}) for one in server.asked)
+    assert not any("top_n" in (one.body or {}) for one in server.requests)
 
 
 async def test_several_models_need_a_name(serve: Any, connect: Any) -> None:

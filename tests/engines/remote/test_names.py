@@ -26,7 +26,7 @@ async def test_served_model_names(
     reranker = Reranker(connect(server.url, model=name, **settings))
     for _ in range(2):
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    assert server.asked[-1].body["model"] == (name or "alias-a")
+    assert server.requests[-1].body["model"] == (name or "alias-a")
     assert (await reranker.engine.afacts()).model == (name or "alias-a")
     assert server.paths().count("/v1/models") == 1
 
@@ -41,7 +41,7 @@ async def test_a_gateway_that_maps_names(
     reranker = Reranker(connect(server.url, model=name))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     # What it calls the model in replies is never asked for.
-    assert {asked.body.get("model") for asked in server.asked if asked.body} == {
+    assert {asked.body.get("model") for asked in server.requests if asked.body} == {
         name or ("reranker" if lists else None)
     }
 
@@ -73,11 +73,11 @@ async def test_a_new_name_with_the_same_scores_is_the_same_model(serve: Any, con
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     server.setup.echo = lambda: "other"
-    asked = len(server.asked)
+    asked = len(server.requests)
     for _ in range(2):
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     # Two rankings and one canary.
-    assert len(server.asked) - asked == 3
+    assert len(server.requests) - asked == 3
 
 
 @pytest.mark.parametrize("settings", [{}, {"template": "none"}, {"model": "tiny"}])

@@ -19,10 +19,10 @@ from qwen3_ascend_retrievers.errors import (
     InvalidInputError,
     RerankCancelled,
 )
+from support.eventually import eventually
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import SLOW
 from support.rerank_server import Fault
-from support.waiting import eventually
 
 STALL = SLOW[0]
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -59,18 +59,18 @@ def test_no_thread_reads_on_after_the_timeout(serve: Any, connect: Any, drip: st
         engine = connect(server.url, http_client=client, timeout=0.5, deadline=60, max_retries=1)
         reranker = Reranker(engine)
         check_ranking(reranker.rank(QUERY, DOCUMENTS))
-        server.decide = lambda asked: DRIPS[drip]
+        server.decide = lambda request: DRIPS[drip]
         # The first of two tries goes out on a connection that is used again.
         with pytest.raises(DeadlineExceededError):
             reranker.rank(QUERY, DOCUMENTS)
         eventually(lambda: readers() == 0)
-        server.decide = lambda asked: None
+        server.decide = lambda request: None
         check_ranking(reranker.rank(QUERY, DOCUMENTS))
 
 
 @pytest.mark.parametrize("fault", [STALL, DRIPS["header"]], ids=["stall", "drip"])
 def test_close_waits_until_no_thread_reads_on(serve: Any, connect: Any, fault: Fault) -> None:
-    server = serve(decide=lambda asked: fault)
+    server = serve(decide=lambda request: fault)
     caught: list[Exception] = []
     with httpx.Client() as client:
         engine = connect(server.url, http_client=client, timeout=3000, deadline=3000)
@@ -83,7 +83,7 @@ def test_close_waits_until_no_thread_reads_on(serve: Any, connect: Any, fault: F
 
         caller = threading.Thread(target=call)
         caller.start()
-        eventually(lambda: bool(server.asked))
+        eventually(lambda: bool(server.requests))
         engine.close()
         assert readers() == 0
         caller.join(60)
@@ -97,7 +97,7 @@ def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
     with httpx.Client() as client:
         reranker = Reranker(connect(server.url, http_client=client, timeout=3000, deadline=3000))
         check_ranking(reranker.rank(QUERY, DOCUMENTS))
-        server.decide, asked = (lambda asked: STALL), len(server.asked)
+        server.decide, asked = (lambda request: STALL), len(server.requests)
 
         def call() -> None:
             try:
@@ -107,7 +107,7 @@ def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
 
         caller = threading.Thread(target=call)
         caller.start()
-        eventually(lambda: len(server.asked) > asked)
+        eventually(lambda: len(server.requests) > asked)
         wish.set()
         caller.join(60)
         eventually(lambda: readers() == 0)

@@ -15,7 +15,7 @@ from qwen3_ascend_retrievers.errors import AuthenticationError, RemoteError, Sta
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from support.rerank_answers import RefusalError, RerankAnswers, Setup, right_logit
 from support.rerank_faults import status
-from support.rerank_server import Asked, Fault
+from support.rerank_server import Fault, ReceivedRequest
 
 QUERY = "Which?"
 TEXTS = [f"text {number}" for number in range(20)]
@@ -106,12 +106,12 @@ def test_a_request_that_is_wrong_as_a_whole_costs_one_more(
     # One connection, which stays open: over another, another server might answer by now.
     reranker = Reranker(connect(server.url, max_concurrency=1))
     reranker.rank(QUERY, ["text"])
-    server.answers, before = Refusing(server.setup), len(server.asked)
+    server.answers, before = Refusing(server.setup), len(server.requests)
     with pytest.raises(AuthenticationError if code == 403 else StatusError) as caught:
         reranker.rank(QUERY, TEXTS)
     assert isinstance(caught.value, RemoteError)
     assert caught.value.status == code
-    assert len(server.asked) == before + 2
+    assert len(server.requests) == before + 2
 
 
 def test_a_successor_that_refuses_its_predecessor_s_requests_is_greeted_anew(
@@ -126,8 +126,8 @@ def test_a_successor_that_refuses_its_predecessor_s_requests_is_greeted_anew(
     reranker.rank(QUERY, ["text"])
     assert server.paths()[-1] == "/classify"
     server.answers = Strict(server.setup)
-    server.decide = lambda asked: None if len(server.asked) > before + 1 else status(400)
-    before = len(server.asked)
+    server.decide = lambda request: None if len(server.requests) > before + 1 else status(400)
+    before = len(server.requests)
     ranking = reranker.rank(QUERY, TEXTS)
     assert len([result for result in ranking.results if result.score is not None]) == len(TEXTS)
     assert server.paths()[-1] == "/v1/rerank"
@@ -152,8 +152,8 @@ def test_a_gateway_s_403_for_one_text_is_no_matter_of_the_key(serve: Any, connec
 def test_what_is_refused_only_once_is_scored(serve: Any, connect: Any) -> None:
     hits = iter([None, status(400)])
 
-    def decide(asked: Asked) -> Fault | None:
-        many = asked.path == "/v1/rerank" and len(asked.body["documents"]) > 5
+    def decide(request: ReceivedRequest) -> Fault | None:
+        many = request.path == "/v1/rerank" and len(request.body["documents"]) > 5
         return next(hits, None) if many else None
 
     server = serve(Setup(**SETUP), decide)

@@ -15,7 +15,7 @@ from qwen3_ascend_retrievers.errors import ReplyError, RerankError, TemplateMism
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import RefusalError, Setup, hash_logit, right_logit
 from support.rerank_faults import LOST, SLOW, status
-from support.rerank_server import Asked, Fault, RerankServer
+from support.rerank_server import Fault, ReceivedRequest, RerankServer
 
 
 def of_another_model(ids: Any) -> float:
@@ -83,9 +83,9 @@ async def test_within_a_call(serve: Any, connect: Any, after: str, loss: Fault) 
     reranker = Reranker(connect(server.url, timeout=0.3, deadline=60, batch_size=3))
     check(server, await reranker.arank(QUERY, DOCUMENTS))
 
-    def ends(asked: Asked) -> Fault:
+    def ends(request: ReceivedRequest) -> Fault:
         server.setup = server.answers.setup = SWAPS[after]
-        server.decide = lambda asked: None
+        server.decide = lambda request: None
         return loss
 
     server.decide = ends
@@ -111,9 +111,9 @@ async def test_a_replica_that_is_restarted_while_it_rests(serve: Any, connect: A
     first, second = serve(), serve()
     reranker = Reranker(connect([first.url, second.url], cooldown=0.05))
     check(first, await reranker.arank(QUERY, DOCUMENTS))
-    first.decide = lambda asked: status(502)
+    first.decide = lambda request: status(502)
     check(second, await reranker.arank(QUERY, DOCUMENTS))
-    first.decide = lambda asked: None
+    first.decide = lambda request: None
     first.setup.scorer = of_another_model
     await asyncio.sleep(0.05)
     with pytest.raises(ReplyError, match="score the canaries differently"):
@@ -124,15 +124,15 @@ async def test_the_same_server_again_costs_one_request(serve: Any, connect: Any)
     with RerankServer() as old:
         reranker = Reranker(connect(old.url))
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-        asked = len(old.asked)
+        asked = len(old.requests)
         # Over a connection that the canaries were answered over, nothing is asked again.
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-        assert len(old.asked) - asked == 1
+        assert len(old.requests) - asked == 1
     with RerankServer(port=old.port) as new:
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
         assert new.paths() == ["/v1/rerank"] * 2
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-        assert len(new.asked) == 3
+        assert len(new.requests) == 3
         reranker.close()
 
 
@@ -179,7 +179,7 @@ async def test_without_any_template_the_scores_are_compared_too(serve: Any, conn
     first, second = serve(), serve(Setup(scorer=of_another_model))
     engine = connect([first.url, second.url], template="none", max_retries=0)
     await Reranker(engine).arank(QUERY, DOCUMENTS)
-    first.decide = lambda asked: LOST[0]
+    first.decide = lambda request: LOST[0]
     with pytest.raises(ReplyError, match="replicas of one model"):
         await Reranker(engine).arank(QUERY, DOCUMENTS)
 
@@ -191,9 +191,9 @@ async def test_a_server_that_changes_with_every_connection_is_an_error(
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
 
-    def flips(asked: Asked) -> Fault:
-        server.setup.scorer = hash_logit if len(server.asked) % 2 else of_another_model
-        return status(200, {"results": []}) if asked.path == "/v1/models" else LOST[0]
+    def flips(request: ReceivedRequest) -> Fault:
+        server.setup.scorer = hash_logit if len(server.requests) % 2 else of_another_model
+        return status(200, {"results": []}) if request.path == "/v1/models" else LOST[0]
 
     server.decide = flips
     with pytest.raises(RerankError):

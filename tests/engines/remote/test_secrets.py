@@ -23,15 +23,15 @@ from qwen3_ascend_retrievers.errors import InvalidInputError, RerankError
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup
 from support.rerank_faults import OVERLOADED, status
-from support.rerank_server import Asked, Fault, http
+from support.rerank_server import Fault, ReceivedRequest, http
 
 KEY = "sk-topsecret-0123456789"
 OTHER = "tenant-secret-abcdef"
 
 
-def echoing(asked: Asked) -> Fault | None:
+def echoing(request: ReceivedRequest) -> Fault | None:
     """A server that quotes the request's headers in every error, at the beginning."""
-    told = json.dumps(dict(asked.headers))
+    told = json.dumps(dict(request.headers))
     return status(500, f"{told} {KEY[:-1]} and {KEY}")
 
 
@@ -51,15 +51,15 @@ async def everything_said(engine: RemoteEngine, caplog: pytest.LogCaptureFixture
 async def test_the_key_is_shown_nowhere(
     serve: Any, connect: Any, caplog: pytest.LogCaptureFixture, spans: InMemorySpanExporter
 ) -> None:
-    for decide in (echoing, lambda asked: status(401, f"bad key {KEY}"), lambda asked: None):
+    for decide in (echoing, lambda request: status(401, f"bad key {KEY}"), lambda request: None):
         server = serve(Setup(api_key=KEY), decide)
         engine = connect(server.url, api_key=KEY, headers={"X-Tenant": OTHER}, max_retries=1)
         said = await everything_said(engine, caplog)
         assert KEY not in said
         assert OTHER not in said
         # It was sent all the same.
-        assert server.asked[-1].headers["authorization"] == f"Bearer {KEY}"
-        assert server.asked[-1].headers["x-tenant"] == OTHER
+        assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+        assert server.requests[-1].headers["x-tenant"] == OTHER
     told = "\n".join(one.to_json() for one in spans.get_finished_spans())
     assert "/v1/models" in told
     assert KEY not in told
@@ -68,13 +68,13 @@ async def test_the_key_is_shown_nowhere(
 
 async def test_a_key_that_stands_where_the_quote_ends(serve: Any, connect: Any) -> None:
     for blank in range(176, 201, 4):
-        server = serve(decide=lambda asked, blank=blank: status(400, "x" * blank + KEY))
+        server = serve(decide=lambda request, blank=blank: status(400, "x" * blank + KEY))
         with pytest.raises(RerankError) as caught:
             await connect(server.url, api_key=KEY).afacts()
         assert KEY[:6] not in "".join(traceback.format_exception(caught.value))
-        server.decide = lambda asked: None
+        server.decide = lambda request: None
         bad = json.dumps({"error": "y" * blank + KEY}).encode()
-        server = serve(decide=lambda asked, bad=bad: Fault("bad", _writes(bad)))
+        server = serve(decide=lambda request, bad=bad: Fault("bad", _writes(bad)))
         with pytest.raises(RerankError) as caught:
             await connect(server.url, api_key=KEY).afacts()
         assert KEY[:6] not in "".join(traceback.format_exception(caught.value))
@@ -164,7 +164,7 @@ async def test_one_span_for_each_attempt(
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     left = [1]
-    server.decide = lambda asked: OVERLOADED[0] if left and left.pop() else None
+    server.decide = lambda request: OVERLOADED[0] if left and left.pop() else None
     spans.clear()
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
@@ -178,7 +178,7 @@ async def test_one_span_for_each_attempt(
     assert passed.attributes["rerank.attempt"] == 2
     assert passed.attributes["http.response.status_code"] == 200
     assert passed.attributes["rerank.tokens"] > 0
-    assert passed.attributes["rerank.request_id"] == server.asked[-1].headers["x-request-id"]
+    assert passed.attributes["rerank.request_id"] == server.requests[-1].headers["x-request-id"]
     assert passed.parent is not None
     assert passed.parent.span_id == caller.get_span_context().span_id
     assert failed.status.status_code is trace.StatusCode.ERROR

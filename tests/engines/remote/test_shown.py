@@ -51,7 +51,7 @@ async def test_an_error_is_one_printable_line(serve: Any, connect: Any, name: st
     server = serve()
     engine = connect(server.url, max_retries=0)
     engine.facts()
-    server.decide = lambda asked: SAID[name]
+    server.decide = lambda request: SAID[name]
     error = await failed(Reranker(engine))
     assert isinstance(error, EngineError)
     told = "".join(traceback.format_exception(error))
@@ -130,7 +130,7 @@ async def test_logs_and_spans_quote_nobody(
     server = serve(Setup(model=SECRET))
     engine = connect(server.url, api_key=KEY, max_retries=1)
     engine.facts()
-    server.decide = lambda asked: quoting(name)
+    server.decide = lambda request: quoting(name)
     spans.clear()
     reranker = Reranker(engine, on_error=on_error)
     if on_error == "raise":
@@ -161,7 +161,7 @@ async def test_a_retry_is_logged_by_its_type(
     serve: Any, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="qwen3_ascend_retrievers")
-    server = serve(decide=lambda asked: status(503, {"error": SECRET}))
+    server = serve(decide=lambda request: status(503, {"error": SECRET}))
     await failed(Reranker(connect(server.url, max_retries=1)))
     (line,) = (one.getMessage() for one in caplog.records if "Asking again" in one.getMessage())
     assert "StatusError, status 503, request_id " in line

@@ -14,7 +14,7 @@ from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.errors import ReplyError
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_faults import status
-from support.rerank_server import Asked, Fault, http
+from support.rerank_server import Fault, ReceivedRequest, http
 
 FINE, TOO_BIG = 8 * 2**20, 40 * 2**20
 
@@ -56,13 +56,13 @@ async def test_a_reply_may_be_big_but_not_endless(
     with httpx.Client() as client:
         engine = connect(server.url, **({"http_client": client} if how == "sync" else {}))
         check_ranking(await rank(engine, how))
-        server.decide = lambda asked: padded(FINE, compressed)
+        server.decide = lambda request: padded(FINE, compressed)
         check_ranking(await rank(engine, how))
-        server.decide = lambda asked: padded(TOO_BIG, compressed)
+        server.decide = lambda request: padded(TOO_BIG, compressed)
         with pytest.raises(ReplyError, match=r"has more than 16,\d{3},\d{3} bytes") as caught:
             await rank(engine, how)
     assert caught.value.status == 200
-    assert caught.value.request_id == server.asked[-1].headers["x-request-id"]
+    assert caught.value.request_id == server.requests[-1].headers["x-request-id"]
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
@@ -70,8 +70,8 @@ async def test_only_what_was_asked_for_is_unpacked(serve: Any, connect: Any, enc
     server = serve()
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    assert server.asked[-1].headers["accept-encoding"] == "gzip, deflate"
-    server.decide = lambda asked: status(200, "x", Content_Encoding=encoding)
+    assert server.requests[-1].headers["accept-encoding"] == "gzip, deflate"
+    server.decide = lambda request: status(200, "x", Content_Encoding=encoding)
     with pytest.raises(ReplyError, match="was not asked for"):
         await reranker.arank(QUERY, DOCUMENTS)
 
@@ -84,22 +84,22 @@ async def test_another_replica_takes_over(serve: Any, connect: Any, fault: Fault
     first, second = serve(), serve()
     reranker = Reranker(connect([first.url, second.url], cooldown=3600))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    first.decide = lambda asked: fault
+    first.decide = lambda request: fault
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    assert second.asked
+    assert second.requests
 
 
 async def test_a_broken_encoding_is_no_reason_to_ask_again(serve: Any, connect: Any) -> None:
     server = serve()
     reranker = Reranker(connect(server.url))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    asked: list[Asked] = []
+    requests: list[ReceivedRequest] = []
 
-    def decide(one: Asked) -> Fault:
-        asked.append(one)
+    def decide(one: ReceivedRequest) -> Fault:
+        requests.append(one)
         return BROKEN[1]
 
     server.decide = decide
     with pytest.raises(ReplyError, match="badly encoded") as caught:
         await reranker.arank(QUERY, DOCUMENTS)
-    assert [one.headers["x-request-id"] for one in asked] == [caught.value.request_id]
+    assert [one.headers["x-request-id"] for one in requests] == [caught.value.request_id]

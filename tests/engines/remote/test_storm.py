@@ -13,10 +13,10 @@ from typing import Any
 
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.errors import RemoteError
+from support.eventually import eventually
 from support.remote_rankings import check_ranking, documents_of
 from support.rerank_faults import FINAL, LOST, OVERLOADED, SLOW, WRONG
-from support.rerank_server import Asked, Fault
-from support.waiting import eventually
+from support.rerank_server import Fault, ReceivedRequest
 
 CALLS = 1800
 # With replicas, of which one hangs.
@@ -42,7 +42,7 @@ class Weather:
     # Stalls cost the test time and the engine nothing, so they are rarer than the others.
     faults: tuple[Fault, ...] = (LOST + OVERLOADED + FINAL + WRONG) * 4 + SLOW
 
-    def __call__(self, asked: Asked) -> Fault | None:
+    def __call__(self, request: ReceivedRequest) -> Fault | None:
         if self.dice.random() >= RATE:
             return None
         fault = self.dice.choice(self.faults)
@@ -156,7 +156,7 @@ def test_one_server_in_bad_weather(serve: Any, connect: Any) -> None:
 
 
 def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
-    hung = serve(decide=lambda asked: SLOW[0])
+    hung = serve(decide=lambda request: SLOW[0])
     # Without the final refusals, of which one in a handshake is everybody's.
     faults = (LOST + OVERLOADED + WRONG) * 4 + SLOW
     servers = [serve(decide=Weather(faults=faults)) for _ in range(2)]
@@ -171,4 +171,4 @@ def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
     tally = weather_all(Reranker(engine), REPLICATED)
     assert tally.errors["DeadlineExceededError"] < REPLICATED / 20, tally
     # One caller at a time tries it again, and none of the others waits.
-    assert 1 <= len(hung.asked) < REPLICATED / 4
+    assert 1 <= len(hung.requests) < REPLICATED / 4

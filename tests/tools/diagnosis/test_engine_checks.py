@@ -17,9 +17,9 @@ from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.diagnosis.engine_checks import first_checks
 from qwen3_ascend_retrievers.tools.diagnosis.metrics import cache_hits
 from qwen3_ascend_retrievers.tools.diagnosis.score_checks import known_pairs
-from support.examined import Bent, answering, examine
+from support.doctor_runs import AlteredEngine, examine, fixed_reply_server
+from support.rerank_answers import rerank_only_setup
 from support.rerank_server import RerankServer
-from support.word_server import WordServer
 
 
 def test_tiny_is_well_but_for_what_it_never_learnt() -> None:
@@ -33,13 +33,13 @@ def test_tiny_is_well_but_for_what_it_never_learnt() -> None:
 
 
 def test_all_scores_alike_are_red() -> None:
-    findings = examine(Bent(lambda *_: Score.of_logit(0.01)))
+    findings = examine(AlteredEngine(lambda *_: Score.of_logit(0.01)))
     assert findings["known pairs"].colour == "red"
     assert "27857" in str(findings["known pairs"].source)
 
 
 def test_a_wrong_order_is_red() -> None:
-    findings = examine(Bent(lambda score, *_: Score.of_logit(-score.logit)))
+    findings = examine(AlteredEngine(lambda score, *_: Score.of_logit(-score.logit)))
     assert findings["guide's pair"].colour == "red"
     assert findings["Chinese pair"].colour in ("green", "amber")
 
@@ -56,7 +56,7 @@ def test_an_engine_that_refuses_instructions_is_red() -> None:
             raise TemplateMismatchError("The server ignores `instruction`. Drop it.")
         return score
 
-    findings = examine(Bent(refuse))
+    findings = examine(AlteredEngine(refuse))
     assert findings["instruction"].colour == "red"
     assert findings["speed"].colour == "green"
 
@@ -67,7 +67,7 @@ def test_a_document_that_is_scored_otherwise_when_cut_is_red() -> None:
             replace(score, logit=(score.logit or 0) + 2) if plan.passages[at].cut != "no" else score
         )
 
-    findings = examine(Bent(bend))
+    findings = examine(AlteredEngine(bend))
     assert findings["long document"].colour == "red"
 
 
@@ -101,7 +101,7 @@ def test_scores_that_nobody_published_are_marked_met_or_missed(
 
 
 def test_a_server_that_proves_nothing_is_amber() -> None:
-    with WordServer() as server:
+    with RerankServer(rerank_only_setup()) as server:
         findings = examine(RemoteEngine(server.url), server.url)
     assert findings["template"].colour == "amber"
     assert findings["prefix cache"].colour in ("amber", "red")
@@ -112,7 +112,7 @@ def test_a_server_that_proves_nothing_is_amber() -> None:
     [(401, "authentication"), (404, "model name and route"), (400, "model name and route")],
 )
 def test_a_refusing_server_is_red_by_the_name_of_what_is_wrong(status: int, name: str) -> None:
-    with answering(status, b'{"error": "no"}') as url:
+    with fixed_reply_server(status, b'{"error": "no"}') as url:
         findings = examine(RemoteEngine(url, max_retries=0), url)
     assert list(findings) == [name]
     assert findings[name].colour == "red"
@@ -147,14 +147,14 @@ def test_cache_hits_are_read_from_metrics() -> None:
         b'vllm:prefix_cache_hits_total{engine="1",model_name="m"} 2.0\n'
         b'vllm:prefix_cache_hits_created{engine="0"} 1.7e9\n'
     )
-    with answering(200, text) as url:
+    with fixed_reply_server(200, text) as url:
         assert cache_hits(f"{url}/v1/") == 130.0
-    with answering(404, text) as url:
+    with fixed_reply_server(404, text) as url:
         assert cache_hits(url) is None
     with RerankServer() as server:
         cache_hits(server.url, SecretStr("sk-metrics"))
-    assert server.asked[0].headers["authorization"] == "Bearer sk-metrics"
-    with answering(200, b"vllm:prefix_cache_hits_total x\n") as url:
+    assert server.requests[0].headers["authorization"] == "Bearer sk-metrics"
+    with fixed_reply_server(200, b"vllm:prefix_cache_hits_total x\n") as url:
         assert cache_hits(url) is None
     assert cache_hits(None) is None
     assert cache_hits("http://127.0.0.1:9") is None

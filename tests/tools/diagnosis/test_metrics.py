@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from qwen3_ascend_retrievers.tools.diagnosis import metrics
-from support.served import served
+from support.rerank_faults import raw
+from support.rerank_server import RerankServer
 
 HITS_LINE = b"vllm:prefix_cache_hits_total 5.0\n"
 
@@ -18,27 +17,8 @@ HITS_LINE = b"vllm:prefix_cache_hits_total 5.0\n"
 @contextmanager
 def sending(parts: list[bytes], pause: float) -> Iterator[str]:
     """The address of a server that sends these parts of a reply, with pauses between."""
-    ended = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            try:
-                for part in parts:
-                    self.wfile.write(part)
-                    self.wfile.flush()
-                    ended.wait(pause)
-            except OSError:
-                # The client closed the connection.
-                return
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
-        try:
-            yield url
-        finally:
-            ended.set()
+    with RerankServer(decide=lambda request: raw("parts", *parts, pause=pause)) as server:
+        yield server.url
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"

@@ -10,8 +10,8 @@ from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
 from qwen3_ascend_retrievers.tools.diagnosis.score_checks import PrefixCheck
-from support.examined import Bent, answering, examine
-from support.watching import watching
+from support.doctor_runs import AlteredEngine, examine, fixed_reply_server
+from support.torch_calls import record_torch_calls
 
 
 def test_wrong_cached_scores_are_red() -> None:
@@ -19,7 +19,7 @@ def test_wrong_cached_scores_are_red() -> None:
         assert score.logit is not None
         return Score.of_logit(score.logit + 1.0 * (at > 0))
 
-    findings = examine(Bent(cached_wrong))
+    findings = examine(AlteredEngine(cached_wrong))
     assert findings["prefix cache"].colour == "red"
     assert "--no-enable-prefix-caching" in str(findings["prefix cache"].remedy)
 
@@ -46,13 +46,13 @@ class Remembering:
 def test_wrong_cached_scores_are_red_on_a_server_that_was_examined_before() -> None:
     cache = Remembering()
     for _ in range(2):
-        findings = examine(Bent(cache))
+        findings = examine(AlteredEngine(cache))
         assert findings["prefix cache"].colour == "red"
 
 
 @pytest.mark.parametrize("word", ["Beijing", "Gravity", "Bread", "egg"])
 def test_wrong_cached_scores_of_one_document_are_red(word: str) -> None:
-    with Reranker(Bent(Remembering(word))) as reranker:
+    with Reranker(AlteredEngine(Remembering(word))) as reranker:
         check = PrefixCheck(reranker)
         check.repeat()
         assert check.largest_difference() > 0.9
@@ -60,14 +60,14 @@ def test_wrong_cached_scores_of_one_document_are_red(word: str) -> None:
 
 
 def test_agreement_without_proof_is_amber() -> None:
-    findings = examine(Bent(lambda score, *_: score))
+    findings = examine(AlteredEngine(lambda score, *_: score))
     assert findings["prefix cache"].colour == "amber"
     assert findings["prefix cache"].remedy == "Let /metrics be reached."
 
 
 def test_agreement_of_a_server_that_caches_nothing_is_amber() -> None:
-    with answering(200, b"vllm:prefix_cache_hits_total 128.0\n") as url:
-        findings = examine(Bent(lambda score, *_: score), url)
+    with fixed_reply_server(200, b"vllm:prefix_cache_hits_total 128.0\n") as url:
+        findings = examine(AlteredEngine(lambda score, *_: score), url)
     assert findings["prefix cache"].colour == "amber"
     assert "no cached tokens" in findings["prefix cache"].message
     assert "--enable-prefix-caching" in str(findings["prefix cache"].remedy)
@@ -76,7 +76,7 @@ def test_agreement_of_a_server_that_caches_nothing_is_amber() -> None:
 def test_the_local_engine_really_shares_the_query_when_prompts_are_repeated() -> None:
     with Reranker(LocalEngine("tiny", max_length=1200)) as reranker:
         check = PrefixCheck(reranker)
-        with watching() as calls:
+        with record_torch_calls() as calls:
             check.repeat()
         assert check.agrees()
     queries, documents = calls.passes[::2], calls.passes[1::2]
@@ -85,7 +85,7 @@ def test_the_local_engine_really_shares_the_query_when_prompts_are_repeated() ->
     assert all(rows >= 4 and tokens < 128 for rows, tokens in documents)
 
 
-class SelfChecked(Bent):
+class SelfChecked(AlteredEngine):
     """An engine that goes by vLLM's tag, and says how its self-check ended."""
 
     tag = "vllm"

@@ -15,8 +15,8 @@ from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
 from qwen3_ascend_retrievers.tools.explanation.chart import MAX_LINES, Line, slope_chart
 from qwen3_ascend_retrievers.tools.explanation.report import html_report
-from support.facade import Answering, Counted
 from support.qwen_tokenizer import count
+from support.reranker_calls import CountingEngine, FunctionEngine
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = [
@@ -52,7 +52,9 @@ def test_it_agrees_with_the_reranker(overflow: str) -> None:
 
 
 def test_without_a_tokenizer_nothing_is_made_up() -> None:
-    explanation = explain(Reranker(Counted(counting="never")), "cat", ["a dog", "a cat"], "faq")
+    explanation = explain(
+        Reranker(CountingEngine(counting="never")), "cat", ["a dog", "a cat"], "faq"
+    )
     assert explanation.instruction.startswith("Given a customer's question")
     assert [explained.result.index for explained in explanation.documents] == [1, 0]
     assert {part.tokens for explained in explanation.documents for part in explained.parts} == {
@@ -62,7 +64,7 @@ def test_without_a_tokenizer_nothing_is_made_up() -> None:
 
 
 def test_an_engine_that_counts_only_when_needed_is_asked_to_count() -> None:
-    engine = Counted(counting="when_needed")
+    engine = CountingEngine(counting="when_needed")
     documents = [f"a cat and {at} dogs" for at in range(600)]
     explanation = explain(Reranker(engine), "cat", documents)
     assert engine.plans[0].tokens(0) is None
@@ -75,7 +77,7 @@ def test_an_engine_that_counts_only_when_needed_is_asked_to_count() -> None:
 
 
 def test_a_cut_of_the_engine_s_is_refused_or_shown() -> None:
-    engine = Answering(lambda plan, call: [Score(0.5), Score(0.25, kept=5)])
+    engine = FunctionEngine(lambda plan, call: [Score(0.5), Score(0.25, kept=5)])
     documents = ["a cat", "a dog that barks"]
     with pytest.raises(TooLongError, match=r"documents\[1\] does not fit the server"):
         explain(Reranker(engine, overflow="error"), "cat", documents)

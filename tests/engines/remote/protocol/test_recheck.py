@@ -10,7 +10,7 @@ from qwen3_ascend_retrievers.core.agreement import readable_logit, same_logits
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.engines.remote.protocol.recheck import Reference, take_reference
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode
-from support.canary_world import World
+from support.canary_answers import CanaryAnswers
 from support.rerank_answers import Setup, hash_logit
 
 SERVERS: dict[str, tuple[Setup, dict[str, Any]]] = {
@@ -24,10 +24,10 @@ SERVERS: dict[str, tuple[Setup, dict[str, Any]]] = {
 RIGHT = [name for name in SERVERS if name != "nothing checked"]
 
 
-def reference_of(name: str, **changes: Any) -> tuple[Reference, Mode, World]:
+def reference_of(name: str, **changes: Any) -> tuple[Reference, Mode, CanaryAnswers]:
     setup, requested = SERVERS[name]
-    world = World(Setup(**(vars(setup) | changes)))
-    mode = world.contact(**requested)
+    world = CanaryAnswers(Setup(**(vars(setup) | changes)))
+    mode = world.handshake(**requested)
     return drive(take_reference(mode), world.answer), mode, world
 
 

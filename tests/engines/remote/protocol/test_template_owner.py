@@ -19,14 +19,14 @@ from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     who_templates,
 )
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
-from support.canary_world import World
+from support.canary_answers import CanaryAnswers
 from support.rerank_answers import Setup
 
 
 @pytest.mark.parametrize("tokenize", [True, False])
 @pytest.mark.parametrize("classify", [True, False])
 def test_no_template(tokenize: bool, classify: bool) -> None:
-    mode = World(Setup(has_tokenize=tokenize, has_classify=classify)).contact()
+    mode = CanaryAnswers(Setup(has_tokenize=tokenize, has_classify=classify)).handshake()
     proven = tokenize and classify
     assert (mode.route, mode.template, mode.logits) == ("rerank", "client", True)
     assert mode.instructions
@@ -37,52 +37,54 @@ def test_no_template(tokenize: bool, classify: bool) -> None:
 
 @pytest.mark.parametrize("tokenize", [True, False])
 def test_a_right_server_template(tokenize: bool) -> None:
-    mode = World(Setup(template="exact", has_tokenize=tokenize)).contact()
+    mode = CanaryAnswers(Setup(template="exact", has_tokenize=tokenize)).handshake()
     assert (mode.route, mode.template, mode.instructions) == ("rerank", "server", True)
     assert mode.verified is tokenize
 
 
 def test_the_official_template_is_scored_by_classify() -> None:
-    assert World(Setup(template="official")).contact() == Mode.classify()
-    assert World(Setup(template="official"), local=True).contact() == Mode.classify()
+    assert CanaryAnswers(Setup(template="official")).handshake() == Mode.classify()
+    assert CanaryAnswers(Setup(template="official"), local=True).handshake() == Mode.classify()
 
 
 @pytest.mark.parametrize("tokenize", [True, False])
 def test_the_official_template_is_refused_where_texts_must_be_sent(tokenize: bool) -> None:
-    world = World(Setup(template="official", has_tokenize=tokenize), local=True)
+    world = CanaryAnswers(Setup(template="official", has_tokenize=tokenize), local=True)
     with pytest.raises(TemplateMismatchError, match=r"final newline.*three newlines"):
-        world.contact(protocol="rerank")
+        world.handshake(protocol="rerank")
 
 
 def test_a_local_tokenizer_makes_classify_the_cheap_route() -> None:
-    assert World(Setup(), local=True).contact() == Mode.classify()
+    assert CanaryAnswers(Setup(), local=True).handshake() == Mode.classify()
     # Without /tokenize to compare with, equal scores prove the tokenizer.
-    assert World(Setup(has_tokenize=False), local=True).contact() == Mode.classify()
-    assert World(Setup(), local=True).contact(protocol="rerank").verified is True
+    assert CanaryAnswers(Setup(has_tokenize=False), local=True).handshake() == Mode.classify()
+    assert CanaryAnswers(Setup(), local=True).handshake(protocol="rerank").verified is True
 
 
 def test_a_tokenizer_that_nothing_proves_is_not_believed() -> None:
-    world = World(Setup(template="official", has_tokenize=False), local=True)
+    world = CanaryAnswers(Setup(template="official", has_tokenize=False), local=True)
     with pytest.raises(TemplateMismatchError, match="final newline"):
-        world.contact()
+        world.handshake()
     with pytest.raises(TemplateMismatchError):
-        world.contact(protocol="classify")
+        world.handshake(protocol="classify")
 
 
 def test_classify_on_demand() -> None:
-    assert World(Setup(template="foreign")).contact(protocol="classify") == Mode.classify()
-    assert World(Setup(has_tokenize=False), local=True).contact(protocol="classify") == (
+    assert (
+        CanaryAnswers(Setup(template="foreign")).handshake(protocol="classify") == Mode.classify()
+    )
+    assert CanaryAnswers(Setup(has_tokenize=False), local=True).handshake(protocol="classify") == (
         Mode.classify()
     )
     for setup in (Setup(has_classify=False), Setup(has_tokenize=False)):
         with pytest.raises(TemplateMismatchError, match=r"0.18 or later.*tokenizer="):
-            World(setup).contact(protocol="classify")
+            CanaryAnswers(setup).handshake(protocol="classify")
 
 
 @pytest.mark.parametrize("tokenize", [True, False])
 def test_embeddings_are_refused_with_the_flags(tokenize: bool) -> None:
     with pytest.raises(TemplateMismatchError, match="is_original_qwen3_reranker"):
-        World(Setup(overrides=False, has_tokenize=tokenize)).contact()
+        CanaryAnswers(Setup(overrides=False, has_tokenize=tokenize)).handshake()
 
 
 @pytest.mark.parametrize("classify", [True, False])
@@ -90,46 +92,46 @@ def test_embeddings_are_refused_with_the_flags(tokenize: bool) -> None:
 def test_a_foreign_template_is_refused(tokenize: bool, classify: bool) -> None:
     setup = Setup(template="foreign", has_tokenize=tokenize, has_classify=classify)
     with pytest.raises(TemplateMismatchError, match="neither Qwen3-Reranker's prompt nor none"):
-        World(setup).contact()
+        CanaryAnswers(setup).handshake()
 
 
 def test_a_dropped_instruction_is_noticed() -> None:
-    mode = World(Setup(template="exact", heeds_instruction=False)).contact()
+    mode = CanaryAnswers(Setup(template="exact", heeds_instruction=False)).handshake()
     assert (mode.template, mode.instructions, mode.fallback) == ("server", False, True)
 
 
 def test_probabilities_where_logits_are_not_known() -> None:
-    mode = World(Setup(knows_activation=False, has_classify=False)).contact()
+    mode = CanaryAnswers(Setup(knows_activation=False, has_classify=False)).handshake()
     assert (mode.logits, mode.verified) == (False, False)
     # A /classify without logits proves nothing that could be relied on.
-    assert World(Setup(knows_activation=False)).contact().verified is False
+    assert CanaryAnswers(Setup(knows_activation=False)).handshake().verified is False
 
 
 def test_a_server_that_counts_nothing_must_be_told() -> None:
     silent = Setup(counts=False, has_classify=False)
     with pytest.raises(TemplateMismatchError, match="template='client'"):
-        World(silent).contact()
-    assert World(silent).contact(template="client").template == "client"
-    told = World(Setup(counts=False, template="exact")).contact(template="server")
+        CanaryAnswers(silent).handshake()
+    assert CanaryAnswers(silent).handshake(template="client").template == "client"
+    told = CanaryAnswers(Setup(counts=False, template="exact")).handshake(template="server")
     assert (told.template, told.verified, told.instructions) == ("server", True, False)
 
 
 def test_a_wish_that_the_server_contradicts() -> None:
     with pytest.raises(TemplateMismatchError, match="twice"):
-        World(Setup(template="exact")).contact(template="client")
+        CanaryAnswers(Setup(template="exact")).handshake(template="client")
     with pytest.raises(TemplateMismatchError, match="meaningless"):
-        World(Setup()).contact(template="server")
+        CanaryAnswers(Setup()).handshake(template="server")
     assert check_requested("server", "server") == "server"
 
 
 def test_none_asks_nothing() -> None:
-    world = World(Setup())
-    mode = world.contact(template="none")
+    world = CanaryAnswers(Setup())
+    mode = world.handshake(template="none")
     assert (mode.template, mode.verified, world.replies) == ("none", False, 0)
 
 
 def test_scores_outside_probability_are_refused() -> None:
-    class Wild(World):
+    class Wild(CanaryAnswers):
         def answer(self, question: Any) -> Any:
             found = super().answer(question)
             if isinstance(question, AskRerank):
@@ -137,11 +139,11 @@ def test_scores_outside_probability_are_refused() -> None:
             return found
 
     with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
-        Wild(Setup()).contact()
+        Wild(Setup()).handshake()
 
 
 def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
-    class Changed(World):
+    class Changed(CanaryAnswers):
         def answer(self, question: Any) -> Any:
             found = super().answer(question)
             if isinstance(question, AskRerank):
@@ -149,13 +151,13 @@ def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
             return found
 
     with pytest.raises(TemplateMismatchError, match="disagree about the same prompt"):
-        Changed(Setup()).contact(protocol="rerank")
+        Changed(Setup()).handshake(protocol="rerank")
 
 
 @pytest.mark.parametrize("noise", [0.02, -0.05])
 def test_noise_between_batches_is_no_mismatch(noise: float) -> None:
-    assert World(Setup(), noise=noise).contact().verified is True
-    assert World(Setup(template="official"), noise=noise).contact() == Mode.classify()
+    assert CanaryAnswers(Setup(), noise=noise).handshake().verified is True
+    assert CanaryAnswers(Setup(template="official"), noise=noise).handshake() == Mode.classify()
 
 
 def test_counts_of_the_real_tokenizer() -> None:

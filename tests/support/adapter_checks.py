@@ -22,26 +22,26 @@ Scores = dict[str, float]
 
 def scores_by(engine: Engine) -> Scores:
     """The score of each text, by the facade."""
-    found = Reranker(engine).score([(QUERY, text) for text in TEXTS])
-    return dict(zip(TEXTS, found, strict=True))
+    scores = Reranker(engine).score([(QUERY, text) for text in TEXTS])
+    return dict(zip(TEXTS, scores, strict=True))
 
 
 def compressed(rerank: langchain.Qwen3Rerank, is_async: bool) -> Scores:
-    given = [Document(text) for text in TEXTS]
+    documents = [Document(text) for text in TEXTS]
     if is_async:
-        found = asyncio.run(rerank.acompress_documents(given, QUERY))
+        reranked = asyncio.run(rerank.acompress_documents(documents, QUERY))
     else:
-        found = rerank.compress_documents(given, QUERY)
-    return {one.page_content: one.metadata["relevance_score"] for one in found}
+        reranked = rerank.compress_documents(documents, QUERY)
+    return {document.page_content: document.metadata["relevance_score"] for document in reranked}
 
 
 def postprocessed(rerank: llama_index.Qwen3Rerank, is_async: bool) -> Scores:
-    given = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
     if is_async:
-        found = asyncio.run(rerank.apostprocess_nodes(given, QueryBundle(QUERY)))
+        reranked = asyncio.run(rerank.apostprocess_nodes(nodes, QueryBundle(QUERY)))
     else:
-        found = rerank.postprocess_nodes(given, QueryBundle(QUERY))
-    return {one.node.get_content(): one.score or 0.0 for one in found}
+        reranked = rerank.postprocess_nodes(nodes, QueryBundle(QUERY))
+    return {node.node.get_content(): node.score or 0.0 for node in reranked}
 
 
 KINDS = pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def check_eight_threads(
     """Assert that eight threads, half of them with a loop, get `scores`, best first."""
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(call, [rerank] * 8, [False, True] * 4))
-    for found in results:
-        assert found == pytest.approx(scores, abs=absolute)
-        assert list(found.values()) == sorted(found.values(), reverse=True)
+    for result in results:
+        assert result == pytest.approx(scores, abs=absolute)
+        assert list(result.values()) == sorted(result.values(), reverse=True)
 
 
 def check_direct_use(rerank: Any, scores: Scores, *, absolute: float) -> None:
     """Assert that the five best rows of `rerank()` are the five best of `scores`."""
     rows = rerank.rerank(TEXTS, QUERY, top_n=5)
-    found = [row["relevance_score"] for row in rows]
-    assert found == pytest.approx(sorted(scores.values(), reverse=True)[:5], abs=absolute)
-    assert found == pytest.approx([scores[TEXTS[row["index"]]] for row in rows], abs=absolute)
+    best = [row["relevance_score"] for row in rows]
+    assert best == pytest.approx(sorted(scores.values(), reverse=True)[:5], abs=absolute)
+    assert best == pytest.approx([scores[TEXTS[row["index"]]] for row in rows], abs=absolute)

@@ -1,4 +1,4 @@
-"""Engines without a model, and the two ways to call a Reranker: what the facade's tests share."""
+"""The sync and the async way to call a Reranker, and engines without a model for its tests."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ rankings = pytest.mark.parametrize("rank", [_rank, _arank], ids=["rank", "arank"
 scorings = pytest.mark.parametrize("score", [_score, _ascore], ids=["score", "ascore"])
 
 
-class Counted(FakeEngine):
-    """A fake engine that counts with Qwen3's tokenizer, and keeps the plans it was given."""
+class CountingEngine(FakeEngine):
+    """A fake engine that counts with Qwen3's tokenizer, and keeps the plans that it scored."""
 
     def __init__(self, max_length: int | None = None, counting: Counting = "always") -> None:
         super().__init__(max_length=max_length)
@@ -62,8 +62,8 @@ class Counted(FakeEngine):
         return super()._score(how, plan, call)
 
 
-class Answering(FakeEngine):
-    """A fake engine whose scoring is the function that it is given."""
+class FunctionEngine(FakeEngine):
+    """A fake engine that scores with a test's function."""
 
     def __init__(self, answer: Callable[[Plan, Call], Any]) -> None:
         super().__init__()
@@ -74,4 +74,5 @@ class Answering(FakeEngine):
 
 
 def order(ranking: Ranking) -> list[int]:
-    return [one.index for one in ranking.results]
+    """The indices of the documents, best first."""
+    return [result.index for result in ranking.results]

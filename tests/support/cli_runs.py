@@ -1,4 +1,4 @@
-"""Running the installed script, and the app in this process. No tests here."""
+"""Runs of the installed script in a process, and of the app in this one. No tests here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from qwen3_ascend_retrievers.cli.app import app
 
 SCRIPT = Path(sys.executable).parent / "qwen3-rerank"
 TINY = ("--model", "tiny")
+# A loaded two-core machine takes its time.
+SECONDS = 900
 
 
 def environment() -> dict[str, str]:
-    """The environment of the script's processes: plain and wide output."""
-    return os.environ | {"NO_COLOR": "1", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    """The environment of the script's processes: plain and wide output, little memory."""
+    return os.environ | {
+        "NO_COLOR": "1",
+        "COLUMNS": "160",
+        "OMP_NUM_THREADS": "1",
+        "QWEN3_RERANK_ALLOW_TINY": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
 
 
 def start(*arguments: str, **more: Any) -> subprocess.Popen[str]:
@@ -35,13 +43,13 @@ def start(*arguments: str, **more: Any) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str, stdin: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
-    """The same, waited for."""
+    """The same, until it ends."""
     process = start(*arguments, **more)
     try:
-        said, complained = process.communicate(stdin, timeout=600)
+        output, errors = process.communicate(stdin, timeout=SECONDS)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
 def invoke(*arguments: str, stdin: str | bytes = "") -> Result:

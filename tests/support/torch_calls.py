@@ -1,4 +1,4 @@
-"""Looks at what torch really runs: inputs of each embedding call, shapes of each linear output."""
+"""Records what torch runs: inputs of each embedding call, shapes of each linear output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 
 
 @dataclass
-class Seen:
+class TorchCalls:
     """What ran.
 
     Attributes:
@@ -31,25 +31,25 @@ class Seen:
 
 
 @contextmanager
-def watching(before: Callable[[int, int], None] | None = None) -> Iterator[Seen]:
+def record_torch_calls(before: Callable[[int, int], None] | None = None) -> Iterator[TorchCalls]:
     """What torch runs inside the block; `before` is called with each pass's rows and tokens."""
-    seen = Seen()
+    calls = TorchCalls()
 
     def enters(module: Any, inputs: Any) -> None:
         if isinstance(module, torch.nn.Embedding):
             rows, tokens = inputs[0].shape
-            seen.passes.append((rows, tokens))
-            seen.threads.add(threading.get_ident())
+            calls.passes.append((rows, tokens))
+            calls.threads.add(threading.get_ident())
             if before is not None:
                 before(rows, tokens)
 
     def leaves(module: Any, _: Any, output: Any) -> None:
         if isinstance(module, torch.nn.Linear):
-            seen.widths.add(output.shape[-1])
+            calls.widths.add(output.shape[-1])
 
     handles = [register_module_forward_pre_hook(enters), register_module_forward_hook(leaves)]
     try:
-        yield seen
+        yield calls
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Answers to canaries without any HTTP. No tests here."""
+"""Answers to the questions of a handshake without any HTTP. No tests here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.rerank_answers import TINY, RerankAnswers, Setup, tokens_of
 
 
 @dataclass
-class World:
+class CanaryAnswers:
     """Answers the canaries as a server of that setup would.
 
     Attributes:
@@ -50,20 +50,21 @@ class World:
             if not (self.setup.has_classify and self.setup.overrides):
                 return None
             body = classify_body("tiny", question.prompts, logits=question.logits)
-            found = read_classify(answers.classify(body), len(question.prompts), logits=True)
-            return self._noisy(found, question.logits)
+            scores = read_classify(answers.classify(body), len(question.prompts), logits=True)
+            return self._noisy(scores, question.logits)
         assert isinstance(question, AskRerank)
         body = rerank_body(
             "tiny", question.query, question.documents, instruction=question.instruction,
             logits=question.logits,
         )  # fmt: skip
-        found = read_rerank(answers.rerank(body), len(question.documents), logits=True)
-        return self._noisy(found, question.logits)
+        scores = read_rerank(answers.rerank(body), len(question.documents), logits=True)
+        return self._noisy(scores, question.logits)
 
     def _noisy(self, answer: Answer, logits: bool) -> Answer:
         if not logits or not self.noise or self.replies % 2:
             return answer
-        return Answer(tuple(one + self.noise for one in answer.values), answer.tokens, answer.model)
+        values = tuple(value + self.noise for value in answer.values)
+        return Answer(values, answer.tokens, answer.model)
 
-    def contact(self, **requested: Any) -> Mode:
+    def handshake(self, **requested: Any) -> Mode:
         return drive(handshake_steps(RequestedMode(**requested)), self.answer)
