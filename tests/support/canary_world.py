@@ -14,7 +14,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
     handshake_steps,
 )
 from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
-    Answer,
+    ScoreReply,
     classify_body,
     read_classify,
     read_rerank,
@@ -60,10 +60,12 @@ class World:
         found = read_rerank(answers.rerank(body), len(question.documents), logits=True)
         return self._noisy(found, question.logits)
 
-    def _noisy(self, answer: Answer, logits: bool) -> Answer:
+    def _noisy(self, answer: ScoreReply, logits: bool) -> ScoreReply:
         if not logits or not self.noise or self.replies % 2:
             return answer
-        return Answer(tuple(one + self.noise for one in answer.values), answer.tokens, answer.model)
+        return ScoreReply(
+            tuple(one + self.noise for one in answer.values), answer.tokens, answer.model
+        )
 
     def contact(self, **requested: Any) -> Mode:
         return drive(handshake_steps(RequestedMode(**requested)), self.answer)

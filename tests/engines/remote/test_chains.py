@@ -21,9 +21,9 @@ from rich.traceback import Traceback
 import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.registry import choose_engine
-from qwen3_ascend_retrievers.engines.remote.http.causes import leaving, redacted_cause
+from qwen3_ascend_retrievers.engines.remote.http.causes import public_error, redacted_cause
 from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
-from qwen3_ascend_retrievers.engines.remote.http.transport import Reply, Request
+from qwen3_ascend_retrievers.engines.remote.http.transport import HttpReply, HttpRequest
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
@@ -278,16 +278,16 @@ def test_a_stand_in_is_alike_and_clean(error: Exception) -> None:
 def test_inner_links_do_not_leave() -> None:
     error, foreign = ReplyError("wrong"), ValueError("why")
     error.__cause__ = RequestFailure(error)
-    assert links(leaving(error)) == [error]
+    assert links(public_error(error)) == [error]
     error.__cause__ = RequestFailure(error)
     error.__cause__.__cause__ = foreign
-    assert links(leaving(error)) == [error, foreign]
+    assert links(public_error(error)) == [error, foreign]
     other = StatusError("other")
     error.__cause__ = RequestFailure(other)
     error.__context__ = foreign
-    assert links(leaving(error)) == [error, other]
+    assert links(public_error(error)) == [error, other]
     error.__cause__ = error
-    assert links(leaving(error)) == [error]
+    assert links(public_error(error)) == [error]
 
 
 def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
@@ -301,8 +301,8 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
 def test_what_goes_over_the_wire_is_in_no_repr() -> None:
     config = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_config"]
     headers = config.request_headers("r-1")
-    request = Request("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
-    reply = Reply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
+    request = HttpRequest("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
+    reply = HttpReply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
     for value in (headers, request, reply, config, config.secrets()):
         told = repr(value) + pretty_repr(value)
         assert not any(text in told for text in (KEY, OTHER, DOCUMENTS[0]))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.config import redact
+from qwen3_ascend_retrievers.engines.remote.redaction import redact
 from qwen3_ascend_retrievers.errors import InvalidInputError, ReplyError, RerankError
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup, hash_logit

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.http.own_clients import THREAD
+from qwen3_ascend_retrievers.engines.remote.http.own_clients import CLIENT_THREAD_NAME
 from qwen3_ascend_retrievers.errors import (
     DeadlineExceededError,
     EngineClosedError,
@@ -49,7 +49,7 @@ DRIPS = {
 
 
 def readers() -> int:
-    return sum(thread.name == THREAD for thread in threading.enumerate())
+    return sum(thread.name == CLIENT_THREAD_NAME for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("drip", DRIPS)

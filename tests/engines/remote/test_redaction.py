@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_ascend_retrievers.engines.remote.config import RemoteConfig, headers_of, masked
-from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, shown
+from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, redacted_excerpt
 
 KEY = "sk-topsecret-0123456789"
 SIGNS = string.ascii_letters + string.digits + string.punctuation
@@ -131,7 +131,7 @@ def test_no_part_of_a_key_stands_where_a_text_is_cut(spell: Spelling) -> None:
     spelt = spell(KEY)
     for blank in (0, 150, 190, 199, 200, 5_000):
         for count in (1, 400):
-            told = shown("." * blank + spelt * count, secrets, 200)
+            told = redacted_excerpt("." * blank + spelt * count, secrets, 200)
             assert len(told) <= 200
             assert set(told.replace("[key]", "")) <= set(".\\…[key")
 
@@ -142,7 +142,7 @@ def test_no_part_of_a_key_stands_where_a_text_is_cut(spell: Spelling) -> None:
 def test_a_text_made_to_be_slow_is_not(piece: str) -> None:
     secrets = Secrets([KEY, f"Bearer {KEY}", "a" * 40 + "b"])
     begun = time.process_time()
-    shown(piece * 300_000, secrets)
+    redacted_excerpt(piece * 300_000, secrets)
     redact(piece * (40_000 // len(piece)), secrets)
     # 0.1 s here.
     assert time.process_time() - begun < 5

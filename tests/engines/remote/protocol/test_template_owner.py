@@ -11,12 +11,12 @@ from qwen3_ascend_retrievers.core import agreement
 from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.engines.remote.protocol.canary import AskRerank
-from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import Answer
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import ScoreReply
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     Mode,
     check_requested,
     counts_differ,
-    who_templates,
+    owner_by_counts,
 )
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
 from support.canary_world import World
@@ -133,7 +133,7 @@ def test_scores_outside_probability_are_refused() -> None:
         def answer(self, question: Any) -> Any:
             found = super().answer(question)
             if isinstance(question, AskRerank):
-                return Answer(tuple(one + 3 for one in found.values), found.tokens)
+                return ScoreReply(tuple(one + 3 for one in found.values), found.tokens)
             return found
 
     with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
@@ -145,7 +145,7 @@ def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
         def answer(self, question: Any) -> Any:
             found = super().answer(question)
             if isinstance(question, AskRerank):
-                return Answer(tuple(one * 0.9 for one in found.values), found.tokens)
+                return ScoreReply(tuple(one * 0.9 for one in found.values), found.tokens)
             return found
 
     with pytest.raises(TemplateMismatchError, match="disagree about the same prompt"):
@@ -160,14 +160,14 @@ def test_noise_between_batches_is_no_mismatch(noise: float) -> None:
 
 def test_counts_of_the_real_tokenizer() -> None:
     # Seen on vLLM 0.32 with Qwen's tokenizer: see VLLM.md, "Server-side templates".
-    assert who_templates(1, 74, (1, 74)) == who_templates(1, 74, None) == "client"
-    assert who_templates(2, 74, None) == "client"
-    assert who_templates(74, 147, (1, 74)) == who_templates(74, 147, None) == "server"
+    assert owner_by_counts(1, 74, (1, 74)) == owner_by_counts(1, 74, None) == "client"
+    assert owner_by_counts(2, 74, None) == "client"
+    assert owner_by_counts(74, 147, (1, 74)) == owner_by_counts(74, 147, None) == "server"
     for bare, whole in ((20, 92), (74, 74), (1, 1), (5, 77), (0, 0), (3, 3), (147, 220)):
         with pytest.raises(TemplateMismatchError, match=f"{bare} tokens for a bare pair"):
-            who_templates(bare, whole, None)
+            owner_by_counts(bare, whole, None)
     with pytest.raises(TemplateMismatchError, match="1 and 74 were expected"):
-        who_templates(2, 74, (1, 74))
+        owner_by_counts(2, 74, (1, 74))
 
 
 def test_counts_are_compared_where_all_are_known() -> None:
