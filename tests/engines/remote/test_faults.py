@@ -43,7 +43,7 @@ def first(fault: Fault, path: str = "/v1/rerank", times: int = 1) -> Callable[[A
 
 
 def names(faults: Sequence[Fault]) -> list[str]:
-    return [one.name for one in faults]
+    return [fault.name for fault in faults]
 
 
 @pytest.mark.parametrize("fault", LOST + OVERLOADED, ids=names(LOST + OVERLOADED))
@@ -104,7 +104,7 @@ async def test_a_wrong_reply_is_never_believed(
 
 @pytest.mark.parametrize("fault", WRONG, ids=names(WRONG))
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_wrong_reply_at_first_contact(
+async def test_a_wrong_reply_in_the_handshake(
     serve: Any, connect: Any, fault: Fault, path: str
 ) -> None:
     reranker = Reranker(connect(serve(decide=first(fault, path)).url))

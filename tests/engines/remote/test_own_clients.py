@@ -92,7 +92,7 @@ def test_close_waits_until_no_thread_reads_on(serve: Any, connect: Any, fault: F
 
 def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
     server = serve()
-    wish = threading.Event()
+    cancel = threading.Event()
     caught: list[Exception] = []
     with httpx.Client() as client:
         reranker = Reranker(connect(server.url, http_client=client, timeout=3000, deadline=3000))
@@ -101,14 +101,14 @@ def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
 
         def call() -> None:
             try:
-                reranker.rank(QUERY, DOCUMENTS, cancel=wish)
+                reranker.rank(QUERY, DOCUMENTS, cancel=cancel)
             except RerankCancelled as error:
                 caught.append(error)
 
         caller = threading.Thread(target=call)
         caller.start()
         eventually(lambda: len(server.asked) > asked)
-        wish.set()
+        cancel.set()
         caller.join(60)
         eventually(lambda: readers() == 0)
     assert len(caught) == 1

@@ -1,4 +1,4 @@
-"""The first contact's judgement over every kind of server, without any HTTP."""
+"""The handshake's result for every kind of server, without any HTTP."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def test_none_asks_nothing() -> None:
 def test_scores_outside_probability_are_refused() -> None:
     class Wild(World):
         def answer(self, question: Any) -> Any:
-            found = super().answer(question)
+            answer = super().answer(question)
             if isinstance(question, AskRerank):
-                return ScoreReply(tuple(one + 3 for one in found.values), found.tokens)
-            return found
+                return ScoreReply(tuple(value + 3 for value in answer.values), answer.tokens)
+            return answer
 
     with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
         Wild(Setup()).contact()
@@ -143,10 +143,10 @@ def test_scores_outside_probability_are_refused() -> None:
 def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
     class Changed(World):
         def answer(self, question: Any) -> Any:
-            found = super().answer(question)
+            answer = super().answer(question)
             if isinstance(question, AskRerank):
-                return ScoreReply(tuple(one * 0.9 for one in found.values), found.tokens)
-            return found
+                return ScoreReply(tuple(value * 0.9 for value in answer.values), answer.tokens)
+            return answer
 
     with pytest.raises(TemplateMismatchError, match="disagree about the same prompt"):
         Changed(Setup()).contact(protocol="rerank")
@@ -187,19 +187,19 @@ def test_logits_and_probabilities_are_told_apart() -> None:
     assert not agreement.look_like_probabilities((0.5, 1.1))
 
 
-def test_agreement_of_saturated_scores() -> None:
+def test_measuredof_saturated_scores() -> None:
     exact, mutant = (12.0, -14.0), (11.0, -13.0)
-    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
-    assert known.noise == pytest.approx(0.28)
-    assert known.holds((12.1, -14.2), logits=True)
-    assert not known.holds((9.0, -10.0), logits=True)
+    measured = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert measured.noise == pytest.approx(0.28)
+    assert measured.holds((12.1, -14.2), logits=True)
+    assert not measured.holds((9.0, -10.0), logits=True)
 
 
-def test_agreement_of_probabilities() -> None:
+def test_measuredof_probabilities() -> None:
     exact, mutant = (0.5, -1.0), (0.9, -0.5)
-    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
-    assert known.holds(tuple(map(sigmoid, exact)), logits=False)
-    assert not known.holds(tuple(map(sigmoid, mutant)), logits=False)
+    measured = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert measured.holds(tuple(map(sigmoid, exact)), logits=False)
+    assert not measured.holds(tuple(map(sigmoid, mutant)), logits=False)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
