@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    wait_exponential,
-    wait_random,
-)
-from tenacity.wait import wait_base
 
 from ...._util.tracing import Span, span
 from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, summary
@@ -96,7 +89,6 @@ class RetryingClient:
         self._failure = replica.failure
         self._deadline = deadline
         self.has_alternative = has_alternative
-        self._backoff = growing_pause(config.backoff)
         self.root = replica.root
         self.replies = replica.proofs.reply_sources()
 
@@ -112,46 +104,29 @@ class RetryingClient:
             DeadlineExceededError: the deadline is over.
         """
         content = None if api_request.body is None else json.dumps(api_request.body).encode()
-        attempt = failures = 0
-
-        async def once() -> Any:
-            nonlocal attempt, failures
-            attempt += 1
+        attempts = failures = 0
+        while True:
+            attempts += 1
             try:
-                return await self._once(api_request, content, attempt)
+                return await self._once(api_request, content, attempts)
             except RequestFailure as failure:
-                # Waiting mends the others.
                 failures += failure.kind == "retry"
-                raise
-
-        def is_enough(state: RetryCallState) -> bool:
-            failure = _failure_of(state)
-            sent = failures if failure.kind == "retry" else attempt
-            return sent > self._most(failure) or self._pause(state) >= self._deadline.remaining()
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: _may_retry(error, api_request)),
-            stop=is_enough,
-            wait=self._pause,
-            sleep=anyio.sleep,
-            before_sleep=self._log,
-            reraise=True,
-        )
-        try:
-            return await retrying(once)
-        except RequestFailure as failure:
-            if _may_retry(failure, api_request) and self._too_late(failure):
+                pause = pause_before_retry(
+                    failure,
+                    attempts,
+                    failures,
+                    splittable=api_request.splittable,
+                    max_retries=0 if self.has_alternative else self._config.max_retries,
+                    backoff=self._config.backoff,
+                    remaining=self._deadline.remaining(),
+                )
                 last = failure.error
-                raise self._deadline.exceeded(last) from last.__cause__ or last
-            raise
-
-    def _most(self, failure: RequestFailure) -> float:
-        """How often a request is sent again after this."""
-        if self.has_alternative:
-            return 0
-        if self._config.max_retries is not None:
-            return self._config.max_retries
-        return _DEFAULT_RETRIES if failure.kind == "retry" else math.inf
+                if pause is None:
+                    raise
+                if pause == math.inf:
+                    raise self._deadline.exceeded(last) from last.__cause__ or last
+            logger.info("Asking again in %.3g s: %s", pause, summary(last))
+            await anyio.sleep(pause)
 
     async def _once(self, api_request: ApiRequest, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
@@ -229,37 +204,50 @@ class RetryingClient:
             "rerank.attempt": attempt,
         }
 
-    def _pause(self, state: RetryCallState) -> float:
-        failure = _failure_of(state)
-        if failure.wait is None:
-            failure.wait = self._backoff(state)
-        return failure.wait
 
-    def _too_late(self, failure: RequestFailure) -> bool:
-        return (failure.wait or 0.0) >= self._deadline.remaining()
+def pause_before_retry(
+    failure: RequestFailure,
+    attempts: int,
+    failures: int,
+    *,
+    splittable: bool,
+    max_retries: int | None,
+    backoff: float,
+    remaining: float,
+) -> float | None:
+    """Seconds to wait before a request is sent again.
 
-    def _log(self, state: RetryCallState) -> None:
-        failure = _failure_of(state)
-        logger.info("Asking again in %.3g s: %s", failure.wait, summary(failure.error))
+    Args:
+        failure: the last attempt's.
+        attempts: how often the request was sent.
+        failures: how many of the attempts failed with the kind "retry".
+        splittable: whether the caller splits the request if the server is "busy".
+        max_retries: None for 3 of the kind "retry", and for no limit of the others.
+        backoff: seconds of the first pause.
+        remaining: seconds until the deadline.
+
+    Returns:
+        None if the request is not sent again; infinity if the deadline is over before that.
+    """
+    is_busy = failure.kind == "busy" and not splittable
+    if failure.kind not in ("retry", "later") and not is_busy:
+        return None
+    pause = growing_pause(backoff, attempts) if failure.wait is None else failure.wait
+    if pause >= remaining:
+        return math.inf
+    # Waiting ends the other kinds, so they do not count for the limit of "retry".
+    sent, limit = (failures, _DEFAULT_RETRIES) if failure.kind == "retry" else (attempts, math.inf)
+    return pause if sent <= (limit if max_retries is None else max_retries) else None
 
 
-def growing_pause(backoff: float) -> wait_base:
-    """The pause before a retry, doubled each time up to a bound, with jitter."""
-    jitter = wait_random(0, min(backoff, _LONGEST_PAUSE))
-    return wait_exponential(backoff, max=_LONGEST_PAUSE) + jitter
-
-
-def _may_retry(error: BaseException, api_request: ApiRequest) -> bool:
-    if not isinstance(error, RequestFailure):
-        return False
-    return error.kind in ("retry", "later") or (error.kind == "busy" and not api_request.splittable)
+def growing_pause(backoff: float, attempts: int) -> float:
+    """The pause after so many attempts: doubled each time up to a bound, with jitter."""
+    try:
+        pause: float = min(backoff * 2 ** (attempts - 1), _LONGEST_PAUSE)
+    except OverflowError:
+        pause = _LONGEST_PAUSE
+    return pause + random.uniform(0, min(backoff, _LONGEST_PAUSE))  # noqa: S311 - no secret
 
 
 def _error_type(error: Exception) -> str:
     return type(error.error if isinstance(error, RequestFailure) else error).__name__
-
-
-def _failure_of(state: RetryCallState) -> RequestFailure:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, RequestFailure), "nothing else is retried"
-    return error
