@@ -14,7 +14,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
     handshake_steps,
 )
 from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
-    Answer,
+    ScoreReply,
     classify_body,
     read_classify,
     read_rerank,
@@ -60,11 +60,11 @@ class CanaryAnswers:
         scores = read_rerank(answers.rerank(body), len(question.documents), logits=True)
         return self._noisy(scores, question.logits)
 
-    def _noisy(self, answer: Answer, logits: bool) -> Answer:
+    def _noisy(self, answer: ScoreReply, logits: bool) -> ScoreReply:
         if not logits or not self.noise or self.replies % 2:
             return answer
         values = tuple(value + self.noise for value in answer.values)
-        return Answer(values, answer.tokens, answer.model)
+        return ScoreReply(values, answer.tokens, answer.model)
 
     def handshake(self, **requested: Any) -> Mode:
         return drive(handshake_steps(RequestedMode(**requested)), self.answer)

@@ -15,14 +15,12 @@ from pydantic import SecretStr
 
 from ...errors import InvalidInputError
 from ...settings import api_key_from_environment, check_choice, is_finite, printed, whole_number
-from .protocol.template_owner import Protocol, RequestedMode, Template
+from .protocol.template_owner import RequestedMode, RouteChoice, TemplateChoice
 from .redaction import Secrets
-from .redaction import redact as redact
-from .redaction import shown as shown
 
-_ENDPOINTS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
-# What a cookie, or a scheme with parameters, says of a name; shorter values are words.
-_ASSIGNED: Final = re.compile(r"=\"?([^\s;,\"]{8,})")
+_API_PATHS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+# The value of `name=value` in a cookie or an auth parameter; shorter values are words.
+_ASSIGNED_VALUE: Final = re.compile(r"=\"?([^\s;,\"]{8,})")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
@@ -53,12 +51,12 @@ class RemoteConfig:
     cooldown: float
 
     def __post_init__(self) -> None:
-        check_choice("template", self.requested.template, get_args(Template))
-        check_choice("protocol", self.requested.protocol, get_args(Protocol))
+        check_choice("template", self.requested.template, get_args(TemplateChoice))
+        check_choice("protocol", self.requested.protocol, get_args(RouteChoice))
         for name in ("timeout", "deadline"):
-            _seconds(name, getattr(self, name), above_zero=True)
+            _check_seconds(name, getattr(self, name), above_zero=True)
         for name in ("backoff", "cooldown"):
-            _seconds(name, getattr(self, name), above_zero=False)
+            _check_seconds(name, getattr(self, name), above_zero=False)
         if self.max_retries is not None:
             whole_number("max_retries", self.max_retries, minimum=0)
         whole_number("max_concurrency", self.max_concurrency, minimum=1)
@@ -71,7 +69,7 @@ class RemoteConfig:
                 raise InvalidInputError(f"{name} must be a non-empty str or None, not {value!r}.")
 
     def request_headers(self, request_id: str) -> RequestHeaders:
-        """What goes with every request; the caller's own headers win."""
+        """The headers of every request; the caller's own override the standard ones."""
         own = {name.lower() for name in self.headers}
         standard = {
             "X-Request-Id": request_id,
@@ -90,15 +88,15 @@ class RemoteConfig:
         """What must never be shown: the key, and every value of the caller's own headers."""
         keys = [self.api_key.get_secret_value()] if self.api_key else []
         return Secrets(
-            [*keys, *_parts(header.get_secret_value() for header in self.headers.values())]
+            [*keys, *_secret_parts(header.get_secret_value() for header in self.headers.values())]
         )
 
 
 class RequestHeaders:
     """The headers of a request, for the http client alone.
 
-    Collectors of errors print the local variables of frames, and the items of mappings and
-    sequences among them: so this is neither, and tells its values only to who goes through it.
+    Error collectors print the local variables of frames, and the contents of mappings and
+    sequences among them: so this is neither, and its values are only reached by iterating.
     """
 
     __slots__ = ("_values",)
@@ -110,13 +108,13 @@ class RequestHeaders:
         return ((name, value.get_secret_value()) for name, value in self._values.items())
 
 
-def _parts(values: Iterable[str]) -> Iterator[str]:
-    """Header values, and what in them is a secret of its own."""
+def _secret_parts(values: Iterable[str]) -> Iterator[str]:
+    """Header values, and the parts of them that are secrets by themselves."""
     for value in values:
         scheme, _, credentials = value.rpartition(" ")
         yield value
         yield credentials
-        yield from _ASSIGNED.findall(value)
+        yield from _ASSIGNED_VALUE.findall(value)
         if scheme.lower() == "basic":
             try:
                 plain = base64.b64decode(credentials).decode("latin-1")
@@ -127,38 +125,38 @@ def _parts(values: Iterable[str]) -> Iterator[str]:
 
 
 def roots_of(base_url: Any) -> tuple[str, ...]:
-    """The servers' addresses without `/v1`, `/rerank` and trailing slashes, doubles left out.
+    """The servers' addresses without `/v1`, `/rerank`, trailing slashes and duplicates.
 
     Raises:
-        InvalidInputError: no address, or one that is no plain http(s) URL.
+        InvalidInputError: there is no address, or one is no plain http(s) URL.
     """
-    given = [base_url] if isinstance(base_url, str) else base_url
-    if isinstance(given, list | tuple) and not given:
+    urls = [base_url] if isinstance(base_url, str) else base_url
+    if isinstance(urls, list | tuple) and not urls:
         raise InvalidInputError("base_url is an empty list; it needs at least one URL.")
-    if not isinstance(given, list | tuple):
+    if not isinstance(urls, list | tuple):
         raise InvalidInputError(
             f"base_url must be a URL, or a list of URLs of replicas, not {type(base_url).__name__}."
         )
-    return tuple(dict.fromkeys(_root(one) for one in given))
+    return tuple(dict.fromkeys(_root(url) for url in urls))
 
 
 def _root(url: Any) -> str:
     example = "use something like http://npu-host:8000"
-    parsed = _parsed(url)
-    if parsed is None:
+    parse_reply = _parsed(url)
+    if parse_reply is None:
         raise InvalidInputError(f"base_url is no URL; {example}.")
-    if parsed.userinfo:
+    if parse_reply.userinfo:
         raise InvalidInputError(
             "base_url must hold no user or password, which would end up in logs; pass api_key=... "
             "or headers=..."
         )
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parse_reply.scheme not in ("http", "https") or not parse_reply.host:
         raise InvalidInputError(f"base_url has no http:// or https:// host; {example}.")
-    if parsed.query or parsed.fragment:
+    if parse_reply.query or parse_reply.fragment:
         raise InvalidInputError(f"base_url must end before '?' and '#'; {example}.")
-    if parsed.port is not None and not 0 < parsed.port < 65_536:
-        raise InvalidInputError(f"base_url has the port {parsed.port}, not one of 1 to 65535.")
-    return _ENDPOINTS.sub("", str(parsed))
+    if parse_reply.port is not None and not 0 < parse_reply.port < 65_536:
+        raise InvalidInputError(f"base_url has the port {parse_reply.port}, not one of 1 to 65535.")
+    return _API_PATHS.sub("", str(parse_reply))
 
 
 def _parsed(url: Any) -> httpx.URL | None:
@@ -170,14 +168,14 @@ def _parsed(url: Any) -> httpx.URL | None:
 
 
 def masked(value: Any) -> Any:
-    """A str as a SecretStr, the values of a dict likewise, anything else as it is.
+    """A str as a SecretStr, the values of a dict likewise, anything else unchanged.
 
-    Done before anything can fail: no frame of an error's traceback may hold a key in plain.
+    Called before anything can fail: no frame of a traceback may hold a key in plain text.
     """
     if isinstance(value, str):
         return SecretStr(value)
     if isinstance(value, Mapping):
-        return {name: masked(inner) for name, inner in value.items()}
+        return {name: masked(secret) for name, secret in value.items()}
     return value
 
 
@@ -188,7 +186,7 @@ def key_of(api_key: Any) -> SecretStr | None:
         api_key: the argument, masked.
 
     Raises:
-        InvalidInputError: it is no str or SecretStr, or could not stand in a header.
+        InvalidInputError: it is no str or SecretStr, or no valid header value.
     """
     secret = masked(api_key_from_environment()) if api_key is None else api_key
     if secret is None:
@@ -229,7 +227,7 @@ def _fits_a_header(secret: SecretStr) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _seconds(name: str, value: Any, *, above_zero: bool) -> None:
+def _check_seconds(name: str, value: Any, *, above_zero: bool) -> None:
     if not is_finite(value) or value < 0 or (above_zero and value == 0):
         least = "above 0" if above_zero else "of at least 0"
         raise InvalidInputError(

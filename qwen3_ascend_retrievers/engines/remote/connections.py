@@ -1,8 +1,8 @@
-"""What is known of who answers at one address: connections and names that the canaries have proven.
+"""Which connections and model names of one server the canaries have verified.
 
-A server that was restarted, or exchanged for another, answers over connections that were opened
-later. So a score is believed once the canaries were answered after its connection was opened, and
-after every failure that its call met.
+A server that was restarted, or replaced by another, answers over connections that were opened
+later. So a score is valid once the canaries were answered after its connection was opened, and
+after every failure of its call.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class ReplySources:
     """Where replies came from.
 
     Attributes:
-        connections: httpcore's streams, told apart by identity; a transport may have none.
-        names: what the replies call the model.
+        connections: httpcore's streams, compared by identity; a transport may have none.
+        names: the model names in the replies.
         proof: the number of the first proof that is late enough for them.
     """
 
@@ -29,7 +29,7 @@ class ReplySources:
     proof: int = 0
 
     def add(self, other: ReplySources) -> None:
-        """Take in the other's too."""
+        """Add the other's connections and names."""
         self.connections |= other.connections
         self.names |= other.names
 
@@ -37,62 +37,63 @@ class ReplySources:
 class ConnectionProofs:
     """The sources of one server's replies, proven or not. Safe to use from several threads.
 
-    Proofs are numbered as they begin: one that began before a failure says nothing of what
-    answers after it.
+    Proofs are numbered as they begin: one that began before a failure proves nothing about the
+    server that answers after it.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._proven, self._open = ReplySources(), ReplySources()
-        self._begun = self._needed = 0
+        self._proven, self._unproven = ReplySources(), ReplySources()
+        self._last_begun = self._first_needed = 0
 
     def forget(self) -> None:
-        """Believe nothing: the next contact is a first one."""
+        """Drop all proofs: the next call begins with a handshake."""
         with self._lock:
-            self._proven, self._open = ReplySources(), ReplySources()
+            self._proven, self._unproven = ReplySources(), ReplySources()
 
     def is_needed(self) -> bool:
-        """Whether a failure since the last proof may mean that another server answers by now."""
-        return self._proven.proof < self._needed
+        """Whether there was a failure since the last proof, so that the server may be another."""
+        return self._proven.proof < self._first_needed
 
     def reply_sources(self) -> ReplySources:
         """For the replies of one call."""
         with self._lock:
-            return ReplySources(proof=self._needed)
+            return ReplySources(proof=self._first_needed)
 
     def note(self, replies: ReplySources) -> None:
         """Let the next proof cover these."""
         with self._lock:
-            self._open.add(replies)
+            self._unproven.add(replies)
 
     def require(self, replies: ReplySources) -> None:
-        """A failure: what comes after it needs a proof that begins after it, these replies too."""
+        """After a failure: later replies, and these, need a proof that begins after it."""
         with self._lock:
-            self._needed = replies.proof = self._begun + 1
+            self._first_needed = replies.proof = self._last_begun + 1
 
     def covers(self, replies: ReplySources) -> bool:
-        """Whether these can be believed."""
+        """Whether these are proven."""
         with self._lock:
-            known = self._proven
+            proven = self._proven
             return (
-                replies.proof <= known.proof
-                and replies.connections <= known.connections
-                and replies.names <= known.names
+                replies.proof <= proven.proof
+                and replies.connections <= proven.connections
+                and replies.names <= proven.names
             )
 
     def begin(self) -> ReplySources:
-        """What a proof that begins now will cover; its names must be met again in it."""
+        """What a proof that begins now will cover; its names must occur in the proof's replies."""
         with self._lock:
-            self._begun += 1
-            covered = ReplySources(names=self._open.names - self._proven.names, proof=self._begun)
-            covered.connections |= self._open.connections
+            self._last_begun += 1
+            new_names = self._unproven.names - self._proven.names
+            covered = ReplySources(names=new_names, proof=self._last_begun)
+            covered.connections |= self._unproven.connections
             return covered
 
     def end(self, covered: ReplySources, replies: ReplySources) -> None:
-        """The canaries were answered right, by `replies`."""
+        """The canaries' scores were right, in `replies`."""
         with self._lock:
             self._proven.connections |= covered.connections
             self._proven.add(replies)
             self._proven.proof = max(self._proven.proof, covered.proof)
-            self._open.connections -= covered.connections
-            self._open.names -= replies.names
+            self._unproven.connections -= covered.connections
+            self._unproven.names -= replies.names

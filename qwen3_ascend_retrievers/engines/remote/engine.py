@@ -23,8 +23,8 @@ from ..configured import Configured
 from ..loop_thread import LoopThread, Work, end_tasks
 from .config import RemoteConfig, headers_of, key_of, masked, roots_of
 from .failover import THREAD_NAME, Failover, OwnClients
-from .http.causes import leaving
-from .protocol.template_owner import Protocol, RequestedMode, Template
+from .http.causes import public_error
+from .protocol.template_owner import RequestedMode, RouteChoice, TemplateChoice
 
 Result = TypeVar("Result")
 # Options that are written down as they are.
@@ -88,8 +88,8 @@ class RemoteEngine(Configured):
         model: str | None = None,
         api_key: str | SecretStr | None = None,
         *,
-        template: Template = "auto",
-        protocol: Protocol = "auto",
+        template: TemplateChoice = "auto",
+        protocol: RouteChoice = "auto",
         timeout: float = 30.0,
         deadline: float = 120.0,
         max_retries: int | None = None,
@@ -156,7 +156,7 @@ class RemoteEngine(Configured):
             InvalidInputError: the engine has a client or an SSLContext that cannot be written
                 down, and would be another engine without it.
         """
-        if self._clients.given or not isinstance(self._config.verify, bool | str):
+        if self._clients.has_any or not isinstance(self._config.verify, bool | str):
             raise InvalidInputError(
                 "A RemoteEngine with its own http client or SSLContext cannot be written down or "
                 "copied. Leave the engine out and set it again after loading."
@@ -165,13 +165,13 @@ class RemoteEngine(Configured):
 
     def facts(self) -> EngineFacts:
         """The served model and how it is talked to; makes the first contact if need be."""
-        known = self._failover.known_facts()
-        return self._run(self._failover.facts()) if known is None else known
+        cached = self._failover.cached_facts()
+        return self._run(self._failover.facts()) if cached is None else cached
 
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
-        known = self._failover.known_facts()
-        return await self._arun(self._failover.facts()) if known is None else known
+        cached = self._failover.cached_facts()
+        return await self._arun(self._failover.facts()) if cached is None else cached
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the tokenizer that was set, else by the server's `/tokenize`."""
@@ -202,25 +202,25 @@ class RemoteEngine(Configured):
         self._loop_thread.stop()
 
     def _run(self, work: Work[Result]) -> Result:
-        if self._clients.given and self._clients.sync is None:
+        if self._clients.has_any and self._clients.sync is None:
             work.close()
             raise InvalidInputError("A sync call needs http_client=... beside async_http_client.")
         try:
             return self._loop_thread.run(work)
         except RerankError as error:
-            failure = leaving(error)
+            failure = public_error(error)
         raise failure
 
     async def _arun(self, work: Work[Result]) -> Result:
-        if self._clients.given and self._clients.asynchronous is None:
+        if self._clients.has_any and self._clients.asynchronous is None:
             work.close()
             raise InvalidInputError("An async call needs async_http_client=... beside http_client.")
         try:
-            if self._clients.given:
+            if self._clients.has_any:
                 return await self._loop_thread.arun_here(work)
             return await self._loop_thread.arun(work)
         except RerankError as error:
-            failure = leaving(error)
+            failure = public_error(error)
         raise failure
 
 

@@ -1,8 +1,8 @@
-"""A call's way to its server: picks one, moves on when it fails.
+"""Which replica a call runs on: picks one, and the next one when it fails.
 
-The whole of a call runs on one server, so that no ranking mixes two of them. Who that server is,
-is contacts.py's part; how a plan is scored there scoring.py's; how one request is sent and retried
-exchange.py's.
+The whole of a call runs on one server, so that no ranking mixes two of them. verification.py checks
+which server answers there, scoring.py scores a plan on it, and http/retrying.py sends and retries
+one request.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from .http.retrying import RetryingClient
 from .http.transport import Transport
 from .replicas import Replica, Replicas, ServerProfile
 from .scoring import Encode, Scoring, ServerChanged
-from .served_models import named_models
-from .tokenization import LocalTokenizer, server_tokens
-from .verification import ServerVerifier, is_failure
+from .served_models import with_listed_names
+from .tokenization import LocalTokenizer, cached_server_tokens
+from .verification import ServerVerifier, is_replica_failure
 
 Result = TypeVar("Result")
 # Of the loop in which sync calls, and async calls without a client of their own, meet.
 THREAD_NAME: Final = "qwen3-rerank-http"
-Work = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
-# Refusals that waiting or asking for less does not change.
-_FINAL: Final = ("final", "document")
+ReplicaTask = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
+# Failures that neither waiting nor a smaller request can change.
+_FINAL_KINDS: Final = ("final", "document")
 _COUNTING: Final[dict[str, Counting]] = {
     "local": "always",
     "server": "when_needed",
@@ -57,7 +57,7 @@ class OwnClients:
 
     @classmethod
     def checked(cls, sync: Any, asynchronous: Any) -> Self:
-        """Both as given.
+        """Both clients, once their types are checked.
 
         Raises:
             InvalidInputError: one is of another type.
@@ -69,7 +69,7 @@ class OwnClients:
         return cls(sync, asynchronous)
 
     @property
-    def given(self) -> bool:
+    def has_any(self) -> bool:
         """Whether there is one."""
         return self.sync is not None or self.asynchronous is not None
 
@@ -94,35 +94,36 @@ class Failover:
             weakref.WeakKeyDictionary()
         )
 
-    def known_facts(self) -> EngineFacts | None:
-        """What `facts` would say, if that needs no request."""
+    def cached_facts(self) -> EngineFacts | None:
+        """The result of `facts`, if that needs no request."""
         profile = self._replicas.pick(frozenset())[0].profile
-        return None if profile is None else _facts(profile)
+        return None if profile is None else _engine_facts(profile)
 
     async def facts(self) -> EngineFacts:
-        """What the server says of its model, and how texts are counted."""
+        """The server's model, and how texts are counted."""
 
-        async def work(_: Replica, __: RetryingClient, profile: ServerProfile) -> ServerProfile:
+        async def task(_: Replica, __: RetryingClient, profile: ServerProfile) -> ServerProfile:
             return profile
 
-        return _facts(await self._somewhere(Deadline.starting(self._config.deadline), work))
+        deadline = Deadline.starting(self._config.deadline)
+        return _engine_facts(await self._on_a_replica(deadline, task))
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the local tokenizer, else by the server."""
         if self._local is not None:
             return await self._local.encode(texts)
 
-        async def work(
+        async def task(
             replica: Replica, client: RetryingClient, profile: ServerProfile
         ) -> list[Tokens]:
-            return await _server_tokens(replica, client, profile, texts)
+            return await cached_server_tokens(replica.token_cache, client, profile.model, texts)
 
-        return await self._somewhere(Deadline.starting(self._config.deadline), work)
+        return await self._on_a_replica(Deadline.starting(self._config.deadline), task)
 
     async def score(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each of the plan's passages."""
 
-        async def work(
+        async def task(
             replica: Replica, client: RetryingClient, profile: ServerProfile
         ) -> list[PassageScore]:
             encode = self._encoder(replica, client, profile)
@@ -132,7 +133,7 @@ class Failover:
 
         async def job() -> None:
             deadline = Deadline.starting(self._config.deadline, call.started)
-            scores.extend(await self._somewhere(deadline, work))
+            scores.extend(await self._on_a_replica(deadline, task))
 
         await run_concurrently([job], call.check if call.wish is not None else None)
         return scores
@@ -148,45 +149,45 @@ class Failover:
         async def encode(texts: Sequence[str]) -> Sequence[Tokens]:
             if self._local is not None:
                 return await self._local.encode(texts)
-            return await _server_tokens(replica, client, profile, texts)
+            return await cached_server_tokens(replica.token_cache, client, profile.model, texts)
 
         return encode
 
-    async def _somewhere(self, deadline: Deadline, work: Work[Result]) -> Result:
-        """The result of `work` on the first server that does not fail.
+    async def _on_a_replica(self, deadline: Deadline, task: ReplicaTask[Result]) -> Result:
+        """The result of `task` on the first replica that does not fail.
 
         Raises:
-            EngineError: what the last server's failure was.
+            EngineError: the last replica's failure.
         """
         failed: set[str] = set()
-        changed = False
+        has_changed = False
         while True:
-            replica, others = self._replicas.pick(failed)
+            replica, has_alternative = self._replicas.pick(failed)
             earlier_failure, profile = replica.failure, None
-            client = RetryingClient(
-                self._transport(), self._config, replica, deadline, others=others
-            )
+            client = self._client(replica, deadline, has_alternative)
             try:
-                profile = await self._verifier.known(replica, deadline, others=others)
-                result = await work(replica, client, profile)
+                profile = await self._verifier.profile_of(
+                    replica, deadline, has_alternative=has_alternative
+                )
+                result = await task(replica, client, profile)
                 await self._verifier.confirm(replica, client, profile, deadline)
             except ServerChanged as change:
                 if replica.profile is profile:
-                    replica.forget()
-                if changed:
+                    replica.forget_profile()
+                if has_changed:
                     raise change.error from change
-                changed = True
+                has_changed = True
             except RequestFailure as failure:
-                stale = profile is not None and self._is_stale(client, failure)
-                if stale or _may_have_changed(failure):
-                    replica.forget()
-                if stale and not changed:
-                    changed = True
-                elif others and is_failure(failure.error):
+                is_stale = profile is not None and self._is_stale(client, failure)
+                if is_stale or _may_have_changed(failure):
+                    replica.forget_profile()
+                if is_stale and not has_changed:
+                    has_changed = True
+                elif has_alternative and is_replica_failure(failure.error):
                     failed.add(replica.root)
                     self._replicas.cool_down(replica, failure)
                 else:
-                    failure = await named_models(client, self._config, failure)
+                    failure = await with_listed_names(client, self._config, failure)
                     raise failure.error from failure.__cause__
             else:
                 if replica.failure is earlier_failure:
@@ -194,15 +195,22 @@ class Failover:
                 return result
 
     def _is_stale(self, client: RetryingClient, failure: RequestFailure) -> bool:
-        """Whether the server may only dislike how its predecessor was talked to."""
+        """Whether the server may be another one, which the profile does not fit."""
         if failure.kind == "unknown_model":
-            # The name that it had before is not the caller's wish.
+            # The name is the handshake's, not the caller's.
             return self._config.model is None
         is_new = not client.is_proven()
-        return is_new and failure.kind in _FINAL and isinstance(failure.error, StatusError)
+        return is_new and failure.kind in _FINAL_KINDS and isinstance(failure.error, StatusError)
+
+    def _client(
+        self, replica: Replica, deadline: Deadline, has_alternative: bool
+    ) -> RetryingClient:
+        return RetryingClient(
+            self._transport(), self._config, replica, deadline, has_alternative=has_alternative
+        )
 
     def _transport(self) -> Transport:
-        """The way out of this loop.
+        """The transport of the running loop.
 
         The caller's async client is only met in the caller's loops, the sync one in the engine's.
         """
@@ -216,25 +224,11 @@ class Failover:
             return transport
 
 
-async def _server_tokens(
-    replica: Replica, client: RetryingClient, profile: ServerProfile, texts: Sequence[str]
-) -> list[Tokens]:
-    """Tokens by the server's `/tokenize`; those it made before are remembered."""
-    known = replica.known
-    found = {text: tokens for text in texts if (tokens := known.get(text)) is not None}
-    missing = [text for text in dict.fromkeys(texts) if text not in found]
-    made = await server_tokens(client, profile.model, missing)
-    for text, tokens in zip(missing, made, strict=True):
-        found[text] = tokens
-        replica.remember(text, tokens)
-    return [found[text] for text in texts]
-
-
-def _facts(profile: ServerProfile) -> EngineFacts:
-    # Token ids that are sent must be made of every text.
+def _engine_facts(profile: ServerProfile) -> EngineFacts:
+    # For the classify route every text must be encoded.
     counting = "always" if profile.mode.route == "classify" else _COUNTING[profile.tokens]
     return EngineFacts(
-        model=profile.shown or "unknown",
+        model=profile.display_name or "unknown",
         max_length=profile.max_length,
         counting=counting,
         template_verified=profile.mode.verified,
@@ -243,7 +237,7 @@ def _facts(profile: ServerProfile) -> EngineFacts:
 
 
 def _may_have_changed(failure: RequestFailure) -> bool:
-    """Whether the server may be another one by now, so that first contact must be made anew."""
+    """Whether the server may be another one by now, so that a new handshake is needed."""
     lost = isinstance(failure.error, ConnectionFailedError) or failure.is_gateway()
-    missing = isinstance(failure.error, StatusError) and failure.error.status == 404
-    return lost or missing or failure.kind == "unknown_model"
+    not_found = isinstance(failure.error, StatusError) and failure.error.status == 404
+    return lost or not_found or failure.kind == "unknown_model"

@@ -1,11 +1,12 @@
-"""The first contact with one server: its model, and the canaries' answers over HTTP.
+"""The handshake with one server: its model, and the canaries' scores over HTTP.
 
-What is asked and what the answers mean is decided in core/canary.py.
+What is asked and what the replies mean is decided in protocol/canary.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from typing import Any, Final
 
 from ...core.steps import adrive
@@ -24,38 +25,39 @@ from .protocol.canary import (
     handshake_steps,
 )
 from .protocol.recheck import take_reference
-from .protocol.rerank_api import Answer, classify_body, read_classify, read_rerank, rerank_body
-from .redaction import shown
+from .protocol.rerank_api import ScoreReply
+from .redaction import redacted_excerpt
 from .replicas import ServerProfile
-from .served_models import chosen_model, is_absent, listed_models, with_names
+from .requests import classify_request, rerank_request
+from .served_models import is_absent, list_models, select_model, with_names
 from .tokenization import LocalTokenizer, server_tokens
 
-# How often the canary is asked in the hope of a reply by each new name, behind a balancer.
-_ATTEMPTS: Final = 8
+# How often the canaries are sent for a reply with each new model name, behind a load balancer.
+_NAME_ATTEMPTS: Final = 8
 
 
-async def shake_hands(
+async def perform_handshake(
     client: RetryingClient, config: RemoteConfig, local: LocalTokenizer | None
 ) -> ServerProfile:
-    """Find out how to talk to the server.
+    """Find out how to ask the server for scores.
 
     Raises:
         RequestFailure: a request failed.
         TemplateMismatchError: its scores could not be right.
-        InvalidInputError: it serves several models and none was named.
+        InvalidInputError: it serves several models and the settings name none.
     """
-    listed = await listed_models(client)
-    served = chosen_model(client, config, listed)
+    models = await list_models(client)
+    served = select_model(client, config, models)
     probe = _Probe(client, served.name if served else config.model, local)
     try:
         mode = await adrive(handshake_steps(config.requested), probe.answer)
-        reference = await adrive(take_reference(mode), probe.insist)
+        reference = await adrive(take_reference(mode), probe.answer_again)
     except RequestFailure as failure:
-        raise with_names(config, listed, failure) from failure.__cause__
-    name = probe.model or probe.told
+        raise with_names(config, models, failure) from failure.__cause__
+    name = probe.model or probe.reply_model
     return ServerProfile(
         model=probe.model,
-        shown=name and shown(name, config.secrets()),
+        display_name=name and redacted_excerpt(name, config.secrets()),
         max_length=served.max_length if served else None,
         mode=mode,
         tokens="local" if local else "server" if probe.has_tokenize else "none",
@@ -63,49 +65,49 @@ async def shake_hands(
     )
 
 
-async def is_recognised(
+async def is_same_server(
     client: RetryingClient,
     profile: ServerProfile,
     config: RemoteConfig,
     local: LocalTokenizer | None,
     names: Set[str],
 ) -> bool:
-    """Whether the server scores the canary as it did at first contact.
+    """Whether the server scores the canaries as it did in the handshake.
 
     Args:
-        names: what replies called the model that was called otherwise before; a server behind
-            each of them must say the same.
+        names: new model names in replies; the server behind each of them must score the same.
 
     Raises:
         RequestFailure: a request failed, or a new name comes with other scores.
     """
     probe = _Probe(client, profile.model, local)
-    for _ in range(_ATTEMPTS if names else 1):
+    for _ in range(_NAME_ATTEMPTS if names else 1):
         steps = take_reference(profile.mode, profile.reference.prompts)
-        found = await adrive(steps, probe.insist)
-        if not profile.reference.is_alike(found):
+        reference = await adrive(steps, probe.answer_again)
+        if not profile.reference.is_alike(reference):
             if names:
-                raise _renamed(client, profile, names, config)
+                raise _other_model_failure(client, profile, names, config)
             return False
         if names <= client.replies.names:
             return True
     return False
 
 
-def _renamed(
+def _other_model_failure(
     client: RetryingClient, profile: ServerProfile, names: Set[str], config: RemoteConfig
 ) -> RequestFailure:
-    told = shown(", ".join(sorted(names)), config.secrets())
+    reply_names = redacted_excerpt(", ".join(sorted(names)), config.secrets())
     return RequestFailure(
         ReplyError(
-            f"{client.root}: the reply is from the model {told!r}, not {profile.shown!r}, and it "
-            "scores the canaries otherwise. Check what base_url leads to."
+            f"{client.root}: the reply is from the model {reply_names!r}, not "
+            f"{profile.display_name!r}, and it scores the canaries otherwise. Check what base_url "
+            "leads to."
         )
     )
 
 
 class _Probe:
-    """Answers the canaries' questions."""
+    """Answers the questions of the protocol's steps by requests to the server."""
 
     def __init__(
         self, client: RetryingClient, model: str | None, local: LocalTokenizer | None
@@ -113,27 +115,26 @@ class _Probe:
         self._client = client
         self._local = local
         self.model = model
-        self.told: str | None = None
+        self.reply_model: str | None = None
         self.has_tokenize = False
 
-    async def answer(self, api_request: CanaryQuestion) -> Any:
-        if isinstance(api_request, AskTokens):
-            return await self._tokens(api_request.texts)
-        if isinstance(api_request, AskClassify):
-            return await self._classify(api_request)
-        return await self._rerank(api_request)
+    async def answer(self, question: CanaryQuestion) -> Any:
+        if isinstance(question, AskTokens):
+            return await self._tokens(question.texts)
+        if isinstance(question, AskClassify):
+            return await self._classify_if_possible(question)
+        return await self._rerank(question)
 
-    async def insist(self, api_request: CanaryQuestion) -> Any:
-        """The same where the answer was had before: its failure is a failure."""
-        if isinstance(api_request, AskTokens):
-            tokens = await self._encoded(api_request.texts)
-            ids = tuple(tuple(text.ids) for text in tokens)
-            return KnownTokens(ids, proven=True, local=self._local is not None)
-        if isinstance(api_request, AskClassify):
-            return await self._asked(self._classify_question(api_request))
-        return await self._rerank(api_request)
+    async def answer_again(self, question: CanaryQuestion) -> Any:
+        """The same where the server has answered before, so that a missing route is a failure."""
+        if isinstance(question, AskTokens):
+            tokens = await self._encode(question.texts)
+            return KnownTokens(_ids_of(tokens), proven=True, local=self._local is not None)
+        if isinstance(question, AskClassify):
+            return await self._classify(question)
+        return await self._rerank(question)
 
-    async def _encoded(self, texts: Sequence[str]) -> list[Tokens]:
+    async def _encode(self, texts: Sequence[str]) -> list[Tokens]:
         if self._local is not None:
             return await self._local.encode(texts)
         return await server_tokens(self._client, self.model, texts)
@@ -141,11 +142,11 @@ class _Probe:
     async def _tokens(self, texts: Sequence[str]) -> KnownTokens | None:
         theirs = await self._server_tokens(texts)
         ours = await self._local.encode(texts) if self._local else None
-        known = ours or theirs
-        if known is None:
+        tokens = ours or theirs
+        if tokens is None:
             return None
-        ids = tuple(tuple(one.ids) for one in known)
-        if ours and theirs and ids != tuple(tuple(one.ids) for one in theirs):
+        ids = _ids_of(tokens)
+        if ours and theirs and ids != _ids_of(theirs):
             raise TemplateMismatchError(
                 f"tokenizer=... makes other tokens than {self._client.root}. Pass the served "
                 "model's own tokenizer, or none."
@@ -154,74 +155,68 @@ class _Probe:
 
     async def _server_tokens(self, texts: Sequence[str]) -> list[Tokens] | None:
         try:
-            made = await server_tokens(self._client, self.model, texts)
+            tokens = await server_tokens(self._client, self.model, texts)
         except RequestFailure as failure:
-            if _unusable(failure):
+            if _is_unusable(failure):
                 return None
             raise
         self.has_tokenize = True
-        return made
+        return tokens
 
-    async def _classify(self, api_request: AskClassify) -> Answer | None:
+    async def _classify_if_possible(self, question: AskClassify) -> ScoreReply | None:
         try:
-            return await self._asked(self._classify_question(api_request))
+            return await self._classify(question)
         except RequestFailure as failure:
-            if _unusable(failure):
+            if _is_unusable(failure):
                 return None
             raise
 
-    def _classify_question(self, api_request: AskClassify) -> ApiRequest:
-        count = len(api_request.prompts)
-        return ApiRequest(
-            path="/classify",
-            body=classify_body(self.model, api_request.prompts, logits=api_request.logits),
-            read=lambda reply: read_classify(reply, count, logits=True),
-            documents=count,
+    async def _classify(self, question: AskClassify) -> ScoreReply:
+        return await self._send(
+            classify_request(self.model, question.prompts, logits=question.logits, template=None)
         )
 
-    async def _rerank(self, api_request: AskRerank) -> Answer:
+    async def _rerank(self, question: AskRerank) -> ScoreReply:
         try:
-            return await self._asked(self._rerank_question(api_request, plain=False))
+            return await self._send(self._rerank_request(question))
         except RequestFailure as failure:
             # A strict server refuses keys that it does not know.
-            extra = api_request.logits or api_request.instruction is not None
-            if not extra or getattr(failure.error, "status", None) not in (400, 422):
+            has_extra_keys = question.logits or question.instruction is not None
+            if not has_extra_keys or getattr(failure.error, "status", None) not in (400, 422):
                 raise
-            return await self._asked(self._rerank_question(api_request, plain=True))
+            plain = replace(question, logits=False, instruction=None)
+            return await self._send(self._rerank_request(plain))
 
-    def _rerank_question(self, api_request: AskRerank, *, plain: bool) -> ApiRequest:
-        count = len(api_request.documents)
-        body = rerank_body(
+    def _rerank_request(self, question: AskRerank) -> ApiRequest:
+        return rerank_request(
             self.model,
-            api_request.query,
-            api_request.documents,
-            instruction=None if plain else api_request.instruction,
-            logits=api_request.logits and not plain,
-        )
-        return ApiRequest(
-            path="/v1/rerank",
-            body=body,
-            # Whether the numbers can be probabilities is for the canary to judge.
-            read=lambda reply: read_rerank(reply, count, logits=True),
-            documents=count,
+            question.query,
+            question.documents,
+            instruction=question.instruction,
+            logits=question.logits,
+            template=None,
         )
 
-    async def _asked(self, api_request: ApiRequest) -> Answer:
+    async def _send(self, api_request: ApiRequest) -> ScoreReply:
         try:
-            answer: Answer = await self._client.ask(api_request)
+            reply: ScoreReply = await self._client.ask(api_request)
         except RequestFailure as failure:
             if failure.kind == "too_long":
                 raise _too_short(self._client.root, failure) from failure.error
-            # What is decided here lasts, so it must not hang on one broken reply.
+            # The handshake's result lasts, so it must not depend on one broken reply.
             if not isinstance(failure.error, ReplyError):
                 raise
-            answer = await self._client.ask(api_request)
-        self.told = answer.model or self.told
-        return answer
+            reply = await self._client.ask(api_request)
+        self.reply_model = reply.model or self.reply_model
+        return reply
+
+
+def _ids_of(encoded: Sequence[Tokens]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(tokens.ids) for tokens in encoded)
 
 
 def _too_short(root: str, failure: RequestFailure) -> RequestFailure:
-    """What it means that not even the canaries fit."""
+    """The failure of a server for which even the canaries are too long."""
     error = StatusError(
         f"{root} takes only prompts that are too short for Qwen3-Reranker: the template and a "
         "short query alone take about 100 tokens. Start the server with --max-model-len "
@@ -232,8 +227,8 @@ def _too_short(root: str, failure: RequestFailure) -> RequestFailure:
     return RequestFailure(error, "too_long")
 
 
-def _unusable(failure: RequestFailure) -> bool:
-    """Whether a helpful route is not there, or not for us; the rerank route will do."""
+def _is_unusable(failure: RequestFailure) -> bool:
+    """Whether an optional route is missing or forbidden; the rerank route is enough."""
     # Old servers fail with 500 at token ids where they expect text.
     crashed = getattr(failure.error, "status", None) == 500
     return (

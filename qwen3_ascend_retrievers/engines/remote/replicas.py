@@ -1,4 +1,4 @@
-"""The servers: which is asked next, which rests after a failure, what is known of each."""
+"""The replicas: which is asked next, which is in its cooldown, and the profile of each."""
 
 from __future__ import annotations
 
@@ -8,42 +8,40 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cachetools import LRUCache
-
 from ..._util.locks import Lock
-from ...core.tokens import CACHE_TOKENS, Tokens
 from ...errors import DeadlineExceededError, ReplyError
 from .connections import ConnectionProofs
 from .http.failures import RequestFailure
 from .protocol.recheck import Reference
 from .protocol.template_owner import Mode
 from .single_flight import SingleFlight
+from .tokenization import TokenCache
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerProfile:
-    """What the first contact with a server found out.
+    """The result of a handshake with a server.
 
     Attributes:
-        model: what requests call the model; None leaves it out.
-        shown: what the model is called where people read it; None if the server does not say.
-        max_length: most tokens of a prompt; None if it does not say.
-        mode: how it is talked to.
+        model: the model's name in requests; None leaves it out.
+        display_name: the model's name for messages and facts; None if the server reports none.
+        max_length: most tokens of a prompt; None if the server does not report it.
+        mode: how the server is asked for scores.
         tokens: where token ids come from: a tokenizer on this side, its /tokenize, or nowhere.
-        reference: its scores of the canaries, to know it by.
+        reference: its scores of the canaries, by which it is recognised.
     """
 
     model: str | None = field(repr=False)
-    shown: str | None = field(repr=False)
+    display_name: str | None = field(repr=False)
     max_length: int | None
     mode: Mode
     tokens: Literal["local", "server", "none"]
     reference: Reference = field(repr=False)
 
     def is_alike(self, other: ServerProfile) -> bool:
-        """Whether a plan made for one can be scored as for the other."""
+        """Whether a plan made for one can be scored with the other."""
         mine = (self.model, self.max_length, self.mode, self.tokens)
         theirs = (other.model, other.max_length, other.mode, other.tokens)
         return mine == theirs and self.reference.is_alike(other.reference)
@@ -55,44 +53,43 @@ class Replica:
 
     Attributes:
         root: the address.
-        profile: what is known of it, None before first contact and after a lost connection.
-        earlier: what was known of it last.
-        proofs: which of its connections and names the canaries have proven.
-        handshake: the first contact or its repetition, of which there is one at a time.
+        profile: the handshake's result; None before it and after a lost connection.
+        last_profile: the last profile there was.
+        proofs: which of its connections and model names the canaries have proven.
+        handshake: the handshake under way, of which there is one at a time.
         cooldown_until: when it may be asked again, by `time.monotonic()`.
-        failure: the last one that made it rest.
-        known: token ids that its /tokenize told.
+        failure: the last failure that put it into its cooldown.
+        warned: whether the profile's warning was logged.
+        token_cache: tokens that its /tokenize returned.
     """
 
     root: str
     profile: ServerProfile | None = None
-    earlier: ServerProfile | None = None
+    last_profile: ServerProfile | None = None
     proofs: ConnectionProofs = field(default_factory=ConnectionProofs)
     handshake: SingleFlight[ServerProfile] = field(default_factory=SingleFlight)
     cooldown_until: float = 0.0
     failure: RequestFailure | None = None
     warned: bool = False
-    known: LRUCache[str, Tokens] = field(
-        default_factory=lambda: LRUCache(CACHE_TOKENS, getsizeof=_size)
-    )
+    token_cache: TokenCache = field(default_factory=TokenCache)
 
-    def introduce(self, profile: ServerProfile) -> ServerProfile:
-        """Keep what was found out; say it, and warn the first time.
+    def set_profile(self, profile: ServerProfile) -> ServerProfile:
+        """Store the result of a handshake and log it, its warning only once.
 
         Returns:
-            what was known earlier, if it was found again, so that calls under way can go on.
+            the last profile, if the new one is alike, so that calls under way can go on.
         """
-        earlier = self.earlier
-        if earlier is not None and earlier.is_alike(profile):
-            self.profile = earlier
-            return earlier
-        self.profile = self.earlier = profile
-        self.known.clear()
-        logger.info("%s is talked to like this: %s", self.root, profile)
-        if earlier is not None and not earlier.reference.is_replica(profile.reference):
+        last = self.last_profile
+        if last is not None and last.is_alike(profile):
+            self.profile = last
+            return last
+        self.profile = self.last_profile = profile
+        self.token_cache.clear()
+        logger.info("Server %s: %s", self.root, profile)
+        if last is not None and not last.reference.is_replica(profile.reference):
             logger.warning(
                 "%s scores the canaries otherwise than before: it has another model or another "
-                "precision by now. Its template was checked anew.",
+                "precision by now. Its template was checked again.",
                 self.root,
             )
         if profile.mode.warning and not self.warned:
@@ -100,15 +97,10 @@ class Replica:
             logger.warning("%s: %s", self.root, profile.mode.warning)
         return profile
 
-    def forget(self) -> None:
-        """Make first contact anew at the next call: it may have been started otherwise."""
+    def forget_profile(self) -> None:
+        """Repeat the handshake at the next call: the server may have been started otherwise."""
         self.profile = None
         self.proofs.forget()
-
-    def remember(self, text: str, tokens: Tokens) -> None:
-        """Keep a text's tokens, unless it is too big to keep."""
-        if _size(tokens) <= self.known.maxsize:
-            self.known[text] = tokens
 
 
 class Replicas:
@@ -116,7 +108,7 @@ class Replicas:
 
     Args:
         roots: their addresses.
-        cooldown: seconds that a failed one rests.
+        cooldown: seconds that a failed one is not asked.
     """
 
     def __init__(self, roots: Sequence[str], cooldown: float) -> None:
@@ -127,47 +119,49 @@ class Replicas:
     def pick(self, failed: Set[str]) -> tuple[Replica, bool]:
         """The next to ask, and whether there is another to ask after it.
 
-        It is the first that neither rests nor is in `failed`, the roots that failed in this call;
-        else the one whose rest ends first, of those that do not hang if there are any. One that
-        failed before and is being asked whether it works again comes last: nobody but the asker
-        has to wait for it.
+        It is the first that is neither in its cooldown nor in `failed`, the roots that failed in
+        this call; else the one whose cooldown ends first, of those that do not hang if there are
+        any. One that failed before and has a handshake under way comes last, so that only the
+        caller of that handshake waits for it.
         """
         now = time.monotonic()
         with self._lock:
-            awake = [
-                server
-                for server in self._all
-                if server.cooldown_until <= now and server.root not in failed
+            available = [
+                replica
+                for replica in self._all
+                if replica.cooldown_until <= now and replica.root not in failed
             ]
-            awake.sort(key=lambda server: server.failure is not None and _is_tried(server))
-            if awake:
+            available.sort(key=_is_being_retried)
+            if available:
                 # Rather than insist on one that hangs, ask one again that failed at once.
-                others = len(awake) > 1 or (len(self._all) > 1 and _hangs(awake[0]))
-                return awake[0], others
-            return min(self._all, key=_cost), False
+                has_alternative = len(available) > 1 or (
+                    len(self._all) > 1 and _hangs(available[0])
+                )
+                return available[0], has_alternative
+            return min(self._all, key=_retry_cost), False
 
     def check_replica(self, replica: Replica, profile: ServerProfile) -> None:
-        """Raise ReplyError if another server is known to score otherwise, whatever the names."""
+        """Raise ReplyError if another server scores otherwise, whatever the model names."""
         for other in self._all:
-            known = other.profile or other.earlier
-            if other is replica or known is None:
+            other_profile = other.profile or other.last_profile
+            if other is replica or other_profile is None:
                 continue
-            if known.reference.is_replica(profile.reference):
+            if other_profile.reference.is_replica(profile.reference):
                 continue
             raise ReplyError(
-                f"{replica.root} serves {profile.shown!r} and {other.root} {known.shown!r}, which "
-                "score the canaries differently. All addresses in base_url must be replicas of "
-                "one model."
+                f"{replica.root} serves {profile.display_name!r} and {other.root} "
+                f"{other_profile.display_name!r}, which score the canaries differently. All "
+                "addresses in base_url must be replicas of one model."
             )
 
     def cool_down(self, replica: Replica, failure: RequestFailure) -> None:
-        """Leave a failed server alone for the cool-down."""
+        """Do not ask a failed server for the seconds of its cooldown."""
         with self._lock:
             replica.failure = failure
             replica.cooldown_until = time.monotonic() + self._cooldown
 
 
-def _cost(replica: Replica) -> tuple[bool, float]:
+def _retry_cost(replica: Replica) -> tuple[bool, float]:
     return _hangs(replica), replica.cooldown_until
 
 
@@ -176,10 +170,5 @@ def _hangs(replica: Replica) -> bool:
     return failure is not None and isinstance(failure.error, DeadlineExceededError)
 
 
-def _is_tried(replica: Replica) -> bool:
-    return replica.handshake.is_under_way()
-
-
-def _size(tokens: Tokens) -> int:
-    # An empty text costs something too.
-    return len(tokens.ids) + 1
+def _is_being_retried(replica: Replica) -> bool:
+    return replica.failure is not None and replica.handshake.is_under_way()

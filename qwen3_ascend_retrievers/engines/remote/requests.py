@@ -1,72 +1,91 @@
-"""Which request asks for the scores of some passages, on either route. It sends nothing."""
+"""The requests for scores, on either route, of passages and of canaries. Nothing is sent here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...core.plan import Passage, Plan
 from .http.retrying import ApiRequest
-from .protocol.rerank_api import classify_body, read_classify, read_rerank, rerank_body
+from .protocol.rerank_api import ScoreReply, classify_body, read_classify, read_rerank, rerank_body
+from .protocol.template_owner import TemplateOwner
 from .replicas import ServerProfile
-
-# From whether logits are wanted to the request.
-Make = Callable[[bool], ApiRequest]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One passage to send.
+class SentPassage:
+    """One passage as it is sent.
 
     Attributes:
-        at: its position in the plan.
+        position: its position in the plan.
         passage: its text and tokens.
-        kept: code points that are left of the plan's text; None if it was not cut further.
+        kept: code points of the plan's text that were kept; None if it was not cut further.
     """
 
-    at: int
+    position: int
     passage: Passage
     kept: int | None = None
 
 
-def classify_question(profile: ServerProfile, prompts: Sequence[Sequence[int]]) -> Make:
-    """Token ids of whole prompts to `/classify`."""
-    count = len(prompts)
-
-    def make(logits: bool) -> ApiRequest:
-        return ApiRequest(
-            path="/classify",
-            body=classify_body(profile.model, prompts, logits=logits),
-            read=lambda reply: read_classify(reply, count, logits=logits),
-            documents=count,
-            template="client",
-            splittable=count > 1,
-        )
-
-    return make
+def classify_request(
+    model: str | None,
+    prompts: Sequence[Sequence[int]],
+    *,
+    logits: bool,
+    template: TemplateOwner | None = "client",
+) -> ApiRequest:
+    """Token ids of whole prompts to `/classify`; `template` is None for canaries."""
+    body = classify_body(model, prompts, logits=logits)
+    return _score_request("/classify", body, read_classify, len(prompts), logits, template)
 
 
-def rerank_question(profile: ServerProfile, plan: Plan, parts: Sequence[Part]) -> Make:
+def rerank_request(
+    model: str | None,
+    query: str,
+    documents: Sequence[str],
+    *,
+    instruction: str | None,
+    logits: bool,
+    template: TemplateOwner | None,
+) -> ApiRequest:
+    """Texts to `/v1/rerank`; `template` is who applies it, None for canaries."""
+    body = rerank_body(model, query, documents, instruction=instruction, logits=logits)
+    return _score_request("/v1/rerank", body, read_rerank, len(documents), logits, template)
+
+
+def passages_request(
+    profile: ServerProfile, plan: Plan, batch: Sequence[SentPassage], *, logits: bool
+) -> ApiRequest:
     """Texts of one query to `/v1/rerank`, templated on the side that does it."""
-    query, mode, count = plan.queries[parts[0].passage.query], profile.mode, len(parts)
-    client = mode.template == "client"
-    heeds = mode.template == "server" and mode.instructions
+    query, mode = plan.queries[batch[0].passage.query], profile.mode
+    by_client = mode.template == "client"
+    sends_instruction = mode.template == "server" and mode.instructions
+    return rerank_request(
+        profile.model,
+        query.part if by_client else query.query,
+        [sent.passage.part if by_client else sent.passage.text for sent in batch],
+        instruction=query.instruction if sends_instruction else None,
+        logits=logits,
+        template=mode.template,
+    )
 
-    def make(logits: bool) -> ApiRequest:
-        body = rerank_body(
-            profile.model,
-            query.part if client else query.query,
-            [one.passage.part if client else one.passage.text for one in parts],
-            instruction=query.instruction if heeds else None,
-            logits=logits,
-        )
-        return ApiRequest(
-            path="/v1/rerank",
-            body=body,
-            read=lambda reply: read_rerank(reply, count, logits=logits),
-            documents=count,
-            template=mode.template,
-            splittable=count > 1,
-        )
 
-    return make
+def _score_request(
+    path: str,
+    body: dict[str, Any],
+    read: Callable[..., ScoreReply],
+    count: int,
+    logits: bool,
+    template: TemplateOwner | None,
+) -> ApiRequest:
+    is_canary = template is None
+    return ApiRequest(
+        path=path,
+        body=body,
+        # Whether a canary's numbers can be probabilities is for the handshake to judge.
+        read=lambda reply: read(reply, count, logits=logits or is_canary),
+        documents=count,
+        template=template,
+        splittable=count > 1 and not is_canary,
+    )

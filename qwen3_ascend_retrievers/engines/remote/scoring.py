@@ -1,10 +1,11 @@
-"""Scores the passages of one plan on one server: portions, splitting, cutting harder, merging."""
+"""Scores the passages of one plan on one server: batches, splitting, truncation, merging."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
@@ -17,19 +18,21 @@ from ..base import Call
 from .config import MAX_TOKENS, RemoteConfig
 from .http.concurrency import run_concurrently
 from .http.failures import RequestFailure
-from .http.retrying import RetryingClient
-from .protocol.rerank_api import Answer
+from .http.retrying import ApiRequest, RetryingClient
+from .protocol.rerank_api import ScoreReply
 from .protocol.template_owner import IGNORED_INSTRUCTION, counts_differ
 from .replicas import ServerProfile
-from .requests import Make, Part, classify_question, rerank_question
+from .requests import SentPassage, classify_request, passages_request
 
 Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
+# From whether logits are requested to the request.
+BuildRequest = Callable[[bool], ApiRequest]
 # A document that no server has a reason to refuse.
-_ORDINARY: Final = "a"
+_HARMLESS_DOCUMENT: Final = "a"
 
 
-class ServerChanged(Exception):  # noqa: N818 - internal: the server is no longer as the canaries found it
-    """A reply's token count or model contradicts the first contact; `error` says how."""
+class ServerChanged(Exception):  # noqa: N818 - internal: the server differs from its profile
+    """A reply's token count or model contradicts the handshake; `error` says how."""
 
     def __init__(self, error: ReplyError | TemplateMismatchError) -> None:
         super().__init__(str(error))
@@ -41,16 +44,16 @@ class Scoring:
 
     Args:
         client: asks the server.
-        profile: how it is talked to.
+        profile: the handshake's result.
         config: the engine's settings.
-        encode: makes token ids where the plan has none and they are needed.
+        encode: encodes texts whose token ids are needed and not in the plan.
     """
 
     def __init__(
         self, client: RetryingClient, profile: ServerProfile, config: RemoteConfig, encode: Encode
     ) -> None:
         self._client = client
-        self._contact = profile
+        self._profile = profile
         self._config = config
         self._encode = encode
 
@@ -60,173 +63,178 @@ class Scoring:
         Raises:
             RequestFailure: a request failed for good.
             StatusError: the server refuses every one of the texts.
-            TooLongError: a document does not fit the server even after cutting it harder.
+            TooLongError: a document does not fit the server even after truncating it further.
             TemplateMismatchError: a custom instruction could not take effect.
-            ServerChanged: the server is not what it was.
+            ServerChanged: the server differs from its profile.
             RerankCancelled: the caller wanted to stop.
         """
         scores: dict[int, PassageScore] = {}
 
         async def job(positions: Sequence[int]) -> None:
-            parts = [Part(at, plan.passages[at]) for at in positions]
-            for part, score in zip(parts, await self._portion(plan, parts, call), strict=True):
-                scores[part.at] = score
+            batch = [SentPassage(position, plan.passages[position]) for position in positions]
+            for position, score in zip(
+                positions, await self._score_batch(plan, batch, call), strict=True
+            ):
+                scores[position] = score
 
-        jobs = [_bound(job, positions) for positions in self._portions(plan)]
-        await run_concurrently(jobs)
-        ordered = [scores[at] for at in range(len(plan.passages))]
-        failure = [score for score in ordered if isinstance(score, Unscored)]
-        if failure and len(failure) == len(ordered):
-            raise failure[0].error
+        await run_concurrently([partial(job, positions) for positions in self._batches(plan)])
+        ordered = [scores[position] for position in range(len(plan.passages))]
+        unscored = [score for score in ordered if isinstance(score, Unscored)]
+        if unscored and len(unscored) == len(ordered):
+            raise unscored[0].error
         return ordered
 
-    def _portions(self, plan: Plan) -> list[list[int]]:
-        """Positions that go into one request each: of one query, within both limits."""
+    def _batches(self, plan: Plan) -> list[list[int]]:
+        """Positions for one request each: of one query, within both limits."""
         groups: dict[int, list[int]] = {}
-        for at, passage in enumerate(plan.passages):
-            groups.setdefault(passage.query, []).append(at)
-        made = []
+        for position, passage in enumerate(plan.passages):
+            groups.setdefault(passage.query, []).append(position)
+        batches: list[list[int]] = []
         for group in groups.values():
-            lengths = [_length(plan, at) for at in group]
-            for chosen in portions(
-                lengths, max_count=self._config.batch_size, max_tokens=MAX_TOKENS
-            ):
-                made.append([group[one] for one in chosen])
-        return made
+            lengths = [_prompt_tokens(plan, position) for position in group]
+            batches += (
+                [group[index] for index in portion]
+                for portion in portions(
+                    lengths, max_count=self._config.batch_size, max_tokens=MAX_TOKENS
+                )
+            )
+        return batches
 
-    async def _portion(
-        self, plan: Plan, parts: list[Part], call: Call, *, isolating: bool = False
+    async def _score_batch(
+        self, plan: Plan, batch: list[SentPassage], call: Call, *, isolating: bool = False
     ) -> list[PassageScore]:
-        """Scores of one request's documents; `isolating` once it is known that one is refused."""
+        """Scores of one request's documents; `isolating` once one of them is refused for sure."""
         call.check()
         try:
-            scores = await self._ask(plan, parts)
+            scores = await self._request_scores(plan, batch)
         except RequestFailure as failure:
             if failure.kind == "document" and not isolating:
-                await self._check_request(plan, parts[0], failure)
+                await self._check_request(plan, batch[0], failure)
                 isolating = True
-            if len(parts) > 1 and failure.kind in ("too_long", "busy", "document"):
-                middle = len(parts) // 2
-                halves = (parts[:middle], parts[middle:])
+            if len(batch) > 1 and failure.kind in ("too_long", "busy", "document"):
+                middle = len(batch) // 2
                 first, second = [
-                    await self._portion(plan, half, call, isolating=isolating) for half in halves
+                    await self._score_batch(plan, half, call, isolating=isolating)
+                    for half in (batch[:middle], batch[middle:])
                 ]
                 return first + second
             if failure.kind == "document":
-                scores = [await self._alone(plan, parts[0])]
+                scores = [await self._score_refused(plan, batch[0])]
             elif failure.kind == "too_long":
-                return [await self._cut_harder(plan, parts[0], call, failure)]
+                return [await self._score_half(plan, batch[0], call, failure)]
             else:
                 raise
-        call.done(len(parts))
+        call.done(len(batch))
         return scores
 
-    async def _check_request(self, plan: Plan, part: Part, failure: RequestFailure) -> None:
-        """Raise `failure` unless the server takes the same request with an ordinary document.
+    async def _check_request(self, plan: Plan, sent: SentPassage, failure: RequestFailure) -> None:
+        """Raise `failure` unless the server accepts the same request with a harmless document.
 
         So a request that is wrong as a whole costs one more, and not two for each document.
         """
-        ordinary = replace(part.passage, text=_ORDINARY, ids=None)
+        harmless = replace(sent.passage, text=_HARMLESS_DOCUMENT, ids=None)
+        document = SentPassage(sent.position, harmless, len(_HARMLESS_DOCUMENT))
         try:
-            await self._ask(plan, [Part(part.at, ordinary, len(_ORDINARY))])
+            await self._request_scores(plan, [document])
         except RequestFailure:
             raise failure from failure.__cause__
 
-    async def _alone(self, plan: Plan, part: Part) -> PassageScore:
-        """The score of a document that was refused, by token ids if they can be sent; else why."""
-        mode = self._contact.mode
+    async def _score_refused(self, plan: Plan, sent: SentPassage) -> PassageScore:
+        """The score of a refused document, by token ids if they can be sent; else Unscored."""
+        mode = self._profile.mode
         by_ids = mode.fallback and self._config.requested.protocol == "auto"
         try:
-            (score,) = await self._ask(plan, [part], by_ids=by_ids)
+            (score,) = await self._request_scores(plan, [sent], by_ids=by_ids)
         except RequestFailure as failure:
             if failure.kind != "document":
                 raise
-            return Unscored(_refused_document(plan.input_of(part.at), failure.error))
+            return Unscored(_refused_document(plan.input_of(sent.position), failure.error))
         return score
 
-    async def _cut_harder(
-        self, plan: Plan, part: Part, call: Call, failure: RequestFailure
+    async def _score_half(
+        self, plan: Plan, sent: SentPassage, call: Call, failure: RequestFailure
     ) -> PassageScore:
-        """The score of half a document that the server found too long, if half of it fits."""
-        kept = len(part.passage.text) // 2
-        if part.kept is not None or kept == 0:
-            index = plan.input_of(part.at)
+        """The score of half a document that is too long for the server, if half of it fits."""
+        length = len(sent.passage.text) // 2
+        if sent.kept is not None or length == 0:
+            index = plan.input_of(sent.position)
             raise TooLongError(
                 f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
                 f"the server's --max-model-len, or shorten it. {failure}",
                 index=index,
             ) from failure.error
-        shorter = replace(part.passage, text=part.passage.text[:kept], ids=None)
-        (score,) = await self._portion(plan, [Part(part.at, shorter, kept)], call)
+        half = replace(sent.passage, text=sent.passage.text[:length], ids=None)
+        (score,) = await self._score_batch(plan, [SentPassage(sent.position, half, length)], call)
         return score
 
-    async def _ask(
-        self, plan: Plan, parts: Sequence[Part], *, by_ids: bool = False
+    async def _request_scores(
+        self, plan: Plan, batch: Sequence[SentPassage], *, by_ids: bool = False
     ) -> list[PassageScore]:
-        by_ids = by_ids or self._by_ids(plan, parts)
-        if by_ids:
-            make = await self._classify(plan, parts)
-        else:
-            make = rerank_question(self._contact, plan, parts)
-        logits = self._contact.mode.logits or by_ids
-        answer = await self._answer(make, logits)
-        self._check(plan, parts, answer)
-        if logits and look_like_probabilities(answer.values):
-            again = await self._answer(make, False)
-            kind = kind_of(answer.values, again.values)
+        by_ids = by_ids or self._needs_ids(plan, batch)
+        build = await self._classify(plan, batch) if by_ids else self._rerank(plan, batch)
+        logits = self._profile.mode.logits or by_ids
+        reply = await self._send(build(logits))
+        self._check_token_count(plan, batch, reply)
+        if logits and look_like_probabilities(reply.values):
+            probabilities = await self._send(build(False))
+            kind = kind_of(reply.values, probabilities.values)
             if kind == "neither":
                 raise ServerChanged(
                     ReplyError("The server's logits and probabilities do not match.")
                 )
             logits = kind == "logits"
-            answer = answer if logits else again
-        made = Score.of_logit if logits else Score
+            reply = reply if logits else probabilities
+        score_of = Score.of_logit if logits else Score
         return [
-            replace(made(value), kept=part.kept)
-            for part, value in zip(parts, answer.values, strict=True)
+            replace(score_of(value), kept=sent.kept)
+            for sent, value in zip(batch, reply.values, strict=True)
         ]
 
-    async def _answer(self, make: Make, logits: bool) -> Answer:
-        answer: Answer = await self._client.ask(make(logits))
-        return answer
+    async def _send(self, request: ApiRequest) -> ScoreReply:
+        reply: ScoreReply = await self._client.ask(request)
+        return reply
 
-    def _by_ids(self, plan: Plan, parts: Sequence[Part]) -> bool:
-        """Whether these go to `/classify`.
+    def _needs_ids(self, plan: Plan, batch: Sequence[SentPassage]) -> bool:
+        """Whether these must be sent to `/classify`.
 
         Raises:
             TemplateMismatchError: the instruction would be ignored, and there is no other route.
         """
-        mode = self._contact.mode
+        mode = self._profile.mode
         if mode.route == "classify":
             return True
-        instruction = plan.queries[parts[0].passage.query].instruction
+        instruction = plan.queries[batch[0].passage.query].instruction
         if mode.instructions or instruction == DEFAULT_INSTRUCTION:
             return False
         if mode.fallback and self._config.requested.protocol == "auto":
             return True
         raise TemplateMismatchError(IGNORED_INSTRUCTION)
 
-    async def _classify(self, plan: Plan, parts: Sequence[Part]) -> Make:
-        query = plan.queries[parts[0].passage.query]
-        missing = [one.passage.part for one in parts if one.passage.ids is None]
-        wanted = missing if query.ids else [query.part, *missing]
-        made = {
-            text: one.ids
-            for text, one in zip(wanted, await self._encode(wanted) if wanted else (), strict=True)
-        }
-        first = query.ids or made[query.part]
-        prompts = [first + (one.passage.ids or made[one.passage.part]) for one in parts]
-        return classify_question(self._contact, prompts)
+    def _rerank(self, plan: Plan, batch: Sequence[SentPassage]) -> BuildRequest:
+        return lambda logits: passages_request(self._profile, plan, batch, logits=logits)
 
-    def _check(self, plan: Plan, parts: Sequence[Part], answer: Answer) -> None:
-        """Raise ServerChanged if the reply contradicts the first contact."""
-        exact = self._contact.mode.template != "none"
-        expected = [plan.tokens(one.at) if one.kept is None else None for one in parts]
-        if exact and counts_differ(expected, answer.tokens):
+    async def _classify(self, plan: Plan, batch: Sequence[SentPassage]) -> BuildRequest:
+        query = plan.queries[batch[0].passage.query]
+        texts = [sent.passage.part for sent in batch if sent.passage.ids is None]
+        if not query.ids:
+            texts.insert(0, query.part)
+        encoded = await self._encode(texts) if texts else ()
+        ids = {text: tokens.ids for text, tokens in zip(texts, encoded, strict=True)}
+        first = query.ids or ids[query.part]
+        prompts = [first + (sent.passage.ids or ids[sent.passage.part]) for sent in batch]
+        return lambda logits: classify_request(self._profile.model, prompts, logits=logits)
+
+    def _check_token_count(
+        self, plan: Plan, batch: Sequence[SentPassage], reply: ScoreReply
+    ) -> None:
+        """Raise ServerChanged if the reply contradicts the handshake."""
+        exact = self._profile.mode.template != "none"
+        expected = [plan.tokens(sent.position) if sent.kept is None else None for sent in batch]
+        if exact and counts_differ(expected, reply.tokens):
             raise ServerChanged(
                 TemplateMismatchError(
-                    f"The server counts {answer.tokens} tokens where the exact prompts have "
-                    f"{sum(one or 0 for one in expected)}. Check its --chat-template."
+                    f"The server counts {reply.tokens} tokens where the exact prompts have "
+                    f"{sum(count or 0 for count in expected)}. Check its --chat-template."
                 )
             )
 
@@ -240,14 +248,10 @@ def _refused_document(index: int, error: EngineError) -> StatusError:
     )
 
 
-def _length(plan: Plan, at: int) -> int:
-    tokens = plan.tokens(at)
+def _prompt_tokens(plan: Plan, position: int) -> int:
+    tokens = plan.tokens(position)
     if tokens is not None:
         return tokens
-    passage = plan.passages[at]
-    (made,) = estimate([plan.queries[passage.query].part[:1000] + passage.part])
-    return len(made.ids)
-
-
-def _bound(job: Callable[[Any], Awaitable[None]], argument: Any) -> Callable[[], Awaitable[None]]:
-    return lambda: job(argument)
+    passage = plan.passages[position]
+    (estimated,) = estimate([plan.queries[passage.query].part[:1000] + passage.part])
+    return len(estimated.ids)

@@ -1,4 +1,4 @@
-"""Which models a server has by its own list, and which of them is meant."""
+"""Which models a server lists, and which of them to use."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...errors import InvalidInputError, ReplyError, StatusError
-from .config import RemoteConfig, shown
+from .config import RemoteConfig
 from .http.failures import RequestFailure
 from .http.retrying import ApiRequest, RetryingClient
 from .protocol.rerank_api import ServedModel, read_models
+from .redaction import redacted_excerpt
 
-_ABSENT: Final = frozenset({400, 404, 405, 422, 501})
+# Statuses of a server that lacks a route.
+_ABSENT_STATUSES: Final = frozenset({400, 404, 405, 422, 501})
 
 
-async def named_models(
+async def with_listed_names(
     client: RetryingClient, config: RemoteConfig, failure: RequestFailure
 ) -> RequestFailure:
-    """The same; the refusal of an unknown model with the names that the server has by now."""
+    """The same failure; for an unknown model with the names that the server lists now."""
     if failure.kind != "unknown_model":
         return failure
     try:
-        listed = await listed_models(client)
+        models = await list_models(client)
     except RequestFailure:
-        listed = []
-    return with_names(config, listed, failure)
+        models = []
+    return with_names(config, models, failure)
 
 
 def with_names(
-    config: RemoteConfig, listed: Sequence[ServedModel], failure: RequestFailure
+    config: RemoteConfig, models: Sequence[ServedModel], failure: RequestFailure
 ) -> RequestFailure:
-    """The same, with the names that the server has where it knows another, or may."""
-    error, names = failure.error, [model.name for model in listed]
+    """The same failure, with the names that the server lists where it refuses the model's name."""
+    error, names = failure.error, [model.name for model in models]
     by_name = failure.kind == "unknown_model"
     if not isinstance(error, StatusError) or not (by_name or error.status == 404):
         return failure
@@ -39,13 +41,13 @@ def with_names(
         return failure
     if not names or config.model in names:
         return failure
-    told = shown(", ".join(names), config.secrets())
-    text = f"{error} Its /v1/models has: {told!r}."
+    listed = redacted_excerpt(", ".join(names), config.secrets())
+    text = f"{error} Its /v1/models has: {listed!r}."
     return RequestFailure(StatusError(text, status=error.status, request_id=error.request_id))
 
 
-async def listed_models(client: RetryingClient) -> list[ServedModel]:
-    """The models of `/v1/models`; none if the server does not say."""
+async def list_models(client: RetryingClient) -> list[ServedModel]:
+    """The models of `/v1/models`; none if the server lists none."""
     try:
         models: list[ServedModel] = await client.ask(
             ApiRequest(path="/v1/models", body=None, read=read_models)
@@ -57,18 +59,18 @@ async def listed_models(client: RetryingClient) -> list[ServedModel]:
     return models
 
 
-def chosen_model(
-    client: RetryingClient, config: RemoteConfig, listed: Sequence[ServedModel]
+def select_model(
+    client: RetryingClient, config: RemoteConfig, models: Sequence[ServedModel]
 ) -> ServedModel | None:
     """The model to use; None if the server lists none or others."""
     if config.model is not None:
-        return next((model for model in listed if model.name == config.model), None)
-    if len({model.root for model in listed}) > 1:
-        names = shown(", ".join(model.name for model in listed), config.secrets())
+        return next((model for model in models if model.name == config.model), None)
+    if len({model.root for model in models}) > 1:
+        names = redacted_excerpt(", ".join(model.name for model in models), config.secrets())
         raise InvalidInputError(f"{client.root} serves several models: {names!r}. Set model=...")
-    return listed[0] if listed else None
+    return models[0] if models else None
 
 
 def is_absent(failure: RequestFailure) -> bool:
-    """Whether the server lacks the route, or does not take what it was sent."""
-    return getattr(failure.error, "status", None) in _ABSENT and failure.kind != "too_long"
+    """Whether the server lacks the route, or does not accept what it was sent."""
+    return getattr(failure.error, "status", None) in _ABSENT_STATUSES and failure.kind != "too_long"

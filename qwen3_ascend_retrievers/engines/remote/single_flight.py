@@ -1,7 +1,7 @@
-"""One piece of work for all who want its result at the same time, in whatever thread and loop.
+"""One task for all callers that need its result at the same time, in whatever thread and loop.
 
-It runs as a task of its own in the loop of the first who asks, so that nobody's cancellation or
-deadline is another's failure. If that loop ends, one of those who wait elsewhere starts anew.
+It runs as a task of its own in the first caller's loop, so that one caller's cancellation or
+deadline is not another's failure. If that loop ends, a caller that waits elsewhere starts again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class SharedOutcome(Generic[Result]):
     """How the work ended: a result, an error, or neither if it was abandoned.
 
-    The error is kept as a value, because each who waits must raise one of its own.
+    The error is a value, because each caller that waits must raise a copy of its own.
     """
 
     result: Result | None = None
@@ -37,7 +37,8 @@ class _SharedTask(Generic[Result]):
         loop: the loop that it runs in.
         effort: how often a failed request is tried again in it.
         outcome: set once.
-        local_waiters: how many wait for it in its own loop.
+        local_waiters: how many callers wait for it in its own loop.
+        process: the process that it runs in.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -48,7 +49,7 @@ class _SharedTask(Generic[Result]):
     process: int = field(default_factory=os.getpid)
 
     def is_stale(self) -> bool:
-        """Whether nobody will end it: its loop has stopped, or a fork left it behind."""
+        """Whether it is over, or never ends: its loop has stopped, or it is of another process."""
         return self.outcome.done() or self.process != os.getpid() or not self.loop.is_running()
 
 
@@ -60,7 +61,7 @@ class SingleFlight(Generic[Result]):
         self._shared: _SharedTask[Result] | None = None
 
     def is_under_way(self) -> bool:
-        """Whether somebody would have to wait."""
+        """Whether a caller would have to wait."""
         shared = self._shared
         return shared is not None and not shared.is_stale()
 
@@ -75,7 +76,7 @@ class SingleFlight(Generic[Result]):
         """
         loop = asyncio.get_running_loop()
         while True:
-            shared = self._joined(work, effort, loop)
+            shared = self._join_or_start(work, effort, loop)
             try:
                 outcome = await asyncio.wrap_future(shared.outcome)
             finally:
@@ -85,7 +86,7 @@ class SingleFlight(Generic[Result]):
             if outcome.error is not None and shared.effort >= effort:
                 return outcome
 
-    def _joined(
+    def _join_or_start(
         self,
         work: Callable[[], Coroutine[Any, Any, Result]],
         effort: float,
@@ -95,7 +96,7 @@ class SingleFlight(Generic[Result]):
             shared = self._shared
             if shared is None or shared.is_stale():
                 shared = self._shared = _SharedTask(loop, effort)
-                # Running futures cannot be cancelled by one of those who wait.
+                # A running future cannot be cancelled by one of the callers that wait.
                 shared.outcome.set_running_or_notify_cancel()
                 shared.task = loop.create_task(self._run(shared, work))
             shared.local_waiters += shared.loop is loop
@@ -106,10 +107,10 @@ class SingleFlight(Generic[Result]):
             if shared.loop is not loop:
                 return
             shared.local_waiters -= 1
-            deserted = shared.local_waiters == 0 and not shared.outcome.done()
-        if deserted and shared.task is not None and not loop.is_closed():
+            abandoned = shared.local_waiters == 0 and not shared.outcome.done()
+        if abandoned and shared.task is not None and not loop.is_closed():
             shared.task.cancel()
-        if deserted:
+        if abandoned:
             self._finish(shared, SharedOutcome())
 
     async def _run(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+from cachetools import LRUCache
 
 from ..._util.locks import Lock
-from ...core.tokens import Tokenizer, Tokens
+from ...core.tokens import CACHE_TOKENS, Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
 from .http.concurrency import run_concurrently
 from .http.retrying import ApiRequest, RetryingClient
@@ -16,7 +17,7 @@ from .protocol.rerank_api import read_tokenize, tokenize_body
 
 
 class LocalTokenizer:
-    """A tokenizer from a file, loaded at first use, away from the event loop.
+    """A tokenizer from a file, loaded at first use, outside the event loop.
 
     Args:
         model: "tiny", a folder, or a hub id.
@@ -45,8 +46,38 @@ class LocalTokenizer:
 
                 self._loaded = load_tokenizer(self._model, self._revision)
             loaded = self._loaded
-        made = loaded.encode_batch(texts)
-        return [Tokens(tuple(one.ids), tuple(one.offsets)) for one in made]
+        encodings = loaded.encode_batch(texts)
+        return [Tokens(tuple(encoding.ids), tuple(encoding.offsets)) for encoding in encodings]
+
+
+class TokenCache:
+    """The tokens of the texts that a server tokenized last, at most CACHE_TOKENS of them."""
+
+    def __init__(self) -> None:
+        self._tokens: LRUCache[str, Tokens] = LRUCache(CACHE_TOKENS, getsizeof=_cache_size)
+        self._lock = Lock()
+
+    def get(self, text: str) -> Tokens | None:
+        """The text's tokens, if they are in the cache."""
+        with self._lock:
+            tokens: Tokens | None = self._tokens.get(text)
+            return tokens
+
+    def store(self, text: str, tokens: Tokens) -> None:
+        """Add a text's tokens, unless they exceed the cache."""
+        with self._lock:
+            if _cache_size(tokens) <= self._tokens.maxsize:
+                self._tokens[text] = tokens
+
+    def clear(self) -> None:
+        """Drop all: the server's tokenizer may be another by now."""
+        with self._lock:
+            self._tokens.clear()
+
+
+def _cache_size(tokens: Tokens) -> int:
+    # An empty text costs something too.
+    return len(tokens.ids) + 1
 
 
 async def server_tokens(
@@ -57,15 +88,27 @@ async def server_tokens(
     Raises:
         RequestFailure: the server has no /tokenize, or it fails.
     """
-    made: list[Tokens] = [Tokens(())] * len(texts)
+    tokens: list[Tokens] = [Tokens(())] * len(texts)
 
-    async def one(at: int) -> None:
+    async def tokenize(at: int) -> None:
         def read(reply: Any) -> Tokens:
             ids, strings, _ = read_tokenize(reply)
             return Tokens(ids, offsets_from_strings(texts[at], strings) if strings else ())
 
         body = tokenize_body(model, texts[at])
-        made[at] = await client.ask(ApiRequest(path="/tokenize", body=body, read=read))
+        tokens[at] = await client.ask(ApiRequest(path="/tokenize", body=body, read=read))
 
-    await run_concurrently([lambda at=at: one(at) for at in range(len(texts))])  # type: ignore[misc]
-    return made
+    await run_concurrently([lambda at=at: tokenize(at) for at in range(len(texts))])  # type: ignore[misc]
+    return tokens
+
+
+async def cached_server_tokens(
+    cache: TokenCache, client: RetryingClient, model: str | None, texts: Sequence[str]
+) -> list[Tokens]:
+    """The same, each text that is in the cache without a request."""
+    tokens = {text: hit for text in texts if (hit := cache.get(text)) is not None}
+    misses = [text for text in dict.fromkeys(texts) if text not in tokens]
+    for text, answer in zip(misses, await server_tokens(client, model, misses), strict=True):
+        tokens[text] = answer
+        cache.store(text, answer)
+    return [tokens[text] for text in texts]

@@ -27,11 +27,11 @@ async def test_langchain(serve: Any, how: str, template: str) -> None:
     compressor = Qwen3Rerank(base_url=server.url, api_key=KEY, top_n=4)
     documents = [Document(text, id=str(at)) for at, text in enumerate(DOCUMENTS)]
     if how == "sync":
-        got = compressor.compress_documents(documents, QUERY)
+        compressed = compressor.compress_documents(documents, QUERY)
     else:
-        got = await compressor.acompress_documents(documents, QUERY)
-    assert [one.id for one in got] == ORDER[:4]
-    assert KEY not in repr(compressor) + str(got)
+        compressed = await compressor.acompress_documents(documents, QUERY)
+    assert [document.id for document in compressed] == ORDER[:4]
+    assert KEY not in repr(compressor) + str(compressed)
     compressor.close()
 
 
@@ -42,11 +42,11 @@ async def test_llama_index(serve: Any, how: str, template: str) -> None:
     postprocessor = NodeRerank(base_url=server.url, api_key=KEY, top_n=4)
     nodes = [NodeWithScore(node=TextNode(id_=str(at), text=t)) for at, t in enumerate(DOCUMENTS)]
     if how == "sync":
-        got = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+        postprocessed = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
     else:
-        got = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+        postprocessed = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
     # A node without text is not scored.
     scored = [at for at in ORDER if DOCUMENTS[int(at)]]
-    assert [one.node.node_id for one in got] == scored[:4]
+    assert [node.node.node_id for node in postprocessed] == scored[:4]
     assert KEY not in repr(postprocessor) + str(postprocessor.to_dict())
     postprocessor.close()

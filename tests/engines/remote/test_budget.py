@@ -34,18 +34,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 async def test_cut_where_the_tokens_say(serve: Any, connect: Any, name: str, template: str) -> None:
     server = serve(Setup(max_model_len=MAX, template=template))
     ranking = await Reranker(connect(server.url, **SETTINGS[name])).arank(QUERY, LONG)
-    by_index = {one.index: one for one in ranking.results}
+    by_index = {result.index: result for result in ranking.results}
     for index, document in enumerate(LONG):
-        one = by_index[index]
-        assert one.span is not None
-        kept = neutralise(document[slice(*one.span)])
-        assert one.score is not None
-        assert one.logit == pytest.approx(right_logit(QUERY, kept))
-        assert one.truncated is (document != "short")
-        assert one.cut == ("exact" if one.truncated else "no")
-        if one.truncated:
+        result = by_index[index]
+        assert result.span is not None
+        scored = neutralise(document[slice(*result.span)])
+        assert result.score is not None
+        assert result.logit == pytest.approx(right_logit(QUERY, scored))
+        assert result.truncated is (document != "short")
+        assert result.cut == ("exact" if result.truncated else "no")
+        if result.truncated:
             first = query_part(DEFAULT_INSTRUCTION, QUERY)
-            used = len(tokens_of(first)) + len(tokens_of(document_part(kept)))
+            used = len(tokens_of(first)) + len(tokens_of(document_part(scored)))
             assert MAX - 4 < used <= MAX
 
 
@@ -54,7 +54,7 @@ async def test_every_way_cuts_at_the_same_place(serve: Any, connect: Any) -> Non
     for settings in SETTINGS.values():
         server = serve(Setup(max_model_len=MAX))
         ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
-        spans.append({one.index: one.span for one in ranking.results})
+        spans.append({result.index: result.span for result in ranking.results})
     assert spans == [spans[0]] * len(SETTINGS)
 
 
@@ -70,19 +70,19 @@ async def test_nothing_is_counted_that_surely_fits(serve: Any, connect: Any) -> 
 async def test_without_a_tokenizer_the_cut_is_an_estimate(serve: Any, connect: Any) -> None:
     server = serve(Setup(max_model_len=MAX, has_tokenize=False))
     ranking = await Reranker(connect(server.url)).arank(QUERY, LONG)
-    assert {one.cut for one in ranking.results if one.truncated} == {"estimated"}
+    assert {result.cut for result in ranking.results if result.truncated} == {"estimated"}
     assert len(ranking.results) == len(LONG)
-    for one in ranking.results:
-        assert one.span is not None
-        kept = neutralise(LONG[one.index][slice(*one.span)])
-        assert one.logit == pytest.approx(right_logit(QUERY, kept))
+    for result in ranking.results:
+        assert result.span is not None
+        scored = neutralise(LONG[result.index][slice(*result.span)])
+        assert result.logit == pytest.approx(right_logit(QUERY, scored))
 
 
 async def test_windows(serve: Any, connect: Any) -> None:
     server = serve(Setup(max_model_len=MAX))
     reranker = Reranker(connect(server.url), overflow="window", window_overlap=16)
     results = (await reranker.arank(QUERY, LONG)).results
-    assert all(one.windows > 1 for one in results if one.document != "short")
+    assert all(result.windows > 1 for result in results if result.document != "short")
 
 
 async def test_overflow_error(serve: Any, connect: Any) -> None:
@@ -105,15 +105,15 @@ async def test_the_one_document_that_is_too_long_is_cut_harder(
     documents = [f"short {at}" for at in range(9)] + ["number " * 250]
     ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
     assert len(ranking.results) == len(documents)
-    (cut,) = [one for one in ranking.results if one.index == 9]
+    (cut,) = [result for result in ranking.results if result.index == 9]
     assert cut.truncated
     assert cut.cut == "estimated"
     assert cut.span == (0, len(documents[9]) // 2)
     assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][: len(documents[9]) // 2]))
-    cool_down = [one for one in ranking.results if one.index != 9]
-    assert not any(one.truncated for one in cool_down)
-    for one in cool_down:
-        assert one.logit == pytest.approx(right_logit(QUERY, one.document))
+    uncut = [result for result in ranking.results if result.index != 9]
+    assert not any(result.truncated for result in uncut)
+    for result in uncut:
+        assert result.logit == pytest.approx(right_logit(QUERY, result.document))
 
 
 async def test_a_cut_that_was_not_allowed_is_an_error(serve: Any, connect: Any) -> None:

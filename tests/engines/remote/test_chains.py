@@ -21,9 +21,9 @@ from rich.traceback import Traceback
 import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.registry import choose_engine
-from qwen3_ascend_retrievers.engines.remote.http.causes import leaving, redacted_cause
+from qwen3_ascend_retrievers.engines.remote.http.causes import public_error, redacted_cause
 from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
-from qwen3_ascend_retrievers.engines.remote.http.transport import Reply, Request
+from qwen3_ascend_retrievers.engines.remote.http.transport import HttpReply, HttpRequest
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
@@ -55,11 +55,11 @@ HOWS = ("sync", "async", "own sync", "own async")
 
 def links(error: BaseException) -> list[BaseException]:
     """The chain as a tool walks it; fails if it does not end."""
-    found = [error]
-    while (cause := found[-1].__cause__ or found[-1].__context__) is not None:
-        assert not any(cause is link for link in found)
-        found.append(cause)
-    return found
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        assert not any(cause is link for link in chain)
+        chain.append(cause)
+    return chain
 
 
 def frames(error: BaseException) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -78,9 +78,9 @@ def check_locals(error: BaseException) -> int:
     count = 0
     for place, values in frames(error):
         for name, value in values.items():
-            told = repr(value) + pretty_repr(value, expand_all=True)
-            assert KEY not in told, (place, name)
-            assert OTHER not in told, (place, name)
+            text = repr(value) + pretty_repr(value, expand_all=True)
+            assert KEY not in text, (place, name)
+            assert OTHER not in text, (place, name)
             count += 1
     return count
 
@@ -88,13 +88,13 @@ def check_locals(error: BaseException) -> int:
 def printed(error: BaseException) -> str:
     """What rich prints of it, with the locals."""
     console = Console(width=4000, file=None, record=True, quiet=True)
-    shown = Traceback.from_exception(
+    rendered = Traceback.from_exception(
         type(error), error, error.__traceback__, show_locals=True, locals_max_string=10_000,
         locals_max_length=1000,
     )  # fmt: skip
     with console.capture() as captured:
         console.quiet = False
-        console.print(shown)
+        console.print(rendered)
     return captured.get()
 
 
@@ -141,11 +141,11 @@ async def test_every_fault_ends_in_the_librarys_own_error(
         if isinstance(error, ConnectionFailedError | DeadlineExceededError):
             assert isinstance(last, httpx.HTTPError | OSError), fault.name
         assert check_locals(error) > 0
-        told = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error))
         if fault in ECHOES and how == "own async":
-            told += printed(error)
-        assert KEY not in told, fault.name
-        assert OTHER not in told, fault.name
+            text += printed(error)
+        assert KEY not in text, fault.name
+        assert OTHER not in text, fault.name
     for client in clients:
         await client.aclose() if isinstance(client, httpx.AsyncClient) else client.close()
 
@@ -180,9 +180,9 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def used(made: Any) -> None:
+def used(adapter: Any) -> None:
     """Adapters choose their engine at first use."""
-    made.rerank(["a"], QUERY)
+    adapter.rerank(["a"], QUERY)
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS, ids=str)
@@ -251,8 +251,8 @@ def test_a_script_prints_few_lines() -> None:
 class _OddError(Exception):
     """Cannot be made of a text, and says another."""
 
-    def __init__(self, one: int, other: int) -> None:
-        super().__init__(one, other)
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(first, second)
 
     def __str__(self) -> str:
         return f"{self.args[0]} \x1b {KEY}"
@@ -268,26 +268,26 @@ class _OddError(Exception):
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_a_stand_in_is_alike_and_clean(error: Exception) -> None:
-    made = redacted_cause(error, Secrets([KEY]))
-    assert isinstance(made, type(error).__mro__[1])
-    assert KEY not in repr(made) + str(made) + repr(vars(made))
-    assert str(made).isprintable()
-    assert getattr(made, "errno", None) == getattr(error, "errno", None)
+    copied = redacted_cause(error, Secrets([KEY]))
+    assert isinstance(copied, type(error).__mro__[1])
+    assert KEY not in repr(copied) + str(copied) + repr(vars(copied))
+    assert str(copied).isprintable()
+    assert getattr(copied, "errno", None) == getattr(error, "errno", None)
 
 
 def test_inner_links_do_not_leave() -> None:
     error, foreign = ReplyError("wrong"), ValueError("why")
     error.__cause__ = RequestFailure(error)
-    assert links(leaving(error)) == [error]
+    assert links(public_error(error)) == [error]
     error.__cause__ = RequestFailure(error)
     error.__cause__.__cause__ = foreign
-    assert links(leaving(error)) == [error, foreign]
+    assert links(public_error(error)) == [error, foreign]
     other = StatusError("other")
     error.__cause__ = RequestFailure(other)
     error.__context__ = foreign
-    assert links(leaving(error)) == [error, other]
+    assert links(public_error(error)) == [error, other]
     error.__cause__ = error
-    assert links(leaving(error)) == [error]
+    assert links(public_error(error)) == [error]
 
 
 def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
@@ -298,14 +298,14 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
     assert (seen.headers["x-request-id"], seen.headers["x-tenant"]) == ("mine", OTHER)
 
 
-def test_what_goes_over_the_wire_is_in_no_repr() -> None:
+def test_headers_and_bodies_are_in_no_repr() -> None:
     config = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_config"]
     headers = config.request_headers("r-1")
-    request = Request("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
-    reply = Reply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
+    request = HttpRequest("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
+    reply = HttpReply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
     for value in (headers, request, reply, config, config.secrets()):
-        told = repr(value) + pretty_repr(value)
-        assert not any(text in told for text in (KEY, OTHER, DOCUMENTS[0]))
+        text = repr(value) + pretty_repr(value)
+        assert not any(secret in text for secret in (KEY, OTHER, DOCUMENTS[0]))
         # Collectors go through these.
         assert not isinstance(value, Mapping | Sequence)
     assert dict(headers)["Authorization"] == f"Bearer {KEY}"

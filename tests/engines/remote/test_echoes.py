@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.config import redact
+from qwen3_ascend_retrievers.engines.remote.redaction import redact
 from qwen3_ascend_retrievers.errors import InvalidInputError, ReplyError, RerankError
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup, hash_logit
@@ -43,14 +43,14 @@ async def test_a_key_that_is_echoed_in_another_spelling(
     server = serve(Setup(lists_models=False), lambda request: status(code, echo(key)))
     with pytest.raises(RerankError) as caught:
         await connect(server.url, api_key=key, max_retries=0).afacts()
-    told = "".join(traceback.format_exception(caught.value))
-    assert "[key]" in told
-    assert "abcdef" not in told
+    text = "".join(traceback.format_exception(caught.value))
+    assert "[key]" in text
+    assert "abcdef" not in text
 
 
 def test_an_error_without_the_key_is_quoted_as_it_is() -> None:
-    told = '{"error": "line one\\nline \\"two\\" \\u0041"}'
-    assert redact(told, (KEY, "\\\\\\\\")) == told
+    body = '{"error": "line one\\nline \\"two\\" \\u0041"}'
+    assert redact(body, (KEY, "\\\\\\\\")) == body
 
 
 async def test_a_model_that_is_called_like_the_key(

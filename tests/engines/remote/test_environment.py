@@ -49,8 +49,8 @@ async def test_an_unusable_variable_is_named(
     with pytest.raises(ConnectionFailedError, match=f"unset.*{name}") as caught:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     assert "password" not in "".join(traceback.format_exception(caught.value))
-    kept = await Reranker(engine, on_error="keep_order").arank(QUERY, DOCUMENTS)
-    assert kept.status == "kept_order"
+    ranking = await Reranker(engine, on_error="keep_order").arank(QUERY, DOCUMENTS)
+    assert ranking.status == "kept_order"
     monkeypatch.delenv(name)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
 

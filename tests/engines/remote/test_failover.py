@@ -1,4 +1,4 @@
-"""Several replicas: the next one on failure, a rest for the failed one, never two in a ranking."""
+"""Several replicas: the next on failure, a cooldown for the failed one, never two in a ranking."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_the_next_one_takes_over_at_once(serve: Any, connect: Any, fault: 
     bad, good = serve(decide=lambda request: fault), serve()
     reranker = Reranker(connect([bad.url, good.url], backoff=60, cooldown=3600))
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    # The failed one rests.
+    # The failed one is in its cooldown.
     asked = len(bad.requests)
     check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     assert len(bad.requests) == asked

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from tenacity import AsyncRetrying, RetryCallState
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.http.retrying import growing_pause
+from qwen3_ascend_retrievers.engines.remote.http.failures import FailureKind, RequestFailure
+from qwen3_ascend_retrievers.engines.remote.http.retrying import growing_pause, pause_before_retry
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -43,7 +44,7 @@ def first(fault: Fault, path: str = "/v1/rerank", times: int = 1) -> Decide:
 
 
 def names(faults: Sequence[Fault]) -> list[str]:
-    return [one.name for one in faults]
+    return [fault.name for fault in faults]
 
 
 @pytest.mark.parametrize("fault", LOST + OVERLOADED, ids=names(LOST + OVERLOADED))
@@ -104,7 +105,7 @@ async def test_a_wrong_reply_is_never_believed(
 
 @pytest.mark.parametrize("fault", WRONG, ids=names(WRONG))
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_wrong_reply_at_first_contact(
+async def test_a_wrong_reply_in_the_handshake(
     serve: Any, connect: Any, fault: Fault, path: str
 ) -> None:
     reranker = Reranker(connect(serve(decide=first(fault, path)).url))
@@ -180,12 +181,28 @@ async def test_when_all_replicas_say_later_one_is_waited_for(serve: Any, connect
 
 @pytest.mark.parametrize("backoff", [0.25, 1000.0])
 def test_pauses_stay_short_enough_for_a_limit_per_minute(backoff: float) -> None:
-    pause = growing_pause(backoff)
-    state = RetryCallState(AsyncRetrying(), None, (), {})
-    pauses = []
-    for state.attempt_number in range(1, 40):
-        pauses.append(pause(state))
+    pauses = [growing_pause(backoff, attempts) for attempts in range(1, 40)]
     assert 8 <= pauses[-1] <= max(pauses) <= 16
+
+
+def pause_of(kind: FailureKind, attempts: int = 1, failures: int = 0, **changes: Any) -> Any:
+    """The pause after a failure that asks for 2 s."""
+    limits = {"splittable": False, "max_retries": None, "backoff": 0.1, "remaining": 60} | changes
+    failure = RequestFailure(StatusError("no"), kind, 2.0)
+    return pause_before_retry(failure, attempts, failures, **limits)
+
+
+def test_which_failures_are_retried_and_how_often() -> None:
+    assert pause_of("later", 99) == pause_of("busy", 99) == pause_of("retry", 99, 3) == 2
+    assert pause_of("retry", 4, 4) is None
+    assert pause_of("busy", splittable=True) is None
+    for kind in ("final", "too_long", "unknown_model", "document"):
+        assert pause_of(kind) is None
+    assert pause_of("later", 2, max_retries=2) == pause_of("retry", 9, 2, max_retries=2) == 2
+    assert pause_of("later", 3, max_retries=2) is None
+    assert pause_of("retry", 9, 3, max_retries=2) is None
+    # The deadline is named whatever the limit.
+    assert pause_of("later", max_retries=0, remaining=2) == math.inf
 
 
 async def test_no_pause_exceeds_the_deadline(serve: Any, connect: Any) -> None:

@@ -26,7 +26,7 @@ def test_a_forked_child_has_its_own_connections(serve: Any, connect: Any) -> Non
 LOCKS: dict[str, Callable[[RemoteEngine], Any]] = {
     "loop thread": lambda engine: engine._loop_thread._lock,
     "failover": lambda engine: engine._failover._lock,
-    "endpoints": lambda engine: engine._failover._replicas._lock,
+    "replicas": lambda engine: engine._failover._replicas._lock,
     "tokenizer": lambda engine: engine._failover._local._lock,  # type: ignore[union-attr]
     "its cache": lambda engine: engine._failover._local._loaded._lock,  # type: ignore[union-attr]
 }

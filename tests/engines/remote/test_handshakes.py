@@ -1,4 +1,4 @@
-"""First contact with many callers at once: one for each server, and nobody waits for another's."""
+"""Handshakes for many callers at once: one for each server, and none waits for another's."""
 
 from __future__ import annotations
 

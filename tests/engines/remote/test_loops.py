@@ -51,7 +51,7 @@ def test_several_runs_and_threads_share_one_pool(serve: Any, connect: Any) -> No
     assert server.most_idle <= 4
 
 
-async def test_64_calls_share_one_pool_and_one_first_contact(serve: Any, connect: Any) -> None:
+async def test_64_calls_share_one_pool_and_one_handshake(serve: Any, connect: Any) -> None:
     server = serve()
     reranker = Reranker(connect(server.url, max_concurrency=8))
     rankings = await asyncio.gather(*(reranker.arank(QUERY, DOCUMENTS) for _ in range(64)))

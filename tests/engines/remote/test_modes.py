@@ -81,7 +81,7 @@ async def test_right_scores(
     engine = connect(serve(setup).url, **settings)
     reranker = Reranker(engine, instruction=task)
     check_ranking(await rank(reranker, how), **({} if task is None else {"instruction": task}))
-    # What the first contact found holds for the second call.
+    # What the handshake found holds for the second call.
     check_ranking(
         await rank(reranker, how, DOCUMENTS[::-1]),
         documents=DOCUMENTS[::-1],
@@ -137,9 +137,9 @@ async def test_no_template_at_all_takes_no_instruction(serve: Any, connect: Any)
 
 async def test_logits_are_told_where_they_are_known(serve: Any, connect: Any) -> None:
     new = Reranker(connect(serve().url)).rank(QUERY, DOCUMENTS)
-    assert all(one.logit is not None for one in new.results)
+    assert all(result.logit is not None for result in new.results)
     old = Reranker(connect(serve(Setup(knows_activation=False)).url)).rank(QUERY, DOCUMENTS)
-    assert all(one.logit is None for one in old.results)
+    assert all(result.logit is None for result in old.results)
 
 
 async def test_verified_or_warned_once(
@@ -153,7 +153,9 @@ async def test_verified_or_warned_once(
     with caplog.at_level(logging.WARNING, "qwen3_ascend_retrievers"):
         for _ in range(3):
             assert reranker.rank(QUERY, DOCUMENTS).template_verified is False
-    assert len([one for one in caplog.records if "could not be checked" in one.message]) == 1
+    assert (
+        len([record for record in caplog.records if "could not be checked" in record.message]) == 1
+    )
 
 
 async def test_a_reply_of_small_logits_is_asked_about_again(serve: Any, connect: Any) -> None:
@@ -162,8 +164,8 @@ async def test_a_reply_of_small_logits_is_asked_about_again(serve: Any, connect:
 
     server = serve(Setup(scorer=small))
     ranking = Reranker(connect(server.url)).rank(QUERY, DOCUMENTS)
-    assert all(0 <= (one.logit or 0) <= 1 for one in ranking.results)
-    assert all(0.5 <= (one.score or 0) < 0.74 for one in ranking.results)
+    assert all(0 <= (result.logit or 0) <= 1 for result in ranking.results)
+    assert all(0.5 <= (result.score or 0) < 0.74 for result in ranking.results)
 
 
 async def test_a_replica_that_ignores_use_activation_is_noticed(serve: Any, connect: Any) -> None:
@@ -197,11 +199,11 @@ async def test_a_wrong_tokenizer_is_noticed(serve: Any, connect: Any, tmp_path: 
 async def test_the_real_tokenizers_counts(serve: Any, connect: Any, tmp_path: Path) -> None:
     qwen_tokenizer().save(str(tmp_path / "tokenizer.json"))
     # Without /tokenize nothing but the counts can tell who templates.
-    for template, found in (("none", "client"), ("exact", "server")):
+    for template, owner in (("none", "client"), ("exact", "server")):
         server = serve(Setup(folder=tmp_path, template=template, has_tokenize=False))
         Reranker(connect(server.url)).rank(QUERY, DOCUMENTS)
         last = server.requests[-1].body
-        assert last["query"].startswith("<|im_start|>") is (found == "client")
+        assert last["query"].startswith("<|im_start|>") is (owner == "client")
 
 
 async def test_top_n_is_never_sent(serve: Any, connect: Any) -> None:

@@ -187,12 +187,12 @@ async def test_a_wrong_path_is_told_apart(serve: Any, connect: Any, name: str | 
 
 async def test_a_server_that_was_renamed(serve: Any, connect: Any) -> None:
     server = serve()
-    found, named = Reranker(connect(server.url)), Reranker(connect(server.url, model="tiny"))
-    for reranker in (found, named):
+    unnamed, named = Reranker(connect(server.url)), Reranker(connect(server.url, model="tiny"))
+    for reranker in (unnamed, named):
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
     server.setup.model = "renamed"
-    # Nobody asked for the old name but the first contact.
-    check_ranking(await found.arank(QUERY, DOCUMENTS))
+    # The old name was the handshake's only, not the caller's.
+    check_ranking(await unnamed.arank(QUERY, DOCUMENTS))
     with pytest.raises(StatusError, match=r"/v1/models has: 'renamed'"):
         await named.arank(QUERY, DOCUMENTS)
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.http.own_clients import THREAD
+from qwen3_ascend_retrievers.engines.remote.http.own_clients import CLIENT_THREAD_NAME
 from qwen3_ascend_retrievers.errors import (
     DeadlineExceededError,
     EngineClosedError,
@@ -49,7 +49,7 @@ DRIPS = {
 
 
 def readers() -> int:
-    return sum(thread.name == THREAD for thread in threading.enumerate())
+    return sum(thread.name == CLIENT_THREAD_NAME for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("drip", DRIPS)
@@ -92,7 +92,7 @@ def test_close_waits_until_no_thread_reads_on(serve: Any, connect: Any, fault: F
 
 def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
     server = serve()
-    wish = threading.Event()
+    cancel = threading.Event()
     caught: list[Exception] = []
     with httpx.Client() as client:
         reranker = Reranker(connect(server.url, http_client=client, timeout=3000, deadline=3000))
@@ -101,14 +101,14 @@ def test_a_cancelled_call_ends_its_thread(serve: Any, connect: Any) -> None:
 
         def call() -> None:
             try:
-                reranker.rank(QUERY, DOCUMENTS, cancel=wish)
+                reranker.rank(QUERY, DOCUMENTS, cancel=cancel)
             except RerankCancelled as error:
                 caught.append(error)
 
         caller = threading.Thread(target=call)
         caller.start()
         eventually(lambda: len(server.requests) > asked)
-        wish.set()
+        cancel.set()
         caller.join(60)
         eventually(lambda: readers() == 0)
     assert len(caught) == 1

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_ascend_retrievers.engines.remote.config import RemoteConfig, headers_of, masked
-from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, shown
+from qwen3_ascend_retrievers.engines.remote.redaction import Secrets, redact, redacted_excerpt
 
 KEY = "sk-topsecret-0123456789"
 SIGNS = string.ascii_letters + string.digits + string.punctuation
@@ -76,19 +76,19 @@ def test_a_key_within_something_encoded(
     key: str, before: str, after: str, code: str, name: str
 ) -> None:
     whole = f"{before}{key}{after}"
-    told = redact(f"bad key <{SPELLINGS[name](CODES[code](whole.encode()))}> given", (key,))
-    assert "[key]" in told
-    left = told.removeprefix("bad key <").removesuffix("> given").replace("[key]", "")
+    redacted = redact(f"bad key <{SPELLINGS[name](CODES[code](whole.encode()))}> given", (key,))
+    assert "[key]" in redacted
+    remainder = redacted.removeprefix("bad key <").removesuffix("> given").replace("[key]", "")
     # Of the key itself at most the letters that it shares with its neighbours.
-    assert len(left) <= 12 * (len(before) + len(after)) + 8
+    assert len(remainder) <= 12 * (len(before) + len(after)) + 8
 
 
 def test_header_values_and_what_they_are_made_of() -> None:
     login = base64.b64encode(b"user:p4ss-w0rd").decode()
     config = _config({"Authorization": f"Basic {login}", "X-Tenant": "tenant one secret"})
     secrets = config.secrets()
-    for told in (f"Basic {login}", login, "user:p4ss-w0rd", "p4ss-w0rd", "TENANT+ONE+SECRET"):
-        assert redact(f"bad <{told}>", secrets) == "bad <[key]>"
+    for secret in (f"Basic {login}", login, "user:p4ss-w0rd", "p4ss-w0rd", "TENANT+ONE+SECRET"):
+        assert redact(f"bad <{secret}>", secrets) == "bad <[key]>"
     assert redact("for <user>", secrets) == "for <user>"
     cookies = _config({"Cookie": 'lang=en; session="s3ss10n-abc"'}).secrets()
     assert redact("bad <s3ss10n-abc> in en", cookies) == "bad <[key]> in en"
@@ -131,9 +131,9 @@ def test_no_part_of_a_key_stands_where_a_text_is_cut(spell: Spelling) -> None:
     spelt = spell(KEY)
     for blank in (0, 150, 190, 199, 200, 5_000):
         for count in (1, 400):
-            told = shown("." * blank + spelt * count, secrets, 200)
-            assert len(told) <= 200
-            assert set(told.replace("[key]", "")) <= set(".\\…[key")
+            excerpt = redacted_excerpt("." * blank + spelt * count, secrets, 200)
+            assert len(excerpt) <= 200
+            assert set(excerpt.replace("[key]", "")) <= set(".\\…[key")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_no_part_of_a_key_stands_where_a_text_is_cut(spell: Spelling) -> None:
 def test_a_text_made_to_be_slow_is_not(piece: str) -> None:
     secrets = Secrets([KEY, f"Bearer {KEY}", "a" * 40 + "b"])
     begun = time.process_time()
-    shown(piece * 300_000, secrets)
+    redacted_excerpt(piece * 300_000, secrets)
     redact(piece * (40_000 // len(piece)), secrets)
     # 0.1 s here.
     assert time.process_time() - begun < 5

@@ -114,7 +114,7 @@ def test_a_request_that_is_wrong_as_a_whole_costs_one_more(
     assert len(server.requests) == before + 2
 
 
-def test_a_successor_that_refuses_its_predecessor_s_requests_is_greeted_anew(
+def test_a_successor_that_refuses_its_predecessor_s_requests_gets_a_handshake(
     serve: Any, connect: Any
 ) -> None:
     class Strict(RerankAnswers):

@@ -45,8 +45,8 @@ def check(server: RerankServer, ranking: Any) -> None:
     """Assert the scores of the model that is served by now, for exact prompts."""
     sign = -1 if server.setup.scorer is of_another_model else 1
     right = [sigmoid(sign * right_logit(QUERY, document)) for document in DOCUMENTS]
-    for item in ranking.results:
-        assert item.score == pytest.approx(right[item.index])
+    for result in ranking.results:
+        assert result.score == pytest.approx(right[result.index])
 
 
 async def check_anew(server: RerankServer, reranker: Reranker) -> None:
@@ -158,9 +158,9 @@ async def test_another_model_is_told(
         for _ in range(2):
             check(new, await reranker.arank(QUERY, DOCUMENTS))
         reranker.close()
-    told = [entry.message for entry in caplog.records if entry.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "scores the canaries otherwise than before" in told[0]
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "scores the canaries otherwise than before" in warnings[0]
 
 
 @pytest.mark.parametrize("after", ["exact template", "official template"])

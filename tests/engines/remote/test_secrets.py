@@ -37,15 +37,15 @@ def echoing(request: ReceivedRequest) -> Fault | None:
 
 async def everything_said(engine: RemoteEngine, caplog: pytest.LogCaptureFixture) -> str:
     caplog.set_level(logging.DEBUG)
-    said = [repr(engine), str(engine), json.dumps(engine.tagged_config()), repr(vars(engine))]
-    said.append(repr(vars(vars(engine)["_config"])))
-    said.append(pickle.dumps(engine).decode("latin-1"))
+    texts = [repr(engine), str(engine), json.dumps(engine.tagged_config()), repr(vars(engine))]
+    texts.append(repr(vars(vars(engine)["_config"])))
+    texts.append(pickle.dumps(engine).decode("latin-1"))
     try:
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     except RerankError as error:
-        said += [repr(error), *traceback.format_exception(error)]
-    said += [record.getMessage() for record in caplog.records]
-    return "\n".join(said)
+        texts += [repr(error), *traceback.format_exception(error)]
+    texts += [record.getMessage() for record in caplog.records]
+    return "\n".join(texts)
 
 
 async def test_the_key_is_shown_nowhere(
@@ -54,16 +54,16 @@ async def test_the_key_is_shown_nowhere(
     for decide in (echoing, lambda request: status(401, f"bad key {KEY}"), lambda request: None):
         server = serve(Setup(api_key=KEY), decide)
         engine = connect(server.url, api_key=KEY, headers={"X-Tenant": OTHER}, max_retries=1)
-        said = await everything_said(engine, caplog)
-        assert KEY not in said
-        assert OTHER not in said
+        texts = await everything_said(engine, caplog)
+        assert KEY not in texts
+        assert OTHER not in texts
         # It was sent all the same.
         assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
         assert server.requests[-1].headers["x-tenant"] == OTHER
-    told = "\n".join(one.to_json() for one in spans.get_finished_spans())
-    assert "/v1/models" in told
-    assert KEY not in told
-    assert OTHER not in told
+    exported = "\n".join(span.to_json() for span in spans.get_finished_spans())
+    assert "/v1/models" in exported
+    assert KEY not in exported
+    assert OTHER not in exported
 
 
 async def test_a_key_that_stands_where_the_quote_ends(serve: Any, connect: Any) -> None:
@@ -98,13 +98,13 @@ async def test_the_key_comes_from_the_environment(
     with pytest.raises(RerankError, match="401"):
         await Reranker(engine).arank(QUERY, DOCUMENTS)
     # A copy has left the other key behind and reads the environment again.
-    for made in (
+    for copied in (
         pickle.loads(pickle.dumps(engine)),
         copy.deepcopy(engine),
         engine_from_config(json.loads(json.dumps(engine_to_config(engine)))),
     ):
-        with made:
-            check_ranking(await Reranker(made).arank(QUERY, DOCUMENTS))
+        with copied:
+            check_ranking(await Reranker(copied).arank(QUERY, DOCUMENTS))
 
 
 def test_settings_survive_being_written_down() -> None:
@@ -152,8 +152,8 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
 def test_a_wrong_setting_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as caught:
         RemoteEngine(**{"base_url": "http://h", **settings})
-    told = "".join(traceback.format_exception_only(caught.value))
-    assert "password" not in told.replace("user or password", "")
+    message = "".join(traceback.format_exception_only(caught.value))
+    assert "password" not in message.replace("user or password", "")
     assert caught.value.__cause__ is None
 
 
@@ -168,7 +168,7 @@ async def test_one_span_for_each_attempt(
     spans.clear()
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         check_ranking(await reranker.arank(QUERY, DOCUMENTS))
-    failed, passed = (one for one in spans.get_finished_spans() if one.name != "caller")
+    failed, passed = (span for span in spans.get_finished_spans() if span.name != "caller")
     assert failed.name == passed.name == "POST /v1/rerank"
     assert passed.attributes is not None
     assert passed.attributes["server.address"] == "127.0.0.1"
@@ -182,6 +182,6 @@ async def test_one_span_for_each_attempt(
     assert passed.parent is not None
     assert passed.parent.span_id == caller.get_span_context().span_id
     assert failed.status.status_code is trace.StatusCode.ERROR
-    told = failed.to_json() + passed.to_json()
-    assert QUERY not in told
-    assert DOCUMENTS[0] not in told
+    exported = failed.to_json() + passed.to_json()
+    assert QUERY not in exported
+    assert DOCUMENTS[0] not in exported

@@ -54,10 +54,10 @@ async def test_an_error_is_one_printable_line(serve: Any, connect: Any, name: st
     server.decide = lambda request: SAID[name]
     error = await failed(Reranker(engine))
     assert isinstance(error, EngineError)
-    told = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(error))
     assert len(str(error)) < 1000
     assert str(error).isprintable()
-    assert told.replace("\n", "").isprintable()
+    assert text.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("name", [f"m{EVIL}", "m" + LONG])
@@ -139,10 +139,10 @@ async def test_logs_and_spans_quote_nobody(
         ranking = await reranker.arank(QUERY, [SECRET])
         assert ranking.error is not None
         error = ranking.error
-    ours = [one.getMessage() for one in caplog.records if one.name.startswith("qwen3_ascend")]
-    told = "\n".join([*ours, *(one.to_json() for one in spans.get_finished_spans())])
+    ours = [log.getMessage() for log in caplog.records if log.name.startswith("qwen3_ascend")]
+    texts = "\n".join([*ours, *(span.to_json() for span in spans.get_finished_spans())])
     for foreign in (SECRET, QUERY, KEY, "cannot score"):
-        assert foreign not in told
+        assert foreign not in texts
     if on_error == "keep_order":
         assert f"the input order is kept: {type(error).__name__}, " in ours[-1]
     # After a 400 another document is asked about, to learn whether this one is the cause.
@@ -163,7 +163,7 @@ async def test_a_retry_is_logged_by_its_type(
     caplog.set_level(logging.INFO, logger="qwen3_ascend_retrievers")
     server = serve(decide=lambda request: status(503, {"error": SECRET}))
     await failed(Reranker(connect(server.url, max_retries=1)))
-    (line,) = (one.getMessage() for one in caplog.records if "Asking again" in one.getMessage())
+    (line,) = (log.getMessage() for log in caplog.records if "Asking again" in log.getMessage())
     assert "StatusError, status 503, request_id " in line
     engine = connect("http://127.0.0.1:9", max_retries=1)
     await failed(Reranker(engine))

@@ -1,1 +1,1 @@
-"""One HTTP request, its retries and deadline; nothing here knows what is asked."""
+"""One HTTP request, its retries and deadline; nothing here depends on its content."""

@@ -1,8 +1,8 @@
-"""What stands behind an error that leaves the engine: the library's own, without its frames.
+"""The cause of an error that leaves the engine: the library's own error, without its frames.
 
-The frames of httpx and h11 hold headers with the key in plain, and their texts quote what a server
-sent. So the cause is the same error made anew: its class, its text as it may be shown, and the
-operating system's error behind it, if there is one.
+The frames of httpx and h11 hold headers with the key in plain text, and their messages quote the
+server. So the cause is a copy: the same class, the redacted message, and a copy of the operating
+system's error behind it, if there is one.
 """
 
 from __future__ import annotations
@@ -11,42 +11,43 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from ....errors import RerankError
-from ..redaction import Secrets, shown
+from ..redaction import Secrets, redacted_excerpt
 
-Leaving = TypeVar("Leaving", bound=RerankError)
+PublicError = TypeVar("PublicError", bound=RerankError)
 
 
 def redacted_cause(
     error: Exception, secrets: Secrets, handled: BaseException | None = None
 ) -> Exception:
-    """What is raised `from` in place of `error`.
+    """The copy that is raised `from` in place of `error`.
 
     Args:
         error: the library's.
-        secrets: what must not be in its text.
-        handled: what was being handled already when the library was called; no cause of `error`.
+        secrets: what must not be in its message.
+        handled: the error that was being handled when the library was called; no cause of `error`.
     """
-    cause = _made_anew(error, shown(str(error), secrets))
-    # The innermost says what happened: `[Errno 111] Connect call failed`.
-    deepest = [link for link in _chain(error, handled) if isinstance(link, OSError) and str(link)][
-        -1:
+    cause = _copy_of(error, redacted_excerpt(str(error), secrets))
+    # The innermost is the most specific: `[Errno 111] Connect call failed`.
+    system_errors = [
+        link for link in _chain(error, handled) if isinstance(link, OSError) and str(link)
     ]
-    if deepest and deepest[0] is not error:
-        cause.__cause__ = _made_anew(deepest[0], shown(str(deepest[0]), secrets))
+    if system_errors and system_errors[-1] is not error:
+        innermost = system_errors[-1]
+        cause.__cause__ = _copy_of(innermost, redacted_excerpt(str(innermost), secrets))
     return cause
 
 
-def wordless(error: Exception) -> Exception:
-    """The same for an error whose text may quote a password that nobody declared as a secret."""
-    return _made_anew(error, "(its text is left out, because it may quote credentials)")
+def without_message(error: Exception) -> Exception:
+    """The same for an error whose message may quote a password that no setting declares secret."""
+    return _copy_of(error, "(its text is left out, because it may quote credentials)")
 
 
-def leaving(error: Leaving) -> Leaving:
-    """`error` as the caller gets it: no inner frames, and no inner links in its chain."""
+def public_error(error: PublicError) -> PublicError:
+    """`error` without frames of the engine, and without internal errors in its chain."""
     cause = error.__cause__
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    visited: set[int] = set()
+    while cause is not None and id(cause) not in visited:
+        visited.add(id(cause))
         inner = getattr(cause, "error", None)
         if not isinstance(inner, RerankError):
             break
@@ -57,32 +58,35 @@ def leaving(error: Leaving) -> Leaving:
 
 
 def _chain(error: BaseException, end: BaseException | None) -> Iterator[BaseException]:
-    """The error and what is behind it, each once, before `end`."""
-    seen = {id(end)}
+    """The error and its causes, each once, up to `end`."""
+    visited = {id(end)}
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         grouped = getattr(link, "exceptions", None)
-        # httpcore raises its errors `from None`, and yet from those of the operating system.
+        # httpcore raises its errors `from None`; their context is the operating system's error.
         link = grouped[0] if grouped else link.__cause__ or link.__context__
 
 
-def _made_anew(error: BaseException, text: str) -> Exception:
-    choices: list[tuple[Any, ...]] = [(text,)]
+def _copy_of(error: BaseException, message: str) -> Exception:
+    choices: list[tuple[Any, ...]] = [(message,)]
     if isinstance(error, OSError) and error.errno is not None:
-        choices.insert(0, (error.errno, text.removeprefix(f"[Errno {error.errno}] ")))
-    # Some classes cannot be made of a text; then they skip their __init__, or their base says it.
-    for kind in type(error).__mro__:
+        choices.insert(0, (error.errno, message.removeprefix(f"[Errno {error.errno}] ")))
+    # Some classes do not take a message; then without their __init__, or their base class.
+    for base in type(error).__mro__:
         for arguments in choices:
-            for twin in (_tried(kind, *arguments), _tried(kind.__new__, kind, *arguments)):
-                if isinstance(twin, Exception) and str(twin) == text:
-                    return twin
-    return Exception(text)
+            for copy in (
+                _call_or_none(base, *arguments),
+                _call_or_none(base.__new__, base, *arguments),
+            ):
+                if isinstance(copy, Exception) and str(copy) == message:
+                    return copy
+    return Exception(message)
 
 
-def _tried(make: Any, *arguments: Any) -> Any:
+def _call_or_none(constructor: Any, *arguments: Any) -> Any:
     try:
-        return make(*arguments)
+        return constructor(*arguments)
     except Exception:
         return None

@@ -1,4 +1,4 @@
-"""The engine's own http client, made of its settings and of what the environment says."""
+"""The engine's own http client, configured by its settings and the environment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import httpx
 
 from ....errors import ConnectionFailedError, InvalidInputError, MissingDependencyError
 from ..config import RemoteConfig
-from .causes import wordless
+from .causes import without_message
 
-# vLLM's server (uvicorn) closes idle connections after 5 s; ours must go first.
+# vLLM's server (uvicorn) closes idle connections after 5 s; this side must close them first.
 KEEPALIVE_SECONDS: Final = 3.0
-_CERTIFICATES: Final = (
+_CERTIFICATE_ADVICE: Final = (
     "Correct or unset SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE, of which at least one leads "
     "to no usable file."
 )
@@ -27,18 +27,18 @@ def make_client(config: RemoteConfig) -> httpx.AsyncClient:
 
     Raises:
         InvalidInputError: `verify` is no CA file.
-        MissingDependencyError: the environment wants a SOCKS proxy, and socksio is missing.
+        MissingDependencyError: the environment names a SOCKS proxy, and socksio is missing.
         ConnectionFailedError: the environment's proxies or certificates cannot be used.
     """
-    verify, most = _given(config.verify), config.max_concurrency
+    verify, max_connections = _verify_setting(config.verify), config.max_concurrency
     try:
-        _check_ports()
+        _check_proxy_ports()
         return httpx.AsyncClient(
             verify=_default_context() if verify is True else verify,
-            timeout=None,  # noqa: S113 - every request brings its own, and a limit for the whole
+            timeout=None,  # noqa: S113 - every request has its own, and a limit in total
             limits=httpx.Limits(
-                max_connections=most,
-                max_keepalive_connections=most,
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
                 keepalive_expiry=KEEPALIVE_SECONDS,
             ),
         )
@@ -48,10 +48,12 @@ def make_client(config: RemoteConfig) -> httpx.AsyncClient:
             "httpx lacks a library. Unset it, or install that: pip install 'httpx[socks]'"
         ) from error
     except OSError as error:
-        raise ConnectionFailedError(f"No way to any server: {error}. {_CERTIFICATES}") from error
+        raise ConnectionFailedError(
+            f"No way to any server: {error}. {_CERTIFICATE_ADVICE}"
+        ) from error
     except (ValueError, httpx.InvalidURL) as error:
         # httpx quotes a piece of the proxy's URL, where a password may be.
-        cause = wordless(error)
+        cause = without_message(error)
     raise ConnectionFailedError(
         "No way to any server: httpx cannot use the environment's proxies. Correct or unset "
         "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, which are URLs like http://proxy:3128, and "
@@ -60,8 +62,8 @@ def make_client(config: RemoteConfig) -> httpx.AsyncClient:
     ) from cause
 
 
-def _check_ports() -> None:
-    """Raise ValueError for a proxy's port that httpx would only stumble over in a request."""
+def _check_proxy_ports() -> None:
+    """Raise ValueError for a proxy's port at which httpx would only fail in a request."""
     for scheme, proxy in getproxies().items():
         if scheme in ("http", "https", "all"):
             port = httpx.URL(proxy if "://" in proxy else f"http://{proxy}").port
@@ -69,7 +71,7 @@ def _check_ports() -> None:
                 raise ValueError(port)
 
 
-def _given(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
+def _verify_setting(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
     if not isinstance(verify, str):
         return verify
     try:
@@ -77,14 +79,14 @@ def _given(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
     except (OSError, ValueError) as error:
-        # Only the log of keys is named by its error.
+        # Only the error of SSLKEYLOGFILE has a file name.
         if getattr(error, "filename", None) is not None:
-            told = f"No way to any server: {error}. {_CERTIFICATES}"
-            raise ConnectionFailedError(told) from error
+            message = f"No way to any server: {error}. {_CERTIFICATE_ADVICE}"
+            raise ConnectionFailedError(message) from error
         raise InvalidInputError(f"verify={verify!r} is no readable CA file: {error}") from error
 
 
 @lru_cache(maxsize=1)
 def _default_context() -> ssl.SSLContext:
-    """httpx's own; reading the CA certificates for each client anew takes 50 ms."""
+    """httpx's own; reading the CA certificates again for each client takes 50 ms."""
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Runs coroutines side by side; the first failure stops the others and is raised as it is."""
+"""Runs coroutines concurrently; the first failure stops the others and is raised unchanged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 Job = Callable[[], Awaitable[None]]
-# How soon a caller's cancel event is noticed while requests are under way, in seconds.
-_GLANCE = 0.05
+# How often a caller's cancel event is checked while requests are under way, in seconds.
+_CHECK_INTERVAL = 0.05
 
 
 async def run_concurrently(jobs: Sequence[Job], check: Callable[[], None] | None = None) -> None:
@@ -16,13 +16,13 @@ async def run_concurrently(jobs: Sequence[Job], check: Callable[[], None] | None
 
     Args:
         jobs: what to run.
-        check: called every now and then; what it raises stops the jobs.
+        check: called at intervals; an error that it raises stops the jobs.
 
     Raises:
-        whatever the first failing job, or `check`, raised; no ExceptionGroup.
+        the error of the first job, or `check`, that failed; no ExceptionGroup.
     """
     failures: list[Exception] = []
-    left = len(jobs)
+    pending = len(jobs)
     if not jobs:
         return
     async with anyio.create_task_group() as group:
@@ -31,24 +31,24 @@ async def run_concurrently(jobs: Sequence[Job], check: Callable[[], None] | None
             group.cancel_scope.cancel()
 
         async def run(job: Job) -> None:
-            nonlocal left
+            nonlocal pending
             try:
                 await job()
             except Exception as error:
                 failures.append(error)
                 stop()
-            left -= 1
-            if left == 0:
+            pending -= 1
+            if pending == 0:
                 stop()
 
-        async def watch(look: Callable[[], None]) -> None:
+        async def watch(check: Callable[[], None]) -> None:
             while True:
                 try:
-                    look()
+                    check()
                 except Exception as error:
                     failures.append(error)
                     stop()
-                await anyio.sleep(_GLANCE)
+                await anyio.sleep(_CHECK_INTERVAL)
 
         if check is not None:
             group.start_soon(watch, check)

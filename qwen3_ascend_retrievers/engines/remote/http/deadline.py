@@ -1,4 +1,4 @@
-"""How much time a call has left. The only clock of the engine."""
+"""The remaining time of a call. The only clock of the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Deadline:
     """A deadline.
 
     Attributes:
-        seconds: what was given, to be named in errors.
+        seconds: its length, for messages of errors.
         ends: when it is over, by `time.monotonic()`.
     """
 
@@ -25,16 +25,16 @@ class Deadline:
         """`seconds` from now, or from an earlier moment."""
         return cls(seconds, (time.monotonic() if since is None else since) + seconds)
 
-    def left(self) -> float:
-        """Seconds left, 0 if there are none."""
+    def remaining(self) -> float:
+        """Seconds until its end, 0 after it."""
         return max(0.0, self.ends - time.monotonic())
 
     def exceeded(self, last: Exception | None = None) -> DeadlineExceededError:
         """The error to raise when it is over."""
-        told = f" The last failure: {last}" if last else ""
+        failure = f" The last failure: {last}" if last else ""
         return DeadlineExceededError(
             f"No result within the deadline of {self.seconds:g} s; raise deadline=..., or look at "
-            f"the server's load.{told}",
+            f"the server's load.{failure}",
             status=getattr(last, "status", None),
             request_id=getattr(last, "request_id", None),
         )

@@ -1,8 +1,8 @@
 """The caller's own http clients: a sync one in threads that end, an async one in its own loop.
 
-A thread that reads from a socket cannot be cancelled, but its socket can be shut down. httpx tells
-of a connection when it is opened (the `trace` extension) and when a reply begins; in between, and
-when a connection is used again, the first write shows which request it carries.
+A thread that reads from a socket cannot be cancelled, but its socket can be shut down. httpx
+reports a connection when it is opened (the `trace` extension) and when a reply begins; in between,
+and when a connection is used again, the first write shows which request it carries.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import httpx
 from ....errors import InvalidInputError
 
 Result = TypeVar("Result")
-THREAD: Final = "qwen3-rerank-http-client"
-ONE_LOOP: Final = (
+CLIENT_THREAD_NAME: Final = "qwen3-rerank-http-client"
+ONE_LOOP_MESSAGE: Final = (
     "async_http_client was used in another event loop, where its connections belong. Use it in "
     "one loop only, give each loop an engine with its own client, or leave http_client and "
     "async_http_client out: the engine's own client serves all loops and threads."
 )
-_OPENED: Final = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
+_OPEN_EVENTS: Final = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 # A connection that is still being opened cannot be shut down; it ends with its timeout.
 _JOIN_SECONDS: Final = 2.0
-# Each try rids the pool of a connection of the closed loop; httpx keeps at most as many.
-_MOST_STALE: Final = 100
+# Each attempt removes a connection of the closed loop from the pool, which holds at most as many.
+_MAX_STALE: Final = 100
 
-_here = threading.local()
-_homes: weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]] = (
-    weakref.WeakKeyDictionary()
-)
+_current = threading.local()
+_client_loops: weakref.WeakKeyDictionary[
+    httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]
+] = weakref.WeakKeyDictionary()
 
 
 class AbortedError(Exception):
-    """Nobody waits for this reply any more; only the thread itself sees this."""
+    """No caller waits for this reply any more; raised only within the thread."""
 
 
 class _Connection:
@@ -57,22 +57,22 @@ class _Connection:
         stream.write = self.write
 
     def write(self, content: bytes, timeout: float | None = None) -> None:
-        """The stream's own `write`, after noting who writes."""
-        self._user = getattr(_here, "transfer", None)
+        """The stream's own `write`, after noting which transfer writes."""
+        self._user = getattr(_current, "transfer", None)
         if self._user is not None:
             self._user.use(self)
         self._write(content, timeout)
 
     def shut_down(self, transfer: Transfer) -> None:
         """End what `transfer` reads or writes, unless the connection is another's by now."""
-        opened = self._stream.get_extra_info("socket")
-        if self._user is transfer and isinstance(opened, socket.socket):
+        sock = self._stream.get_extra_info("socket")
+        if self._user is transfer and isinstance(sock, socket.socket):
             with suppress(OSError):
                 # Not SSLSocket's own method, which forgets the encryption while it is in use.
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it, before httpx knows of it."""
+        """Close it, before httpx has it in its pool."""
         self._stream.close()
 
 
@@ -85,22 +85,22 @@ class Transfer:
         self._connection: _Connection | None = None
 
     def run(self, send: Callable[[Transfer], Result], outcome: Future[Result]) -> None:
-        """Put into `outcome` what `send` returns or raises; it hands `trace` to httpx."""
-        _here.transfer = self
+        """Set `outcome` to what `send` returns or raises; `send` passes `trace` to httpx."""
+        _current.transfer = self
         try:
             outcome.set_result(send(self))
         except BaseException as error:
             outcome.set_exception(error)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Told by httpx of each step of the request."""
+        """Called by httpx at each step of the request."""
         self._shared = self._shared or event.startswith("http2.")
-        if event.endswith(_OPENED):
-            opened = _Connection(info["return_value"])
-            opened._user = self
-            self._connection = opened
+        if event.endswith(_OPEN_EVENTS):
+            connection = _Connection(info["return_value"])
+            connection._user = self
+            self._connection = connection
             if self._aborted:
-                opened.close()
+                connection.close()
         self.check()
 
     def use(self, connection: _Connection) -> None:
@@ -109,12 +109,12 @@ class Transfer:
         self.check()
 
     def check(self) -> None:
-        """Raise AbortedError if nobody waits any more."""
+        """Raise AbortedError if no caller waits any more."""
         if self._aborted:
             raise AbortedError
 
     def abort(self) -> None:
-        """End the thread's work soon: at once where its connection is known."""
+        """End the thread's work: at once if its connection is open, else at its next step."""
         self._aborted = True
         connection = self._connection
         # Other requests are under way on a connection of HTTP/2.
@@ -122,8 +122,8 @@ class Transfer:
             connection.shut_down(self)
 
 
-class Threads:
-    """The threads of a sync client's requests, one for each, so that none idles."""
+class RequestThreads:
+    """The threads of a sync client's requests, one for each, so that none is idle."""
 
     def __init__(self) -> None:
         self._alive: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -132,10 +132,10 @@ class Threads:
         """What `send` returns; cancelling the wait aborts the transfer."""
         transfer = Transfer()
         outcome: Future[Result] = Future()
-        # From now on a cancelled wait leaves the outcome alone, which the thread will still set.
+        # From now on a cancelled wait does not cancel the outcome, which the thread will still set.
         outcome.set_running_or_notify_cancel()
         work = partial(contextvars.copy_context().run, transfer.run, send, outcome)
-        thread = threading.Thread(target=work, name=THREAD, daemon=True)
+        thread = threading.Thread(target=work, name=CLIENT_THREAD_NAME, daemon=True)
         self._alive.add(thread)
         thread.start()
         try:
@@ -145,39 +145,41 @@ class Threads:
             raise
 
     def join(self) -> None:
-        """Wait a while for the threads to end; what they did was aborted before."""
+        """Wait a while for the threads to end; their requests were aborted before."""
         end = time.monotonic() + _JOIN_SECONDS
         for thread in list(self._alive):
             thread.join(max(0.0, end - time.monotonic()))
 
 
-def enter_loop(client: httpx.AsyncClient) -> None:
+def bind_to_loop(client: httpx.AsyncClient) -> None:
     """Note that `client` is used in this loop.
 
     Raises:
         InvalidInputError: it was used in another loop that is not closed.
     """
-    here = asyncio.get_running_loop()
-    home = _homes.get(client, lambda: None)()
-    if home is not None and home is not here and not home.is_closed():
-        raise InvalidInputError(ONE_LOOP)
-    _homes[client] = weakref.ref(here)
+    running = asyncio.get_running_loop()
+    loop = _client_loops.get(client, lambda: None)()
+    if loop is not None and loop is not running and not loop.is_closed():
+        raise InvalidInputError(ONE_LOOP_MESSAGE)
+    _client_loops[client] = weakref.ref(running)
 
 
-async def without_stale(client: httpx.AsyncClient, send: Callable[[], Awaitable[Result]]) -> Result:
+async def without_stale_connections(
+    client: httpx.AsyncClient, send: Callable[[], Awaitable[Result]]
+) -> Result:
     """What `send` returns, on a connection of this loop.
 
     Connections of a loop that was closed are still in the client's pool; each fails once.
     """
-    for _ in range(_MOST_STALE):
+    for _ in range(_MAX_STALE):
         try:
             return await send()
         except RuntimeError as error:
-            if client.is_closed or not of_another_loop(error):
+            if client.is_closed or not is_of_another_loop(error):
                 raise
     return await send()
 
 
-def of_another_loop(error: Exception) -> bool:
+def is_of_another_loop(error: Exception) -> bool:
     """Whether asyncio complains of a connection that belongs to another loop."""
     return "loop" in str(error)

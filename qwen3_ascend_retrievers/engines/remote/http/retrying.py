@@ -1,58 +1,52 @@
-"""One request with its retries, within the deadline: the only place that waits and tries again."""
+"""One request with its retries, within the deadline: the engine's only retry loop."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    wait_exponential,
-    wait_random,
-)
-from tenacity.wait import wait_base
 
 from ...._util.tracing import Span, span
 from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, summary
 from ..config import RemoteConfig
-from ..redaction import shown
-from ..replicas import Replica
+from ..redaction import redacted_excerpt
 from .causes import redacted_cause
 from .deadline import Deadline
-from .failures import RequestFailure, own_error, parsed, quote
-from .transport import Reply, Request, Transport
+from .failures import RequestFailure, copy_of_error, parse_reply, quote
+from .transport import HttpReply, HttpRequest, Transport
+
+if TYPE_CHECKING:
+    from ..replicas import Replica
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-# No pause grows beyond this unless the server asks for it, so that a limit per minute is met soon
-# after the minute is over.
+# Longest pause unless the server asks for more, so that a rate limit per minute costs little more
+# than the minute.
 _LONGEST_PAUSE: Final = 8.0
-# How often a request is sent again by default after what no waiting mends.
-_RETRIES: Final = 3
+# How often a request is retried by default after failures that waiting does not change.
+_DEFAULT_RETRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiRequest:
-    """One thing to ask a server.
+    """One request to a server's API.
 
     Attributes:
         path: under the server's root, such as "/v1/rerank".
         body: JSON to POST; None is a GET.
-        read: makes the result of the parsed reply, or raises ReplyError.
-        documents: how many documents it asks about, for traces.
+        read: returns the result of the parsed reply, or raises ReplyError.
+        documents: how many documents it has, for traces.
         template: who templates, for traces.
-        splittable: whether the caller can ask for less at a time, so that a full queue is its
-            business at once.
+        splittable: whether the caller can send it in parts, so that it is not retried when the
+            server's queue is full.
     """
 
     path: str
@@ -64,17 +58,17 @@ class ApiRequest:
 
 
 class RetryingClient:
-    """Asks one server, for one call.
+    """Sends one call's requests to one server.
 
     Args:
-        transport: the way there from this loop.
+        transport: the running loop's.
         config: the engine's settings.
         replica: the server.
-        deadline: the time for all that is asked.
-        others: whether another server can be asked if this one fails, which beats waiting.
+        deadline: of all requests together.
+        has_alternative: whether another server can be asked if this one fails, instead of waiting.
 
     Attributes:
-        others: as above.
+        has_alternative: as above.
         root: the server's address.
         replies: where the replies came from.
     """
@@ -86,7 +80,7 @@ class RetryingClient:
         replica: Replica,
         deadline: Deadline,
         *,
-        others: bool,
+        has_alternative: bool,
     ) -> None:
         self._transport = transport
         self._config = config
@@ -94,68 +88,50 @@ class RetryingClient:
         self._replica = replica
         self._failure = replica.failure
         self._deadline = deadline
-        self.others = others
-        self._backoff = growing_pause(config.backoff)
+        self.has_alternative = has_alternative
         self.root = replica.root
         self.replies = replica.proofs.reply_sources()
 
     def is_proven(self) -> bool:
-        """Whether the canaries were answered by whoever replied."""
+        """Whether the canaries have verified the servers that replied."""
         return self._replica.proofs.covers(self.replies)
 
     async def ask(self, api_request: ApiRequest) -> Any:
-        """What `api_request.read` makes of the reply.
+        """The result of `api_request.read`.
 
         Raises:
             RequestFailure: it failed for good, or may be split.
-            DeadlineExceededError: the time is over.
+            DeadlineExceededError: the deadline is over.
         """
         content = None if api_request.body is None else json.dumps(api_request.body).encode()
-        attempt = failures = 0
-
-        async def once() -> Any:
-            nonlocal attempt, failures
-            attempt += 1
+        attempts = failures = 0
+        while True:
+            attempts += 1
             try:
-                return await self._once(api_request, content, attempt)
+                return await self._once(api_request, content, attempts)
             except RequestFailure as failure:
-                # Waiting mends the others.
                 failures += failure.kind == "retry"
-                raise
-
-        def is_enough(state: RetryCallState) -> bool:
-            failure = _failure_of(state)
-            sent = failures if failure.kind == "retry" else attempt
-            return sent > self._most(failure) or self._pause(state) >= self._deadline.left()
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: _may_retry(error, api_request)),
-            stop=is_enough,
-            wait=self._pause,
-            sleep=anyio.sleep,
-            before_sleep=self._log,
-            reraise=True,
-        )
-        try:
-            return await retrying(once)
-        except RequestFailure as failure:
-            if _may_retry(failure, api_request) and self._too_late(failure):
+                pause = pause_before_retry(
+                    failure,
+                    attempts,
+                    failures,
+                    splittable=api_request.splittable,
+                    max_retries=0 if self.has_alternative else self._config.max_retries,
+                    backoff=self._config.backoff,
+                    remaining=self._deadline.remaining(),
+                )
                 last = failure.error
-                raise self._deadline.exceeded(last) from last.__cause__ or last
-            raise
-
-    def _most(self, failure: RequestFailure) -> float:
-        """How often a request is sent again after this."""
-        if self.others:
-            return 0
-        if self._config.max_retries is not None:
-            return self._config.max_retries
-        return _RETRIES if failure.kind == "retry" else math.inf
+                if pause is None:
+                    raise
+                if pause == math.inf:
+                    raise self._deadline.exceeded(last) from last.__cause__ or last
+            logger.info("Asking again in %.3g s: %s", pause, summary(last))
+            await anyio.sleep(pause)
 
     async def _once(self, api_request: ApiRequest, content: bytes | None, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
         headers = self._config.request_headers(request_id)
-        request = Request(self.root + api_request.path, content, headers)
+        request = HttpRequest(self.root + api_request.path, content, headers)
         name = f"{request.method} {api_request.path}"
         with span(name, self._attributes(api_request, attempt), _error_type) as current:
             current.set_attribute("rerank.request_id", request_id)
@@ -166,55 +142,55 @@ class RetryingClient:
                 error.request_id = request_id
                 final = isinstance(error, ReplyError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
                 failure = RequestFailure(error, "final" if final else "retry")
-                if self.others:
-                    # At once: those who wait for this request's place must not ask it too.
+                if self.has_alternative:
+                    # At once: requests that wait for their turn must not ask this server too.
                     self._replica.failure = failure
                 raise failure from error.__cause__
             current.set_attribute("http.response.status_code", reply.status)
-            # A transport of the caller's own may have no connections, or none to tell apart.
+            # The caller's own transport may have no connections, or none that can be compared.
             if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
             try:
-                found = parsed(request, reply, self._secrets, request_id)
+                parsed = parse_reply(request, reply, self._secrets, request_id)
             except RequestFailure as failure:
                 if failure.is_gateway():
                     self._replica.proofs.require(self.replies)
                 raise
-            return self._read(api_request, request, reply, found, request_id, current)
+            return self._read(api_request, request, reply, parsed, request_id, current)
 
-    async def _reply(self, request: Request) -> Reply:
-        left = self._deadline.left()
+    async def _reply(self, request: HttpRequest) -> HttpReply:
+        remaining = self._deadline.remaining()
         try:
-            # The gate's queue is inside the deadline too.
-            with anyio.fail_after(left):
-                seconds = min(self._config.timeout, left)
+            # The wait for its turn is within the deadline too.
+            with anyio.fail_after(remaining):
+                seconds = min(self._config.timeout, remaining)
                 return await self._transport.send(request, seconds, self._check)
         except TimeoutError as error:
-            late = redacted_cause(error, self._secrets)
-        raise self._deadline.exceeded() from late
+            cause = redacted_cause(error, self._secrets)
+        raise self._deadline.exceeded() from cause
 
     def _check(self) -> None:
-        """Raise RequestFailure if others found meanwhile that the server fails, to move on."""
+        """Raise another request's failure since this client began, if there is an alternative."""
         failure = self._replica.failure
-        if self.others and failure is not None and failure is not self._failure:
-            raise own_error(failure)
+        if self.has_alternative and failure is not None and failure is not self._failure:
+            raise copy_of_error(failure)
 
     def _read(
-        self, api_request: ApiRequest, request: Request, reply: Reply, found: Any, request_id: str,
-        current: Span,
+        self, api_request: ApiRequest, request: HttpRequest, reply: HttpReply, parsed: Any,
+        request_id: str, current: Span,
     ) -> Any:  # fmt: skip
         try:
-            result = api_request.read(found)
+            result = api_request.read(parsed)
         except ReplyError as error:
-            told = shown(str(error), self._secrets)
+            message = redacted_excerpt(str(error), self._secrets)
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
                 current.set_attribute("rerank.tokens", tokens)
             if (model := getattr(result, "model", None)) is not None:
                 self.replies.names.add(model)
             return result
-        # Not from within the handler: tracebacks would show the text that was not redacted.
-        text = f"{request.url}: {told}{quote(reply, self._secrets)}"
+        # Not from within the handler: tracebacks would show the message before its redaction.
+        text = f"{request.url}: {message}{quote(reply, self._secrets)}"
         raise RequestFailure(ReplyError(text, status=reply.status, request_id=request_id))
 
     def _attributes(self, api_request: ApiRequest, attempt: int) -> dict[str, Any]:
@@ -228,37 +204,50 @@ class RetryingClient:
             "rerank.attempt": attempt,
         }
 
-    def _pause(self, state: RetryCallState) -> float:
-        failure = _failure_of(state)
-        if failure.wait is None:
-            failure.wait = self._backoff(state)
-        return failure.wait
 
-    def _too_late(self, failure: RequestFailure) -> bool:
-        return (failure.wait or 0.0) >= self._deadline.left()
+def pause_before_retry(
+    failure: RequestFailure,
+    attempts: int,
+    failures: int,
+    *,
+    splittable: bool,
+    max_retries: int | None,
+    backoff: float,
+    remaining: float,
+) -> float | None:
+    """Seconds to wait before a request is sent again.
 
-    def _log(self, state: RetryCallState) -> None:
-        failure = _failure_of(state)
-        logger.info("Asking again in %.3g s: %s", failure.wait, summary(failure.error))
+    Args:
+        failure: the last attempt's.
+        attempts: how often the request was sent.
+        failures: how many of the attempts failed with the kind "retry".
+        splittable: whether the caller splits the request if the server is "busy".
+        max_retries: None for 3 of the kind "retry", and for no limit of the others.
+        backoff: seconds of the first pause.
+        remaining: seconds until the deadline.
+
+    Returns:
+        None if the request is not sent again; infinity if the deadline is over before that.
+    """
+    is_busy = failure.kind == "busy" and not splittable
+    if failure.kind not in ("retry", "later") and not is_busy:
+        return None
+    pause = growing_pause(backoff, attempts) if failure.wait is None else failure.wait
+    if pause >= remaining:
+        return math.inf
+    # Waiting ends the other kinds, so they do not count for the limit of "retry".
+    sent, limit = (failures, _DEFAULT_RETRIES) if failure.kind == "retry" else (attempts, math.inf)
+    return pause if sent <= (limit if max_retries is None else max_retries) else None
 
 
-def growing_pause(backoff: float) -> wait_base:
-    """The pause before a retry, doubled each time up to a bound, with jitter."""
-    jitter = wait_random(0, min(backoff, _LONGEST_PAUSE))
-    return wait_exponential(backoff, max=_LONGEST_PAUSE) + jitter
-
-
-def _may_retry(error: BaseException, api_request: ApiRequest) -> bool:
-    if not isinstance(error, RequestFailure):
-        return False
-    return error.kind in ("retry", "later") or (error.kind == "busy" and not api_request.splittable)
+def growing_pause(backoff: float, attempts: int) -> float:
+    """The pause after so many attempts: doubled each time up to a bound, with jitter."""
+    try:
+        pause: float = min(backoff * 2 ** (attempts - 1), _LONGEST_PAUSE)
+    except OverflowError:
+        pause = _LONGEST_PAUSE
+    return pause + random.uniform(0, min(backoff, _LONGEST_PAUSE))  # noqa: S311 - no secret
 
 
 def _error_type(error: Exception) -> str:
     return type(error.error if isinstance(error, RequestFailure) else error).__name__
-
-
-def _failure_of(state: RetryCallState) -> RequestFailure:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, RequestFailure), "nothing else is retried"
-    return error

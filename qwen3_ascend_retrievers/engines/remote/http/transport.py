@@ -19,18 +19,25 @@ from ....errors import (
     RerankError,
 )
 from ..config import RemoteConfig, RequestHeaders
-from ..redaction import shown
+from ..redaction import redacted_excerpt
 from .causes import redacted_cause
 from .client import make_client
-from .own_clients import ONE_LOOP, Threads, Transfer, enter_loop, of_another_loop, without_stale
+from .own_clients import (
+    ONE_LOOP_MESSAGE,
+    RequestThreads,
+    Transfer,
+    bind_to_loop,
+    is_of_another_loop,
+    without_stale_connections,
+)
 
-# A reply may have so many bytes, and so many more for each byte that was sent: tokens come back
-# as up to 20.
-_BYTES: Final = 16 * 2**20
-_BYTES_PER_BYTE: Final = 32
+# Most bytes of a reply, and how many more for each byte that was sent: the tokens of one byte may
+# take 20.
+_MAX_REPLY_BYTES: Final = 16 * 2**20
+_REPLY_BYTES_PER_SENT_BYTE: Final = 32
 # Sockets take no timeout of more seconds than about two millions.
-_LONGEST_READ: Final = 1e6
-_FOREIGN: Final = (
+_MAX_READ_SECONDS: Final = 1e6
+_CLIENT_ERRORS: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
     OSError,
@@ -41,7 +48,7 @@ _FOREIGN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What is sent; `content` is JSON, or None for a GET."""
 
     url: str
@@ -53,17 +60,17 @@ class Request:
         return "GET" if self.content is None else "POST"
 
     @property
-    def most(self) -> int:
-        """How many bytes of a reply are read."""
-        return _BYTES + _BYTES_PER_BYTE * len(self.content or b"")
+    def max_bytes(self) -> int:
+        """Most bytes of the reply."""
+        return _MAX_REPLY_BYTES + _REPLY_BYTES_PER_SENT_BYTE * len(self.content or b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """What came back.
 
     Attributes:
-        connection: what it came over, to be told apart by identity; None if that is not known.
+        connection: the connection it came over, compared by identity; None if unknown.
     """
 
     status: int
@@ -73,12 +80,12 @@ class Reply:
 
 
 class Transport:
-    """The way to the servers from one event loop: a client, and a gate for its requests.
+    """Sends requests from one event loop: a client, and a limit on its concurrent requests.
 
     Args:
         config: the engine's settings.
         client: the caller's own sync client, used in worker threads, or async client; it is never
-            closed here. None makes one.
+            closed here. None creates one.
 
     Raises:
         InvalidInputError: an async client of another loop.
@@ -88,21 +95,23 @@ class Transport:
         self, config: RemoteConfig, client: httpx.Client | httpx.AsyncClient | None = None
     ) -> None:
         if isinstance(client, httpx.AsyncClient):
-            enter_loop(client)
-        self._own = None if client else make_client(config)
-        self._client = client or self._own
+            bind_to_loop(client)
+        self._owned_client = None if client else make_client(config)
+        self._client = client or self._owned_client
         self._secrets = config.secrets()
-        self._threads = Threads()
-        self._gate = anyio.Semaphore(config.max_concurrency)
+        self._threads = RequestThreads()
+        self._semaphore = anyio.Semaphore(config.max_concurrency)
 
-    async def send(self, request: Request, seconds: float, check: Callable[[], None]) -> Reply:
+    async def send(
+        self, request: HttpRequest, seconds: float, check: Callable[[], None]
+    ) -> HttpReply:
         """The reply, whatever its status.
 
         Args:
             request: what to send.
-            seconds: how long it may take from connecting to the last byte; waiting at the gate
-                is the caller's time.
-            check: called when its turn comes; what it raises ends the request before it is sent.
+            seconds: how long it may take from connecting to the last byte; waiting for its turn
+                does not count.
+            check: called when its turn comes; an error that it raises prevents the request.
 
         Raises:
             ConnectionFailedError: no reply.
@@ -110,49 +119,53 @@ class Transport:
             ReplyError: its encoding is broken, or it is far too big.
         """
         handled = sys.exc_info()[1]
-        async with self._gate:
+        async with self._semaphore:
             check()
             try:
                 with anyio.fail_after(seconds):
                     return await self._send(request, seconds)
             except (TimeoutError, httpx.TimeoutException) as error:
-                late = f"No complete reply from {request.url} within {seconds:.3g} s"
-                failure: RerankError = DeadlineExceededError(late)
+                message = f"No complete reply from {request.url} within {seconds:.3g} s"
+                failure: RerankError = DeadlineExceededError(message)
                 cause = redacted_cause(error, self._secrets, handled)
-            except _FOREIGN as error:
-                failure = self._mapped(request, error)
+            except _CLIENT_ERRORS as error:
+                failure = self._error_of(request, error)
                 cause = redacted_cause(error, self._secrets, handled)
             # Not from within the handlers: the library's own error would be the context.
             raise failure from cause
 
-    async def _send(self, request: Request, seconds: float) -> Reply:
+    async def _send(self, request: HttpRequest, seconds: float) -> HttpReply:
         arguments: dict[str, Any] = {
             "content": request.content,
             "headers": request.headers,
-            "timeout": min(seconds, _LONGEST_READ),
+            "timeout": min(seconds, _MAX_READ_SECONDS),
         }
         client = self._client
         if isinstance(client, httpx.AsyncClient):
-            return await without_stale(client, lambda: _aread(client, request, arguments))
+            return await without_stale_connections(
+                client, lambda: _stream_async(client, request, arguments)
+            )
         assert client is not None
-        return await self._threads.run(lambda transfer: _read(client, request, arguments, transfer))
+        return await self._threads.run(
+            lambda transfer: _stream_sync(client, request, arguments, transfer)
+        )
 
-    def _mapped(self, request: Request, error: Exception) -> RerankError:
-        told = shown(str(error) or type(error).__name__, self._secrets)
+    def _error_of(self, request: HttpRequest, error: Exception) -> RerankError:
+        message = redacted_excerpt(str(error) or type(error).__name__, self._secrets)
         if isinstance(error, RuntimeError):
-            return self._unusable(error)
+            return self._client_error(error)
         if isinstance(error, httpx.DecodingError):
-            return ReplyError(f"The reply from {request.url} is badly encoded: {told}")
+            return ReplyError(f"The reply from {request.url} is badly encoded: {message}")
         advice = "Check that the server is up and base_url is right."
-        if "CERTIFICATE_VERIFY_FAILED" in told:
+        if "CERTIFICATE_VERIFY_FAILED" in message:
             advice = "Pass verify=<file of your CA's certificate>."
-        return ConnectionFailedError(f"No reply from {request.url}: {told}. {advice}")
+        return ConnectionFailedError(f"No reply from {request.url}: {message}. {advice}")
 
-    def _unusable(self, error: RuntimeError) -> EngineClosedError | InvalidInputError:
+    def _client_error(self, error: RuntimeError) -> EngineClosedError | InvalidInputError:
         """What is wrong with the client; `error` is raised if it is of the caller's own hooks."""
         closed = self._client is not None and self._client.is_closed
-        if not closed and of_another_loop(error):
-            return InvalidInputError(ONE_LOOP)
+        if not closed and is_of_another_loop(error):
+            return InvalidInputError(ONE_LOOP_MESSAGE)
         if not closed and "closed" not in str(error):
             raise error
         return EngineClosedError("The http client was closed. Make a new engine.")
@@ -160,18 +173,18 @@ class Transport:
     async def aclose(self) -> None:
         """Close the connections, unless the client is the caller's, and end the threads."""
         self._threads.join()
-        if self._own is not None:
-            await self._own.aclose()
+        if self._owned_client is not None:
+            await self._owned_client.aclose()
 
 
-class _Body:
+class _ReplyBody:
     """A reply's body as it arrives.
 
     Raises:
-        ReplyError: it is compressed in a way that was not asked for, or has too many bytes.
+        ReplyError: its encoding was not requested, or it has too many bytes.
     """
 
-    def __init__(self, request: Request, reply: httpx.Response) -> None:
+    def __init__(self, request: HttpRequest, reply: httpx.Response) -> None:
         self._request = request
         self._reply = reply
         self._content = bytearray()
@@ -182,36 +195,38 @@ class _Body:
 
     def add(self, piece: bytes) -> None:
         self._content += piece
-        if len(self._content) > self._request.most:
-            self._refuse(f"has more than {self._request.most:,} bytes")
+        if len(self._content) > self._request.max_bytes:
+            self._refuse(f"has more than {self._request.max_bytes:,} bytes")
 
-    def whole(self) -> Reply:
+    def complete(self) -> HttpReply:
         reply = self._reply
         connection = reply.extensions.get("network_stream")
-        return Reply(reply.status_code, bytes(self._content), reply.headers, connection)
+        return HttpReply(reply.status_code, bytes(self._content), reply.headers, connection)
 
-    def _refuse(self, why: str) -> NoReturn:
+    def _refuse(self, reason: str) -> NoReturn:
         raise ReplyError(
-            f"The reply from {self._request.url} {why}. Check what base_url leads to.",
+            f"The reply from {self._request.url} {reason}. Check what base_url leads to.",
             status=self._reply.status_code,
         )
 
 
-async def _aread(client: httpx.AsyncClient, request: Request, arguments: dict[str, Any]) -> Reply:
+async def _stream_async(
+    client: httpx.AsyncClient, request: HttpRequest, arguments: dict[str, Any]
+) -> HttpReply:
     async with client.stream(request.method, request.url, **arguments) as reply:
-        body = _Body(request, reply)
+        body = _ReplyBody(request, reply)
         async for piece in reply.aiter_bytes():
             body.add(piece)
-    return body.whole()
+    return body.complete()
 
 
-def _read(
-    client: httpx.Client, request: Request, arguments: dict[str, Any], transfer: Transfer
-) -> Reply:
-    traced = {"trace": transfer.trace}
-    with client.stream(request.method, request.url, **arguments, extensions=traced) as reply:
-        body = _Body(request, reply)
+def _stream_sync(
+    client: httpx.Client, request: HttpRequest, arguments: dict[str, Any], transfer: Transfer
+) -> HttpReply:
+    extensions = {"trace": transfer.trace}
+    with client.stream(request.method, request.url, **arguments, extensions=extensions) as reply:
+        body = _ReplyBody(request, reply)
         for piece in reply.iter_bytes():
             transfer.check()
             body.add(piece)
-    return body.whole()
+    return body.complete()

@@ -1,4 +1,4 @@
-"""What the error bodies of rerank servers mean, by their words. Statuses are judged elsewhere."""
+"""What the error bodies of rerank servers mean, by their words. failures.py reads the statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-# How much of a strange reply an error quotes, in characters.
+# How much of an unexpected reply an error quotes, in characters.
 QUOTED: Final = 200
 # How much of an error body is searched: it may go on with the caller's own texts.
 _SEARCHED: Final = 2000
@@ -16,10 +16,10 @@ _TOO_LONG: Final = re.compile(
     r"|longer than|exceeds? .{0,100}(length|limit|tokens)|must have less than",
     re.IGNORECASE,
 )
-# The two admission errors of vLLM's exceptions.py, and what gateways say in their place.
+# The two admission errors of vLLM's exceptions.py, and the gateways' wordings.
 _BUSY: Final = re.compile(r"\bbusy\b|\bqueue|backlog|overloaded|capacity", re.IGNORECASE)
 
-# vLLM's NotFoundError, OpenAI's model_not_found, and what LiteLLM and Ollama say in their place.
+# vLLM's NotFoundError, OpenAI's model_not_found, and the wordings of LiteLLM and Ollama.
 _UNKNOWN_MODEL: Final = re.compile(
     r"\bmodel\b.{0,300}(does not exist|not (be )?found|is not (available|served|supported))"
     r"|(unknown|invalid|no such) model\b|model_not_found|no \w+ (for|with) .{0,40}\bmodel\b",
@@ -28,19 +28,19 @@ _UNKNOWN_MODEL: Final = re.compile(
 
 
 def error_message(reply: Any) -> str | None:
-    """What an error body says: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
+    """An error body's message: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
     if not isinstance(reply, Mapping):
         return None
     error = reply.get("error")
     if isinstance(error, Mapping):
         error = error.get("message")
-    for found in (error, reply.get("message"), reply.get("detail")):
-        if found:
-            return found if isinstance(found, str) else _written(found)
+    for message in (error, reply.get("message"), reply.get("detail")):
+        if message:
+            return message if isinstance(message, str) else _as_text(message)
     return None
 
 
-def _written(value: Any) -> str:
+def _as_text(value: Any) -> str:
     try:
         return str(value)
     except RecursionError:

@@ -1,89 +1,90 @@
-"""A few scores to know a server by: asked at first contact, and again when it may be another.
+"""A few scores by which a server is recognised: of the handshake, and when it may be another.
 
-A model's name is no identity: aliases, gateways and restarts change it or keep it. Scores are.
+A model's name does not identify it: aliases, gateways and restarts change or keep it. Scores do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ....core.agreement import readable_logit, same_logits
 from ....core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ....core.steps import Steps
 from .canary import (
-    ASKED,
-    DOCUMENTS,
+    SCORED_DOCUMENTS,
+    SCORED_QUERY,
     AskClassify,
     AskRerank,
     AskTokens,
     CanaryQuestion,
-    Ids,
     KnownTokens,
 )
-from .rerank_api import Answer
-from .template_owner import DOCUMENT, QUERY, Mode
+from .rerank_api import ScoreReply
+from .template_owner import CANARY_DOCUMENT, CANARY_QUERY, Mode
 
 # A right answer and a wrong one: two scores that are far apart.
-_SCORED = DOCUMENTS[:2]
+_REFERENCE_DOCUMENTS: Final = SCORED_DOCUMENTS[:2]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a server said of the canaries.
+    """A server's scores of the canaries.
 
     Attributes:
         logits: of the exact prompts (of the bare texts with `template="none"`).
         tokens: of those prompts; None if the server does not count.
-        instructed: tokens of a prompt with a longer instruction, where the server writes it.
+        instructed: tokens of a prompt with a longer instruction, where the server templates.
         prompts: token ids that were sent, to be sent again; None where texts are.
     """
 
     logits: tuple[float, ...]
     tokens: int | None
     instructed: int | None = None
-    prompts: tuple[Ids, ...] | None = None
+    prompts: tuple[tuple[int, ...], ...] | None = None
 
     def is_alike(self, again: Reference) -> bool:
-        """Whether the same server, asked in the same way, may have said both."""
+        """Whether both may be of the same server, asked in the same way."""
         counts = [(self.tokens, again.tokens), (self.instructed, again.instructed)]
-        counted = all(one is None or other in (None, one) for one, other in counts)
-        return counted and same_logits(self.logits, again.logits)
+        same_counts = all(count is None or other in (None, count) for count, other in counts)
+        return same_counts and same_logits(self.logits, again.logits)
 
     def is_replica(self, other: Reference) -> bool:
-        """Whether both are of one model, however each server is talked to."""
+        """Whether both are of one model, whatever each server's mode."""
         return same_logits(self.logits, other.logits, runs=2)
 
 
 def take_reference(
-    mode: Mode, prompts: tuple[Ids, ...] | None = None
+    mode: Mode, prompts: tuple[tuple[int, ...], ...] | None = None
 ) -> Steps[CanaryQuestion, Any, Reference]:
     """Ask for the scores in the same way as for those of a call.
 
     Args:
-        mode: how the server is talked to.
-        prompts: token ids of an earlier reference, so that they need not be asked for.
+        mode: how the server is asked for scores.
+        prompts: token ids of an earlier reference, which save a request.
     """
     if mode.route == "classify":
-        prompts = prompts or (yield from _prompts())
-        answer: Answer = yield AskClassify(prompts, logits=True)
-        return Reference(answer.values, answer.tokens, prompts=prompts)
-    client = mode.template == "client"
-    query = query_part(DEFAULT_INSTRUCTION, ASKED) if client else ASKED
-    documents = tuple(document_part(text) if client else text for text in _SCORED)
-    answer = yield AskRerank(query, documents, logits=mode.logits)
-    logits = answer.values if mode.logits else tuple(map(readable_logit, answer.values))
+        prompts = prompts or (yield from _reference_prompts())
+        reply: ScoreReply = yield AskClassify(prompts, logits=True)
+        return Reference(reply.values, reply.tokens, prompts=prompts)
+    by_client = mode.template == "client"
+    query = query_part(DEFAULT_INSTRUCTION, SCORED_QUERY) if by_client else SCORED_QUERY
+    documents = tuple(document_part(text) if by_client else text for text in _REFERENCE_DOCUMENTS)
+    reply = yield AskRerank(query, documents, logits=mode.logits)
+    logits = reply.values if mode.logits else tuple(map(readable_logit, reply.values))
     instructed = None
     if mode.template == "server" and mode.instructions:
         longer = " ".join([DEFAULT_INSTRUCTION] * 2)
-        told: Answer = yield AskRerank(QUERY, (DOCUMENT,), instruction=longer)
-        instructed = told.tokens
-    return Reference(logits, answer.tokens, instructed)
+        longer_reply: ScoreReply = yield AskRerank(
+            CANARY_QUERY, (CANARY_DOCUMENT,), instruction=longer
+        )
+        instructed = longer_reply.tokens
+    return Reference(logits, reply.tokens, instructed)
 
 
-def _prompts() -> Steps[CanaryQuestion, Any, tuple[Ids, ...]]:
-    parts: Sequence[str] = [document_part(text) for text in _SCORED]
-    known: KnownTokens = yield AskTokens((query_part(DEFAULT_INSTRUCTION, ASKED), *parts))
-    asked, *documents = known.ids
-    return tuple(asked + ids for ids in documents)
+def _reference_prompts() -> Steps[CanaryQuestion, Any, tuple[tuple[int, ...], ...]]:
+    parts: Sequence[str] = [document_part(text) for text in _REFERENCE_DOCUMENTS]
+    tokens: KnownTokens = yield AskTokens((query_part(DEFAULT_INSTRUCTION, SCORED_QUERY), *parts))
+    query, *documents = tokens.ids
+    return tuple(query + document for document in documents)

@@ -1,7 +1,7 @@
-"""The words of `/v1/rerank`, `/classify`, `/tokenize` and `/v1/models`: bodies out, replies in.
+"""The formats of `/v1/rerank`, `/classify`, `/tokenize` and `/v1/models`: bodies and replies.
 
-Replies are JSON that was already parsed; nothing of them is trusted but what is checked here.
-Sending, retrying and the meaning of HTTP statuses are the remote engine's job.
+Replies are parsed JSON, of which every used value is validated here. Sending, retrying and the
+meaning of HTTP statuses are in http/.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from ....errors import ReplyError
 from ....settings import is_finite, printed
 from .error_bodies import error_message
 
-# Digits of a number that an error shows.
-_LONGEST_NUMBER = 30
+# Digits of a number that an error quotes.
+_MAX_NUMBER_LENGTH = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server said of some prompts.
+class ScoreReply:
+    """A server's scores of some prompts.
 
     Attributes:
         values: one number for each, in the order they were sent.
         tokens: prompt tokens of all of them; None if the server does not count.
-        model: the model's name; None if the server does not say.
+        model: the model's name; None if the reply has none.
     """
 
     values: tuple[float, ...]
@@ -38,9 +38,9 @@ class ServedModel:
     """One line of `/v1/models`.
 
     Attributes:
-        name: what requests must call it.
-        root: what was loaded; several names may share it.
-        max_length: most tokens of a prompt (`max_model_len`); None if not said.
+        name: its name in requests.
+        root: the loaded checkpoint; several names may share it.
+        max_length: most tokens of a prompt (`max_model_len`); None if not listed.
     """
 
     name: str
@@ -56,7 +56,7 @@ def rerank_body(
     instruction: str | None = None,
     logits: bool = False,
 ) -> dict[str, Any]:
-    """A request to `/v1/rerank`. `top_n` is never sent: all scores are wanted."""
+    """A request to `/v1/rerank`. `top_n` is never sent: all scores are needed."""
     body: dict[str, Any] = {"query": query, "documents": list(documents)}
     return _with_common(body, model, logits) | (
         {} if instruction is None else {"instruction": instruction}
@@ -84,68 +84,68 @@ def _with_common(body: dict[str, Any], model: str | None, logits: bool) -> dict[
     return body
 
 
-def read_rerank(reply: Any, count: int, *, logits: bool = False) -> Answer:
+def read_rerank(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
     """The scores of a rerank reply, in the order of the request.
 
     Understood are vLLM's and Cohere's `results` with `relevance_score`, Jina's and Voyage's
-    `data`, and the bare lists with `score` of SGLang and TEI. Echoed texts are not looked at.
+    `data`, and the bare lists with `score` of SGLang and TEI. Echoed texts are ignored.
 
     Args:
         reply: the parsed JSON.
         count: how many documents were sent.
-        logits: whether numbers outside [0, 1] are fine.
+        logits: whether numbers outside [0, 1] are valid.
 
     Raises:
-        ReplyError: another shape, or an index or score that is missing, doubled or wrong.
+        ReplyError: another shape, or an index or score that is missing, duplicated or wrong.
     """
-    items = reply
+    entries = reply
     if isinstance(reply, Mapping):
-        items = reply.get("results", reply.get("data"))
-    if not isinstance(items, list):
-        raise ReplyError("The reply has no list of results" + _told(reply))
+        entries = reply.get("results", reply.get("data"))
+    if not isinstance(entries, list):
+        raise ReplyError("The reply has no list of results" + _server_message(reply))
     values: dict[int, float] = {}
-    for item in items:
-        score = _field(item, "relevance_score", "score")
-        _keep(values, _index(item, count), _number(score, logits), count)
-    return Answer(_complete(values, count), _tokens(reply), _model(reply))
+    for entry in entries:
+        score = _entry_field(entry, "relevance_score", "score")
+        _add_score(values, _entry_index(entry, count), _score_value(score, logits), count)
+    return ScoreReply(_all_scores(values, count), _usage_tokens(reply), _reply_model(reply))
 
 
-def read_classify(reply: Any, count: int, *, logits: bool = False) -> Answer:
+def read_classify(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
     """The scores of a classify reply, in the order of the request.
 
     Raises:
         ReplyError: another shape, more than one class, or a wrong index or score.
     """
-    items = reply.get("data") if isinstance(reply, Mapping) else None
-    if not isinstance(items, list):
-        raise ReplyError("The reply has no list of classifications" + _told(reply))
+    entries = reply.get("data") if isinstance(reply, Mapping) else None
+    if not isinstance(entries, list):
+        raise ReplyError("The reply has no list of classifications" + _server_message(reply))
     values: dict[int, float] = {}
-    for item in items:
-        probs = _field(item, "probs")
+    for entry in entries:
+        probs = _entry_field(entry, "probs")
         if not isinstance(probs, list) or len(probs) != 1:
             raise ReplyError(
                 f"The model has {len(probs) if isinstance(probs, list) else 'no'} classes where a "
                 "Qwen3 reranker has one"
             )
-        _keep(values, _index(item, count), _number(probs[0], logits), count)
-    return Answer(_complete(values, count), _tokens(reply), _model(reply))
+        _add_score(values, _entry_index(entry, count), _score_value(probs[0], logits), count)
+    return ScoreReply(_all_scores(values, count), _usage_tokens(reply), _reply_model(reply))
 
 
 def read_tokenize(reply: Any) -> tuple[tuple[int, ...], tuple[str, ...] | None, int | None]:
-    """Token ids, the tokens' strings if they were sent, and the model's maximum if it was.
+    """Token ids, the tokens' strings and the model's maximum length, the latter two if sent.
 
     Raises:
         ReplyError: there are no ids.
     """
     ids = reply.get("tokens") if isinstance(reply, Mapping) else None
-    if not isinstance(ids, list) or not all(_is_int(one) and one >= 0 for one in ids):
-        raise ReplyError("The reply has no list of token ids" + _told(reply))
+    if not isinstance(ids, list) or not all(_is_int(token) and token >= 0 for token in ids):
+        raise ReplyError("The reply has no list of token ids" + _server_message(reply))
     strings = reply.get("token_strs")
-    if not isinstance(strings, list) or not all(isinstance(one, str) for one in strings):
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         strings = None
     if strings is not None and len(strings) != len(ids):
         strings = None
-    return tuple(ids), None if strings is None else tuple(strings), _length(reply)
+    return tuple(ids), None if strings is None else tuple(strings), _max_model_len(reply)
 
 
 def read_models(reply: Any) -> list[ServedModel]:
@@ -154,79 +154,81 @@ def read_models(reply: Any) -> list[ServedModel]:
     Raises:
         ReplyError: the reply is no list of models.
     """
-    items = reply.get("data") if isinstance(reply, Mapping) else None
-    if not isinstance(items, list):
-        raise ReplyError("The reply has no list of models" + _told(reply))
+    entries = reply.get("data") if isinstance(reply, Mapping) else None
+    if not isinstance(entries, list):
+        raise ReplyError("The reply has no list of models" + _server_message(reply))
     models = []
-    for item in items:
-        if isinstance(item, Mapping) and isinstance(item.get("id"), str) and not item.get("parent"):
-            root = item.get("root")
-            name = item["id"]
-            models.append(ServedModel(name, root if isinstance(root, str) else name, _length(item)))
+    for entry in entries:
+        if not isinstance(entry, Mapping) or entry.get("parent"):
+            continue
+        name, root = entry.get("id"), entry.get("root")
+        if isinstance(name, str):
+            root = root if isinstance(root, str) else name
+            models.append(ServedModel(name, root, _max_model_len(entry)))
     return models
 
 
-def _told(reply: Any) -> str:
+def _server_message(reply: Any) -> str:
     message = error_message(reply)
     return f"; the server says: {message}" if message else ""
 
 
-def _field(item: Any, *names: str) -> Any:
-    if not isinstance(item, Mapping):
-        raise ReplyError(f"An entry of the reply is no object but {type(item).__name__}")
-    return next((item[name] for name in names if name in item), None)
+def _entry_field(entry: Any, *names: str) -> Any:
+    if not isinstance(entry, Mapping):
+        raise ReplyError(f"An entry of the reply is no object but {type(entry).__name__}")
+    return next((entry[name] for name in names if name in entry), None)
 
 
-def _index(item: Any, count: int) -> int:
-    index = _field(item, "index")
+def _entry_index(entry: Any, count: int) -> int:
+    index = _entry_field(entry, "index")
     if not _is_int(index) or not 0 <= index < count:
-        raise ReplyError(f"The reply has the index {_named(index)} for {count} inputs")
+        raise ReplyError(f"The reply has the index {_printable_value(index)} for {count} inputs")
     return int(index)
 
 
-def _number(value: Any, logits: bool) -> float:
+def _score_value(value: Any, logits: bool) -> float:
     if not is_finite(value) or not (logits or 0 <= value <= 1):
-        what = "finite number" if logits else "probability"
-        raise ReplyError(f"The reply's score {_named(value)} is no {what}")
+        expected = "finite number" if logits else "probability"
+        raise ReplyError(f"The reply's score {_printable_value(value)} is no {expected}")
     return float(value)
 
 
-def _keep(values: dict[int, float], index: int, value: float, count: int) -> None:
+def _add_score(values: dict[int, float], index: int, value: float, count: int) -> None:
     if index in values:
         raise ReplyError(f"The reply has index {index} twice, for {count} inputs")
     values[index] = value
 
 
-def _complete(values: dict[int, float], count: int) -> tuple[float, ...]:
+def _all_scores(values: dict[int, float], count: int) -> tuple[float, ...]:
     if len(values) != count:
-        missing = next(at for at in range(count) if at not in values)
-        raise ReplyError(f"The reply has {len(values)} of {count} scores; {missing} is missing")
-    return tuple(values[at] for at in range(count))
+        absent = next(index for index in range(count) if index not in values)
+        raise ReplyError(f"The reply has {len(values)} of {count} scores; {absent} is missing")
+    return tuple(values[index] for index in range(count))
 
 
-def _tokens(reply: Any) -> int | None:
+def _usage_tokens(reply: Any) -> int | None:
     usage = reply.get("usage") if isinstance(reply, Mapping) else None
     if not isinstance(usage, Mapping):
         return None
-    found = usage.get("total_tokens", usage.get("prompt_tokens"))
-    return found if _is_int(found) and found > 0 else None
+    tokens = usage.get("total_tokens", usage.get("prompt_tokens"))
+    return tokens if _is_int(tokens) and tokens > 0 else None
 
 
-def _length(item: Mapping[str, Any]) -> int | None:
-    longest: Any = item.get("max_model_len")
-    return longest if _is_int(longest) and longest > 0 else None
+def _max_model_len(entry: Mapping[str, Any]) -> int | None:
+    length: Any = entry.get("max_model_len")
+    return length if _is_int(length) and length > 0 else None
 
 
-def _model(reply: Any) -> str | None:
+def _reply_model(reply: Any) -> str | None:
     name = reply.get("model") if isinstance(reply, Mapping) else None
     return name if isinstance(name, str) and name else None
 
 
-def _named(value: Any) -> str:
-    """A value of a reply as an error shows it: a text only by its type, it may echo anything."""
+def _printable_value(value: Any) -> str:
+    """A reply's value for an error's message: a text only by its type, as it may echo anything."""
     if value is None or isinstance(value, bool | int | float):
         text = printed(value)
-        return text if len(text) <= _LONGEST_NUMBER else "a very long number"
+        return text if len(text) <= _MAX_NUMBER_LENGTH else "a very long number"
     return f"of type {type(value).__name__}"
 
 

@@ -1,6 +1,6 @@
-"""Who applies the prompt's template, this side or the server: values, judgements and advice.
+"""Who applies the prompt's template, this side or the server: values, decisions and advice.
 
-Which questions a server is asked, and in what order, is canary.py's part. No token count of any
+canary.py decides which questions a server is asked, and in what order. No token count of any
 particular tokenizer is built in.
 """
 
@@ -13,15 +13,15 @@ from typing import Final, Literal
 from ....core.tokens import token_ceiling
 from ....errors import TemplateMismatchError
 
-Who = Literal["client", "server", "none"]
-Template = Literal["auto", "client", "server", "none"]
-Protocol = Literal["auto", "rerank", "classify"]
+TemplateOwner = Literal["client", "server", "none"]
+TemplateChoice = Literal["auto", "client", "server", "none"]
+RouteChoice = Literal["auto", "rerank", "classify"]
 
-# The canary pair: as short as can be, so that a template's tokens stand out.
-QUERY: Final = "a"
-DOCUMENT: Final = "b"
-# Tokens may merge differently where the texts meet the server's template: two seams, both ends.
-_SEAMS: Final = 4
+# The canary pair: as short as possible, so that most tokens are the template's.
+CANARY_QUERY: Final = "a"
+CANARY_DOCUMENT: Final = "b"
+# Tokens may merge differently at both ends of both texts in the server's template.
+_MAX_MERGED_TOKENS: Final = 4
 
 SERVE_FLAGS: Final = (
     '--runner pooling --hf-overrides \'{"architectures": ["Qwen3ForSequenceClassification"], '
@@ -50,28 +50,28 @@ IGNORED_INSTRUCTION: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedMode:
-    """What the caller asked for; "auto" leaves it to the canaries."""
+    """The caller's choices; "auto" leaves one to the canaries."""
 
-    template: Template = "auto"
-    protocol: Protocol = "auto"
+    template: TemplateChoice = "auto"
+    protocol: RouteChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """How a server is talked to.
+    """How a server is asked for scores.
 
     Attributes:
         route: "classify" sends token ids, "rerank" sends texts.
         template: whose template the texts get on the rerank route.
-        logits: whether the route gives logits when asked to.
+        logits: whether the route can return logits.
         instructions: whether a custom instruction reaches the prompt.
         verified: whether the server's prompt was proven exact; None on the classify route.
-        fallback: whether `/classify` with token ids works too and gives exact scores, in logits.
-        warning: what the caller should know, or None.
+        fallback: whether `/classify` with token ids works too and returns exact scores, in logits.
+        warning: a warning for the caller, or None.
     """
 
     route: Literal["rerank", "classify"]
-    template: Who
+    template: TemplateOwner
     logits: bool = False
     instructions: bool = False
     verified: bool | None = False
@@ -91,7 +91,7 @@ class Mode:
         )
 
 
-def who_templates(bare: int, whole: int, expected: tuple[int, int] | None) -> Who:
+def owner_by_counts(bare: int, whole: int, expected: tuple[int, int] | None) -> TemplateOwner:
     """Who applies the template.
 
     Args:
@@ -110,40 +110,40 @@ def who_templates(bare: int, whole: int, expected: tuple[int, int] | None) -> Wh
             return "client"
         if bare == templated and whole > templated:
             return "server"
-    elif bare <= token_ceiling(QUERY + DOCUMENT) and whole > 2 * bare:
+    elif bare <= token_ceiling(CANARY_QUERY + CANARY_DOCUMENT) and whole > 2 * bare:
         return "client"
-    elif bare > _SEAMS and abs(2 * bare - whole) <= _SEAMS:
+    elif bare > _MAX_MERGED_TOKENS and abs(2 * bare - whole) <= _MAX_MERGED_TOKENS:
         return "server"
-    told = "" if expected is None else f" where {expected[0]} and {expected[1]} were expected"
+    hint = "" if expected is None else f" where {expected[0]} and {expected[1]} were expected"
     raise TemplateMismatchError(
-        f"The server counts {bare} tokens for a bare pair and {whole} for a templated one{told}. "
+        f"The server counts {bare} tokens for a bare pair and {whole} for a templated one{hint}. "
         "That is neither Qwen3-Reranker's prompt nor none. Check --chat-template (best: none), "
         "that the served model is a Qwen3-Reranker, and that tokenizer=..., if set, is its own."
     )
 
 
-def check_requested(wish: Template, found: Who) -> Who:
-    """`found`, if it is what was wished for.
+def check_requested(requested: TemplateChoice, owner: TemplateOwner) -> TemplateOwner:
+    """`owner`, if it is what the caller requested.
 
     Raises:
         TemplateMismatchError: both sides would apply the template, or neither would.
     """
-    if wish in ("auto", found):
-        return found
-    if found == "server":
+    if requested in ("auto", owner):
+        return owner
+    if owner == "server":
         raise TemplateMismatchError(
-            f"template={wish!r}, but the server applies a template itself, so the prompt would "
-            "hold it twice. Start it without --chat-template, or use template='auto'."
+            f"template={requested!r}, but the server applies a template itself, so the prompt "
+            "would hold it twice. Start it without --chat-template, or use template='auto'."
         )
     raise TemplateMismatchError(
-        f"template={wish!r}, but the server applies none, so the scores would be meaningless. "
+        f"template={requested!r}, but the server applies none, so the scores would be meaningless. "
         "Start it with --chat-template, or use template='auto'."
     )
 
 
-def mismatch(who: Who) -> str:
+def mismatch_advice(owner: TemplateOwner) -> str:
     """What to do about a server whose scores differ from those of the exact prompt."""
-    if who == "client":
+    if owner == "client":
         return (
             "The server's /v1/rerank and /classify disagree about the same prompt: something "
             "changes what is sent, or tokenizer=... is another model's. Use "
@@ -157,7 +157,7 @@ def mismatch(who: Who) -> str:
     )
 
 
-def embeddings() -> str:
+def embeddings_advice() -> str:
     """What to do about a server that was started without the overrides."""
     return (
         "The server compares embeddings (identical texts score 1.0) and does not rerank. Start it "
@@ -166,7 +166,7 @@ def embeddings() -> str:
     )
 
 
-def no_probability(value: float) -> str:
+def no_probability_advice(value: float) -> str:
     """What to do about a score outside [0, 1]."""
     return (
         f"The server's score {value} is no probability, so it is not a Qwen3 reranker's. Start "
@@ -174,11 +174,11 @@ def no_probability(value: float) -> str:
     )
 
 
-def counts_differ(expected: Iterable[int | None], told: int | None) -> bool:
-    """Whether a reply's token count contradicts what was sent; False where one is not known."""
+def counts_differ(expected: Iterable[int | None], actual: int | None) -> bool:
+    """Whether a reply's token count contradicts what was sent; False where a count is unknown."""
     total = 0
-    for one in expected:
-        if one is None:
+    for count in expected:
+        if count is None:
             return False
-        total += one
-    return told is not None and told != total
+        total += count
+    return actual is not None and actual != total

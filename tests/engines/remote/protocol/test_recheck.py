@@ -1,4 +1,4 @@
-"""A server is known again by its scores, and another one is not taken for it."""
+"""A server is recognised by its scores, and another one is not taken for it."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def test_one_that_became_deaf_is_not_the_same() -> None:
     assert not first.is_alike(drive(take_reference(mode), world.answer))
 
 
-@pytest.mark.parametrize("one", RIGHT)
+@pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("other", RIGHT)
-def test_replicas_are_known_however_they_are_talked_to(one: str, other: str) -> None:
-    first, _, _ = reference_of(one)
+def test_replicas_are_known_however_they_are_talked_to(name: str, other: str) -> None:
+    first, _, _ = reference_of(name)
     second, _, _ = reference_of(other)
     assert first.is_replica(second)
     assert not first.is_replica(reference_of(other, scorer=lambda ids: -hash_logit(ids))[0])

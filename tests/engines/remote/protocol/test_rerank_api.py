@@ -73,14 +73,14 @@ SHAPES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_servers_shape_is_understood(name: str) -> None:
-    answer = read_rerank(SHAPES[name], 2)
-    assert answer.values == (0.5, 0.75)
-    assert answer.tokens == (9 if name in ("vllm", "jina") else None)
-    assert answer.model == ("m" if name == "vllm" else None)
+    scores = read_rerank(SHAPES[name], 2)
+    assert scores.values == (0.5, 0.75)
+    assert scores.tokens == (9 if name in ("vllm", "jina") else None)
+    assert scores.model == ("m" if name == "vllm" else None)
 
 
-def results(*items: Any) -> Any:
-    return {"results": list(items)}
+def results(*entries: Any) -> Any:
+    return {"results": list(entries)}
 
 
 GOOD = {"index": 0, "relevance_score": 0.5}
@@ -110,9 +110,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "told"), WRONG)
-def test_a_wrong_rerank_reply_is_refused(reply: Any, told: str) -> None:
-    with pytest.raises(ReplyError, match=told):
+@pytest.mark.parametrize(("reply", "message"), WRONG)
+def test_a_wrong_rerank_reply_is_refused(reply: Any, message: str) -> None:
+    with pytest.raises(ReplyError, match=message):
         read_rerank(reply, 2)
 
 
@@ -129,15 +129,15 @@ def test_classifications() -> None:
         "model": "m", "usage": {"prompt_tokens": 5, "total_tokens": 5},
         "data": [{"index": 1, "probs": [0.25]}, {"index": 0, "probs": [0.5]}],
     }  # fmt: skip
-    answer = read_classify(reply, 2)
-    assert (answer.values, answer.tokens, answer.model) == ((0.5, 0.25), 5, "m")
-    for wrong, told in [
+    scores = read_classify(reply, 2)
+    assert (scores.values, scores.tokens, scores.model) == ((0.5, 0.25), 5, "m")
+    for wrong, message in [
         ([], "no list of classifications"),
         ({"data": [{"index": 0, "probs": [0.5, 0.5]}]}, "2 classes"),
         ({"data": [{"index": 0, "probs": 0.5}]}, "no classes"),
         ({"data": [{"index": 0, "probs": [2.0]}]}, "no probability"),
     ]:
-        with pytest.raises(ReplyError, match=told):
+        with pytest.raises(ReplyError, match=message):
             read_classify(wrong, 1)
 
 
@@ -184,8 +184,8 @@ def test_a_detail_too_deep_to_print_is_no_crash() -> None:
 @pytest.mark.parametrize("field", ["index", "relevance_score"])
 def test_a_wrong_text_is_named_by_its_type_only(field: str) -> None:
     right = {"index": 0, "relevance_score": 0.5}
-    for wrong, told in (("sk-key" * 40, "of type str"), ([], "of type list"), (-2, "-2")):
-        with pytest.raises(ReplyError, match=told):
+    for wrong, description in (("sk-key" * 40, "of type str"), ([], "of type list"), (-2, "-2")):
+        with pytest.raises(ReplyError, match=description):
             read_rerank([right | {field: wrong}], 1)
     with pytest.raises(ReplyError, match="a very long number"):
         read_rerank([right | {field: 10**400}], 1)
@@ -223,11 +223,11 @@ def test_the_callers_own_texts_are_not_searched_for_a_complaint() -> None:
 def test_any_reply_is_understood_or_refused(reply: Any, count: int, logits: bool) -> None:
     for read in (read_rerank, read_classify):
         try:
-            answer = read(reply, count, logits=logits)
+            scores = read(reply, count, logits=logits)
         except ReplyError:
             continue
-        assert len(answer.values) == count
-        assert logits or all(0 <= one <= 1 for one in answer.values)
+        assert len(scores.values) == count
+        assert logits or all(0 <= value <= 1 for value in scores.values)
     for other in (read_models, read_tokenize):
         try:
             other(reply)

@@ -1,4 +1,4 @@
-"""The first contact's judgement over every kind of server, without any HTTP."""
+"""The handshake's result for every kind of server, without any HTTP."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qwen3_ascend_retrievers.core import agreement
 from qwen3_ascend_retrievers.core.agreement import Agreement, kind_of
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.engines.remote.protocol.canary import AskRerank
-from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import Answer
+from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import ScoreReply
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import (
     Mode,
     check_requested,
     counts_differ,
-    who_templates,
+    owner_by_counts,
 )
 from qwen3_ascend_retrievers.errors import TemplateMismatchError
 from support.canary_answers import CanaryAnswers
@@ -133,10 +133,10 @@ def test_none_asks_nothing() -> None:
 def test_scores_outside_probability_are_refused() -> None:
     class Wild(CanaryAnswers):
         def answer(self, question: Any) -> Any:
-            found = super().answer(question)
+            answer = super().answer(question)
             if isinstance(question, AskRerank):
-                return Answer(tuple(one + 3 for one in found.values), found.tokens)
-            return found
+                return ScoreReply(tuple(value + 3 for value in answer.values), answer.tokens)
+            return answer
 
     with pytest.raises(TemplateMismatchError, match=r"is no probability.*hf-overrides"):
         Wild(Setup()).handshake()
@@ -145,10 +145,10 @@ def test_scores_outside_probability_are_refused() -> None:
 def test_a_gateway_that_changes_the_prompt_is_noticed() -> None:
     class Changed(CanaryAnswers):
         def answer(self, question: Any) -> Any:
-            found = super().answer(question)
+            answer = super().answer(question)
             if isinstance(question, AskRerank):
-                return Answer(tuple(one * 0.9 for one in found.values), found.tokens)
-            return found
+                return ScoreReply(tuple(value * 0.9 for value in answer.values), answer.tokens)
+            return answer
 
     with pytest.raises(TemplateMismatchError, match="disagree about the same prompt"):
         Changed(Setup()).handshake(protocol="rerank")
@@ -162,14 +162,14 @@ def test_noise_between_batches_is_no_mismatch(noise: float) -> None:
 
 def test_counts_of_the_real_tokenizer() -> None:
     # Seen on vLLM 0.32 with Qwen's tokenizer: see VLLM.md, "Server-side templates".
-    assert who_templates(1, 74, (1, 74)) == who_templates(1, 74, None) == "client"
-    assert who_templates(2, 74, None) == "client"
-    assert who_templates(74, 147, (1, 74)) == who_templates(74, 147, None) == "server"
+    assert owner_by_counts(1, 74, (1, 74)) == owner_by_counts(1, 74, None) == "client"
+    assert owner_by_counts(2, 74, None) == "client"
+    assert owner_by_counts(74, 147, (1, 74)) == owner_by_counts(74, 147, None) == "server"
     for bare, whole in ((20, 92), (74, 74), (1, 1), (5, 77), (0, 0), (3, 3), (147, 220)):
         with pytest.raises(TemplateMismatchError, match=f"{bare} tokens for a bare pair"):
-            who_templates(bare, whole, None)
+            owner_by_counts(bare, whole, None)
     with pytest.raises(TemplateMismatchError, match="1 and 74 were expected"):
-        who_templates(2, 74, (1, 74))
+        owner_by_counts(2, 74, (1, 74))
 
 
 def test_counts_are_compared_where_all_are_known() -> None:
@@ -189,19 +189,19 @@ def test_logits_and_probabilities_are_told_apart() -> None:
     assert not agreement.look_like_probabilities((0.5, 1.1))
 
 
-def test_agreement_of_saturated_scores() -> None:
+def test_measuredof_saturated_scores() -> None:
     exact, mutant = (12.0, -14.0), (11.0, -13.0)
-    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
-    assert known.noise == pytest.approx(0.28)
-    assert known.holds((12.1, -14.2), logits=True)
-    assert not known.holds((9.0, -10.0), logits=True)
+    measured = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert measured.noise == pytest.approx(0.28)
+    assert measured.holds((12.1, -14.2), logits=True)
+    assert not measured.holds((9.0, -10.0), logits=True)
 
 
-def test_agreement_of_probabilities() -> None:
+def test_measuredof_probabilities() -> None:
     exact, mutant = (0.5, -1.0), (0.9, -0.5)
-    known = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
-    assert known.holds(tuple(map(sigmoid, exact)), logits=False)
-    assert not known.holds(tuple(map(sigmoid, mutant)), logits=False)
+    measured = Agreement.of(exact, mutant, tuple(map(sigmoid, exact)))
+    assert measured.holds(tuple(map(sigmoid, exact)), logits=False)
+    assert not measured.holds(tuple(map(sigmoid, mutant)), logits=False)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
