@@ -189,7 +189,7 @@ class Reranker(Closing):
         if instruction is not None:
             settings = replace(settings, instruction=instruction)
         task = _resolved(settings.instruction or DEFAULT_INSTRUCTION)
-        return Request(pairs, task, settings, self._show_progress, Call(wish=cancel))
+        return Request(pairs, task, settings, self._show_progress, Call(cancel=cancel))
 
 
 def _resolved(instruction: str) -> str:

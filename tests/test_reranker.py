@@ -142,7 +142,7 @@ async def test_a_bar_where_it_is_wished(rank: Rank, capsys: pytest.CaptureFixtur
     def counting(plan: Plan, call: Call) -> list[Score]:
         seen.append(call.progress is not None)
         for _ in plan.passages:
-            call.done(1)
+            call.advance(1)
         return [Score(0.5)] * len(plan.passages)
 
     await rank(Reranker(FunctionEngine(counting)), "q", ["a", "b"])

@@ -1,4 +1,4 @@
-"""The facade when it cannot rank: bad input, failing engines, a wish to stop."""
+"""The facade when it cannot rank: bad input, failing engines, a cancelled call."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Usage:
 class Timings:
     """Seconds of wall clock: planning (tokenizing, cutting), scoring, and all together.
 
-    The first call's planning holds the loading of the model or the first contact with the server.
+    The first call's planning holds the loading of the model or the handshake with the server.
     """
 
     plan: float = 0.0

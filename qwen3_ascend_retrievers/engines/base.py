@@ -49,29 +49,30 @@ class Call:
 
     Attributes:
         cancelled: set when the call's task was cancelled, to stop between batches.
-        wish: the caller's own event, looked at and never set; None if there is none.
-        progress: told how many more passages are done; None if nobody looks.
+        cancel: the caller's own event, looked at and never set; None if there is none.
+        progress: called with the number of passages scored since the last time; None without a
+            bar.
         started: when the whole call began, by `time.monotonic()`; deadlines count from it.
     """
 
     cancelled: threading.Event = field(default_factory=threading.Event)
-    wish: threading.Event | None = None
+    cancel: threading.Event | None = None
     progress: Callable[[int], None] | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        if self.wish is not None and not callable(getattr(self.wish, "is_set", None)):
+        if self.cancel is not None and not callable(getattr(self.cancel, "is_set", None)):
             raise InvalidInputError(
-                f"cancel must be a threading.Event or None, not {type(self.wish).__name__}."
+                f"cancel must be a threading.Event or None, not {type(self.cancel).__name__}."
             )
 
     def check(self) -> None:
         """Raise RerankCancelled if the caller wants to stop."""
-        if self.cancelled.is_set() or (self.wish is not None and self.wish.is_set()):
+        if self.cancelled.is_set() or (self.cancel is not None and self.cancel.is_set()):
             raise RerankCancelled("The call was cancelled; nothing was returned.")
 
-    def done(self, passages: int) -> None:
-        """Tell the progress bar, if there is one."""
+    def advance(self, passages: int) -> None:
+        """Move the progress bar, if there is one, by so many passages."""
         if self.progress is not None:
             self.progress(passages)
 

@@ -171,7 +171,7 @@ class LocalEngine(Configured):
             batch_logits = yield _NeedLogits(batch.rows, query_cache)
             for passage, logit in zip(batch.passages, batch_logits, strict=True):
                 logits[passage] = logit
-            call.done(len(batch.passages))
+            call.advance(len(batch.passages))
         return self._scores(logits)
 
     def _scores(self, logits: Sequence[float]) -> list[Score]:

@@ -25,6 +25,19 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Tokens of one request, so that it ends well within the timeout on slow devices too.
 MAX_TOKENS: Final = 65_536
 
+# Arguments that are written down as they are.
+_PLAIN: Final = (
+    "timeout",
+    "deadline",
+    "max_retries",
+    "max_concurrency",
+    "batch_size",
+    "tokenizer",
+    "tokenizer_revision",
+    "backoff",
+    "cooldown",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteConfig:
@@ -67,6 +80,20 @@ class RemoteConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise InvalidInputError(f"{name} must be a non-empty str or None, not {value!r}.")
+
+    def config(self) -> dict[str, Any]:
+        """JSON-safe constructor arguments, without the key, the headers and http clients."""
+        roots = list(self.roots)
+        arguments: dict[str, Any] = {
+            "base_url": roots[0] if len(roots) == 1 else roots,
+            "model": self.model,
+            "template": self.requested.template,
+            "protocol": self.requested.protocol,
+        }
+        arguments |= {name: getattr(self, name) for name in _PLAIN}
+        if isinstance(self.verify, bool | str):
+            arguments["verify"] = self.verify
+        return arguments
 
     def request_headers(self, request_id: str) -> RequestHeaders:
         """The headers of every request; the caller's own override the standard ones."""

@@ -9,7 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import SecretStr
@@ -27,18 +27,6 @@ from .http.causes import public_error
 from .protocol.template_owner import RequestedMode, RouteChoice, TemplateChoice
 
 Result = TypeVar("Result")
-# Options that are written down as they are.
-_PLAIN: Final = (
-    "timeout",
-    "deadline",
-    "max_retries",
-    "max_concurrency",
-    "batch_size",
-    "tokenizer",
-    "tokenizer_revision",
-    "backoff",
-    "cooldown",
-)
 
 
 class RemoteEngine(Configured):
@@ -60,7 +48,7 @@ class RemoteEngine(Configured):
             the server's template); "rerank" sends texts to `/v1/rerank`; "auto" takes "classify"
             if ids cost no request, or if the server's template is wrong.
         timeout: seconds for one request, above 0.
-        deadline: seconds for a whole ranking with its retries, above 0; the first contact with a
+        deadline: seconds for a whole ranking with its retries, above 0; the handshake with a
             server has as many for itself.
         max_retries: how often a request is sent again, whatever the failure; 0 never does. None:
             three times after a lost connection, a timeout or a failing server, and as long as the
@@ -135,19 +123,7 @@ class RemoteEngine(Configured):
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments without the key, the headers and http clients."""
-        config = self._config
-        roots = list(config.roots)
-        made: dict[str, Any] = {
-            "base_url": roots[0] if len(roots) == 1 else roots,
-            "model": config.model,
-            "template": config.requested.template,
-            "protocol": config.requested.protocol,
-        }
-        for name in _PLAIN:
-            made[name] = getattr(config, name)
-        if isinstance(config.verify, bool | str):
-            made["verify"] = config.verify
-        return made
+        return self._config.config()
 
     def tagged_config(self) -> dict[str, Any]:
         """`config()` with the engine's tag under "engine".
@@ -164,7 +140,7 @@ class RemoteEngine(Configured):
         return super().tagged_config()
 
     def facts(self) -> EngineFacts:
-        """The served model and how it is talked to; makes the first contact if need be."""
+        """The served model and how it is asked; makes the handshake if need be."""
         cached = self._failover.cached_facts()
         return self._run(self._failover.facts()) if cached is None else cached
 

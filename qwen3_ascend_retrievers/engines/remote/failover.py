@@ -135,7 +135,7 @@ class Failover:
             deadline = Deadline.starting(self._config.deadline, call.started)
             scores.extend(await self._on_a_replica(deadline, task))
 
-        await run_concurrently([job], call.check if call.wish is not None else None)
+        await run_concurrently([job], call.check if call.cancel is not None else None)
         return scores
 
     async def leave(self) -> None:

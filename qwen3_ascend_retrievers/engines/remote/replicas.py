@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..._util.locks import Lock
+from ...core.tokens import TokenCache
 from ...errors import DeadlineExceededError, ReplyError
 from .connections import ConnectionProofs
 from .http.failures import RequestFailure
 from .protocol.recheck import Reference
 from .protocol.template_owner import Mode
 from .single_flight import SingleFlight
-from .tokenization import TokenCache
 
 logger = logging.getLogger(__name__)
 

@@ -124,7 +124,7 @@ class Scoring:
                 return [await self._score_half(plan, batch[0], call, failure)]
             else:
                 raise
-        call.done(len(batch))
+        call.advance(len(batch))
         return scores
 
     async def _check_request(self, plan: Plan, sent: SentPassage, failure: RequestFailure) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
-from cachetools import LRUCache
 
 from ..._util.locks import Lock
-from ...core.tokens import CACHE_TOKENS, Tokenizer, Tokens
+from ...core.tokens import TokenCache, Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
 from .http.concurrency import run_concurrently
 from .http.retrying import ApiRequest, RetryingClient
@@ -50,36 +49,6 @@ class LocalTokenizer:
         return [Tokens(tuple(encoding.ids), tuple(encoding.offsets)) for encoding in encodings]
 
 
-class TokenCache:
-    """The tokens of the texts that a server tokenized last, at most CACHE_TOKENS of them."""
-
-    def __init__(self) -> None:
-        self._tokens: LRUCache[str, Tokens] = LRUCache(CACHE_TOKENS, getsizeof=_cache_size)
-        self._lock = Lock()
-
-    def get(self, text: str) -> Tokens | None:
-        """The text's tokens, if they are in the cache."""
-        with self._lock:
-            tokens: Tokens | None = self._tokens.get(text)
-            return tokens
-
-    def store(self, text: str, tokens: Tokens) -> None:
-        """Add a text's tokens, unless they exceed the cache."""
-        with self._lock:
-            if _cache_size(tokens) <= self._tokens.maxsize:
-                self._tokens[text] = tokens
-
-    def clear(self) -> None:
-        """Drop all: the server's tokenizer may be another by now."""
-        with self._lock:
-            self._tokens.clear()
-
-
-def _cache_size(tokens: Tokens) -> int:
-    # An empty text costs something too.
-    return len(tokens.ids) + 1
-
-
 async def server_tokens(
     client: RetryingClient, model: str | None, texts: Sequence[str]
 ) -> list[Tokens]:
@@ -106,9 +75,9 @@ async def cached_server_tokens(
     cache: TokenCache, client: RetryingClient, model: str | None, texts: Sequence[str]
 ) -> list[Tokens]:
     """The same, each text that is in the cache without a request."""
-    tokens = {text: hit for text in texts if (hit := cache.get(text)) is not None}
+    tokens = cache.get(texts)
     misses = [text for text in dict.fromkeys(texts) if text not in tokens]
     for text, answer in zip(misses, await server_tokens(client, model, misses), strict=True):
         tokens[text] = answer
-        cache.store(text, answer)
+        cache.put(text, answer)
     return [tokens[text] for text in texts]

@@ -74,7 +74,7 @@ class Requests:
                 scored = running & completed
                 running -= scored
                 scores.update(await asyncio.gather(*scored))
-                call.done(len(scored))
+                call.advance(len(scored))
                 # Checked here too: a request of a dead engine must never wait for ever.
                 if not completed and self._vllm.is_dead(self._engine):
                     raise self._dead_error()

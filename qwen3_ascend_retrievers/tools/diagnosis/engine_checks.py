@@ -1,4 +1,4 @@
-"""The checks of an engine, in order: first contact, then its scores."""
+"""The checks of an engine, in order: the handshake, then its scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MODEL_CARD: Final = "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"
 # The model card's own limit is 8,192 tokens; below an eighth of it ordinary pages are cut.
 _MIN_LENGTH: Final = 1024
 _LENGTH_REMEDY: Final = "Start it with a greater maximum: --max-model-len 8192 on a server."
-# For an error at first contact: the finding's name, and a reference.
+# For an error at the handshake: the finding's name, and a reference.
 _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
     (ConnectionFailedError, "reachability", "docs/remote.md, troubleshooting"),
     (DeadlineExceededError, "reachability", "docs/remote.md, troubleshooting"),
@@ -62,7 +62,7 @@ class Subject:
 
     Attributes:
         reranker: with the engine, which it does not close.
-        facts: the engine's, read at first contact.
+        facts: the engine's, read at the handshake.
         base_url: the server, or None for a model in this process.
         key: sent with the request for /metrics.
     """
@@ -77,7 +77,7 @@ Check = Callable[[Subject], list[Finding]]
 
 
 def first_checks(reranker: Reranker, base_url: str | None = None) -> Iterator[Finding]:
-    """The quick checks of `check_engine`: first contact, template and known pairs.
+    """The quick checks of `check_engine`: the handshake, template and known pairs.
 
     For a server that the user started: its length was configured, so a short one is no error.
     """
@@ -89,7 +89,7 @@ def first_checks(reranker: Reranker, base_url: str | None = None) -> Iterator[Fi
 def check_engine(
     reranker: Reranker, base_url: str | None = None, key: SecretStr | None = None
 ) -> Iterator[Finding]:
-    """Findings, each as soon as its check ends; a failed first contact is the last.
+    """Findings, each as soon as its check ends; a failed handshake is the last.
 
     Args:
         reranker: with the engine; its instruction should be the default.

@@ -201,8 +201,9 @@ def test_which_failures_are_retried_and_how_often() -> None:
     assert pause_of("later", 2, max_retries=2) == pause_of("retry", 9, 2, max_retries=2) == 2
     assert pause_of("later", 3, max_retries=2) is None
     assert pause_of("retry", 9, 3, max_retries=2) is None
-    # The deadline is named whatever the limit.
-    assert pause_of("later", max_retries=0, remaining=2) == math.inf
+    assert pause_of("later", remaining=2) == math.inf
+    # No deadline is named where another server can be asked, or nothing is to be retried.
+    assert pause_of("later", max_retries=0, remaining=2) is None
 
 
 async def test_no_pause_exceeds_the_deadline(serve: Any, connect: Any) -> None:

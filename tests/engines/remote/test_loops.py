@@ -95,16 +95,16 @@ async def test_a_wish_to_stop_is_granted_while_waiting(serve: Any, connect: Any,
     reranker = Reranker(connect(server.url))
     check_ranking(reranker.rank(QUERY, DOCUMENTS))
     server.decide = lambda request: STALL
-    wish, asked = threading.Event(), len(server.requests)
+    cancel, asked = threading.Event(), len(server.requests)
 
     def call() -> Any:
         if how == "sync":
-            return reranker.rank(QUERY, DOCUMENTS, cancel=wish)
-        return asyncio.run(reranker.arank(QUERY, DOCUMENTS, cancel=wish))
+            return reranker.rank(QUERY, DOCUMENTS, cancel=cancel)
+        return asyncio.run(reranker.arank(QUERY, DOCUMENTS, cancel=cancel))
 
     task = asyncio.ensure_future(asyncio.to_thread(call))
     await asyncio.to_thread(eventually, lambda: len(server.requests) > asked)
-    wish.set()
+    cancel.set()
     with pytest.raises(RerankCancelled):
         await asyncio.wait_for(task, 60)
 

@@ -232,12 +232,12 @@ def pause_before_retry(
     is_busy = failure.kind == "busy" and not splittable
     if failure.kind not in ("retry", "later") and not is_busy:
         return None
-    pause = growing_pause(backoff, attempts) if failure.wait is None else failure.wait
-    if pause >= remaining:
-        return math.inf
     # Waiting ends the other kinds, so they do not count for the limit of "retry".
     sent, limit = (failures, _DEFAULT_RETRIES) if failure.kind == "retry" else (attempts, math.inf)
-    return pause if sent <= (limit if max_retries is None else max_retries) else None
+    if sent > (limit if max_retries is None else max_retries):
+        return None
+    pause = growing_pause(backoff, attempts) if failure.wait is None else failure.wait
+    return pause if pause < remaining else math.inf
 
 
 def growing_pause(backoff: float, attempts: int) -> float:
