@@ -28,7 +28,7 @@ LOCKS: dict[str, Callable[[RemoteEngine], Any]] = {
     "failover": lambda engine: engine._failover._lock,
     "replicas": lambda engine: engine._failover._replicas._lock,
     "tokenizer": lambda engine: engine._failover._local._lock,  # type: ignore[union-attr]
-    "its cache": lambda engine: engine._failover._local._loaded._lock,  # type: ignore[union-attr]
+    "its cache": lambda engine: engine._failover._local._loaded._cache._lock,  # type: ignore[union-attr]
 }
 
 
@@ -48,7 +48,7 @@ def test_a_child_answers_that_was_forked_in_the_middle_of_a_call(
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait()
+    assert held.wait(30)
     try:
         assert ends_well_in_a_child(lambda: check_ranking(reranker.rank(QUERY, DOCUMENTS)))
     finally:
