@@ -27,7 +27,7 @@ def test_wrong_cached_results_are_refused(tiny_folder: Path) -> None:
     before = engine_processes()
     engine = VLLMEngine(
         str(tiny_folder), "float32", 512, enforce_eager=True,
-        vllm_args={"worker_cls": "spoiled_worker.SpoiledWorker"},
+        vllm_args={"worker_cls": "support.spoiled_worker.SpoiledWorker"},
     )  # fmt: skip
     with pytest.raises(EngineError, match=r"refuses to serve.*prefix_caching=False"):
         Reranker(engine).rank("egg", ["boil"])
@@ -49,7 +49,7 @@ def test_wrong_results_of_split_prompts_are_refused(
     tiny_folder: Path, options: dict[str, Any]
 ) -> None:
     before = engine_processes()
-    spoiled = {"worker_cls": "spoiled_worker.SplitSpoiledWorker"}
+    spoiled = {"worker_cls": "support.spoiled_worker.SplitSpoiledWorker"}
     arguments = {"max_length": 512, **options}
     arguments["vllm_args"] = {**options.get("vllm_args", {}), **spoiled}
     engine = VLLMEngine(str(tiny_folder), "float32", enforce_eager=True, **arguments)

@@ -304,11 +304,8 @@ def test_a_script_from_standard_input_is_told(tmp_path: Path) -> None:
     assert process.stderr.count("Traceback") == 1
 
 
-def test_a_reason_without_words_has_its_place(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"))
-    arguments = {"worker_cls": "spoiled_worker.AssertingWorker"}
+def test_a_reason_without_words_has_its_place(tiny_folder: Path) -> None:
+    arguments = {"worker_cls": "support.spoiled_worker.AssertingWorker"}
     engine = VLLMEngine(str(tiny_folder), "float32", 512, enforce_eager=True, vllm_args=arguments)
     with pytest.raises(
         EngineError, match=r"AssertionError \(.*spoiled_worker\.py, line \d+, in load"
