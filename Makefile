@@ -3,7 +3,7 @@
 # make test-all  the same, tests/e2e/browser (chromium), and tests/e2e/vllm against a real vLLM (CPU build)
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
-# make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code
+# make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code, and the manual
 # make clean     remove all environments and caches
 #
 # PYTHON=python3.12 make test chooses another interpreter for a new .venv.
@@ -108,6 +108,7 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m qwen3_ascend_retrievers.cli.manual
 
 clean:
 	rm -rf .venv .venv-vllm .venv-vllm-023 build dist .coverage .hypothesis .mypy_cache .pytest_cache \

@@ -65,4 +65,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from .engines.registry import PUBLIC
+
+    return sorted({*globals(), *__all__, *[row.class_name for row in PUBLIC]})

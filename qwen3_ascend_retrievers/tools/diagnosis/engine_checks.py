@@ -201,10 +201,12 @@ def _cache_use(engine: Engine, before: float | None, after: float | None) -> tup
         after: the same count afterwards.
     """
     row = row_of(engine)
-    if row is not None and row.checks_itself:
+    use = "unknown" if row is None else row.prefix_cache
+    if use == "self_checked":
         return _SELF_CHECK_OUTCOMES[getattr(engine, "self_check", None) or "off"]
-    shares = row is not None and row.shares_prefix
-    if shares or (before is not None and after is not None and after > before):
+    if use == "never":
+        return "and the engine caches none", None
+    if use == "always" or (before is not None and after is not None and after > before):
         return "with cached tokens in use", None
     if before is None or after is None:
         return "whether cached tokens were in use could not be seen", "Let /metrics be reached."
