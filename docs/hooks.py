@@ -23,7 +23,8 @@ ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+)([^)#\s]+)(#[^)\s]*)?\)")
 FIELDS = re.compile(r"<!-- fields of ([\w.]+) -->")
 PRESETS = "<!-- presets -->"
-# The theme's script names these for browsers without ResizeObserver and for pages with diagrams.
+LUNR = {"lunr.multi.min.js", "lunr.stemmer.support.min.js", "lunr.zh.min.js"}
+# The theme's script names it for browsers without ResizeObserver and for pages with diagrams.
 OTHER_HOST = "https://unpkg.com/"
 
 
@@ -43,13 +44,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Take the only addresses of another host out of the theme's scripts."""
+    """Take the theme's addresses of another host out of its scripts, and what is never loaded."""
     for script in Path(config.site_dir).rglob("*.js"):
         text = script.read_text("utf-8")
         if OTHER_HOST in text:
             script.write_text(text.replace(OTHER_HOST, ""), "utf-8")
-    for source_map in Path(config.site_dir).rglob("*.map"):
-        source_map.unlink()
+    # The theme's files for debugging it, and for languages that this site does not have.
+    for path in Path(config.site_dir).rglob("*"):
+        unused = path.parent.name == "lunr" or (path.parent.name == "min" and path.name not in LUNR)
+        if path.suffix == ".map" or (path.suffix == ".js" and unused):
+            path.unlink()
 
 
 def _copied_file(text: str, path: str, folder: int, config: MkDocsConfig, files: Files) -> str:
