@@ -22,6 +22,13 @@ ROOT = Path(__file__).parent.parent
 
 LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+)([^)#\s]+)(#[^)\s]*)?\)")
 FIELDS = re.compile(r"<!-- fields of ([\w.]+) -->")
+# A line's end is a space in the page, which Chinese has none of.
+WIDE = "\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
+LINE_END = re.compile(
+    f"(?<=[{WIDE}])\n *(?=[{WIDE}\\[])"
+    # After a full-width mark nothing has one, but a new block does.
+    "|(?<=[\u3001\u3002\uff08\uff0c\uff1a\uff1b])\n *(?!\\d+\\. |```)(?=[\\w`])"
+)
 PRESETS = "<!-- presets -->"
 LUNR = {"lunr.multi.min.js", "lunr.stemmer.support.min.js", "lunr.zh.min.js"}
 # The theme's script names it for browsers without ResizeObserver and for pages with diagrams.
@@ -38,7 +45,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match.group()
         return _copied_file(text, path, folder, config, files)
 
-    markdown = LINK.sub(inside, markdown)
+    markdown = LINK.sub(inside, LINE_END.sub("", markdown))
     markdown = FIELDS.sub(lambda match: "\n".join(_field_table(match.group(1))), markdown)
     return markdown.replace(PRESETS, "\n".join(_preset_table()))
 

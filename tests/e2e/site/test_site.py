@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,8 +31,8 @@ FETCHED = {
 }  # fmt: skip
 # Of a <link> these only name another page.
 NAMING = {"next", "prev", "alternate", "canonical"}
-# A name of XML; a link in a warning of lunr's; and where the theme asks for the figures of a repository
-# on GitHub, if mkdocs.yml names one: it does not.
+# A name of XML; a link in a warning of lunr's; and where the theme asks for the figures of a
+# repository on GitHub, if mkdocs.yml names one: it does not.
 HARMLESS = {"www.w3.org", "bit.ly", "api.github.com"}
 OTHER_HOST = re.compile(r"(?:https?:|[\"'`(=])//([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 
@@ -151,6 +152,15 @@ def test_the_reference_has_all_that_is_public(path: str) -> None:
 FRAMEWORKS = {"langchain": LangChainRerank, "llama_index": LlamaIndexRerank}
 
 
+def test_the_reference_shows_defaults_as_values() -> None:
+    html = (SITE / "api.html").read_text("utf-8")
+    text = unescape(re.sub("<[^>]+>", "", html))
+    assert 'overflow: Overflow = "truncate"' in text
+    assert "top_n: int | None = -1" in text
+    assert "OWN_TOP_N" not in text
+    assert "DEFAULTS" not in text
+
+
 @pytest.mark.parametrize("path", ["api.html", "zh/api.html"])
 def test_the_reference_has_every_field(path: str) -> None:
     html = (SITE / path).read_text("utf-8")
@@ -158,6 +168,15 @@ def test_the_reference_has_every_field(path: str) -> None:
         for name, field in adapter.model_fields.items():
             if field.description and name != "callback_manager":
                 assert f"<td><code>{name}</code></td>" in html, name
+
+
+def test_chinese_lines_are_joined_without_a_space() -> None:
+    html = (SITE / "zh" / "index.html").read_text("utf-8")
+    # The source breaks the line there.
+    assert "把答案提到最前面。本软件包用 Qwen3-Reranker" in html
+    html = re.sub(r"<(pre|script).*?</\1>", "", html, flags=re.DOTALL)
+    text = re.sub("<.*?>", "|", html)
+    assert re.findall("[\u4e00-\u9fff，。：；][ \n]+[\u4e00-\u9fff]", text) == []
 
 
 def test_the_search_works_without_a_server() -> None:
