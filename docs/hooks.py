@@ -29,6 +29,14 @@ LINE_END = re.compile(
     # After a full-width mark nothing has one, but a new block does.
     "|(?<=[\u3001\u3002\uff08\uff0c\uff1a\uff1b])\n *(?!\\d+\\. |```)(?=[\\w`])"
 )
+HEADS = {
+    "fields": "| field | default | meaning |",
+    "presets": "| name | the task that the model reads |",
+}
+CHINESE_HEADS = {
+    "fields": "| 字段 | 默认值 | 含义（英文原文） |",
+    "presets": "| 名称 | 模型读到的任务 |",
+}
 PRESETS = "<!-- presets -->"
 LUNR = {"lunr.multi.min.js", "lunr.stemmer.support.min.js", "lunr.zh.min.js"}
 # The theme's script names it for browsers without ResizeObserver and for pages with diagrams.
@@ -46,8 +54,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return _copied_file(text, path, folder, config, files)
 
     markdown = LINK.sub(inside, LINE_END.sub("", markdown))
-    markdown = FIELDS.sub(lambda match: "\n".join(_field_table(match.group(1))), markdown)
-    return markdown.replace(PRESETS, "\n".join(_preset_table()))
+    heads = CHINESE_HEADS if page.file.src_uri.endswith(".zh.md") else HEADS
+    markdown = FIELDS.sub(lambda match: "\n".join(_field_table(match.group(1), heads)), markdown)
+    return markdown.replace(PRESETS, "\n".join(_preset_table(heads)))
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -74,11 +83,11 @@ def _copied_file(text: str, path: str, folder: int, config: MkDocsConfig, files:
     return f"[{text}]({'../' * folder}{target})"
 
 
-def _field_table(path: str) -> Iterator[str]:
+def _field_table(path: str, heads: dict[str, str]) -> Iterator[str]:
     """The fields of a pydantic model, from its own descriptions."""
     module, _, name = path.rpartition(".")
     model: Any = getattr(import_module(module), name)
-    yield "| field | default | meaning |"
+    yield heads["fields"]
     yield "|---|---|---|"
     for field_name, field in model.model_fields.items():
         if field.description:
@@ -87,8 +96,8 @@ def _field_table(path: str) -> Iterator[str]:
             yield f"| `{field_name}` | `{default!r}` | {meaning} |"
 
 
-def _preset_table() -> Iterator[str]:
-    yield "| name | the task that the model reads |"
+def _preset_table(heads: dict[str, str]) -> Iterator[str]:
+    yield heads["presets"]
     yield "|---|---|"
     for name, task in INSTRUCTIONS.items():
         yield f"| `{name}` | {task} |"
