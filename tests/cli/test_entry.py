@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qwen3_ascend_retrievers import __version__
-from qwen3_ascend_retrievers.cli.manual import manual
+from qwen3_ascend_retrievers.cli.manual import manual, translated
+from qwen3_ascend_retrievers.errors import InvalidInputError
 from support.cli_runs import SCRIPT, invoke, run
 
+DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = ("rank", "explain", "eval", "convert", "serve", "doctor")
 HEAVY = (
     "torch", "transformers", "vllm", "tokenizers", "ir_measures", "scipy", "matplotlib", "bm25s",
@@ -52,14 +57,29 @@ def test_the_script_lists_its_commands_and_its_version() -> None:
 
 
 def test_the_manual_has_not_drifted() -> None:
-    path = Path(__file__).parents[2] / "docs" / "cli.md"
     page = manual()
-    assert path.read_text("utf-8") == page, "run python -m qwen3_ascend_retrievers.cli.manual"
+    texts = json.loads((DOCS / "cli.zh.json").read_text("utf-8"))
+    for name, expected in (("cli.md", page), ("cli.zh.md", translated(page, texts))):
+        written = (DOCS / name).read_text("utf-8")
+        assert written == expected, "run python -m qwen3_ascend_retrievers.cli.manual"
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
         *COMMANDS,
         "Engine options",
         "Presets",
     ]
+
+
+def test_a_text_of_the_manual_without_a_translation_is_named() -> None:
+    texts = json.loads((DOCS / "cli.zh.json").read_text("utf-8"))
+    del texts["The search query."]
+    with pytest.raises(InvalidInputError, match=r'"The search query\."'):
+        translated(manual(), texts)
+
+
+def test_no_translation_of_the_manual_is_left_over() -> None:
+    texts = json.loads((DOCS / "cli.zh.json").read_text("utf-8"))
+    page = (DOCS / "cli.zh.md").read_text("utf-8")
+    assert [text for text in texts.values() if text not in page] == []
 
 
 def test_completion_knows_the_commands() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +67,16 @@ def printed_by(*command: Any) -> list[str]:
 def test_the_offline_script_after_the_guide() -> None:
     lines = printed_by(MIGRATE / "guide_offline_after.py", "tiny")
     assert lines[0].endswith(FIRST), lines
+
+
+@pytest.mark.parametrize("page", ["in-process.md", "migrate.md"])
+def test_a_page_whose_code_starts_vllm(page: str, tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / "docs" / page).read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if "VLLMEngine(" in block]
+    script = tmp_path / "script.py"
+    script.write_text(re.sub(r"Qwen/Qwen3-Reranker-\w+(\.\dB)?", "tiny", block), "utf-8")
+    assert printed_by(script)[0].endswith("Beijing.")
 
 
 def test_the_example_of_both_frameworks() -> None:
