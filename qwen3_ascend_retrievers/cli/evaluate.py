@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from ..tools.evaluation.measures import (
 from ..tools.evaluation.plot import png
 from ..tools.evaluation.reranking import Task, rerank_run
 from ..tools.evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
+from ..tools.evaluation.thresholds import ThresholdEffect, best_threshold, threshold_effects
 from .evaluation_files import EvaluationFiles
 from .options import EngineOptions, Json
 from .output import err, out, print_json, print_note
@@ -58,6 +60,11 @@ def eval_command(
     lines, one id with two texts or grades, ids with white space or invisible characters. A run is
     ordered by its scores, whatever its ranks say.
 
+    A second table says what a score threshold would keep of the reranked run, over all judged
+    queries together: documents kept, how many of them are relevant or not judged, precision,
+    recall and F1, and how many queries are left empty. Not judged counts as not relevant, and
+    recall is of all relevant documents, those included that the run does not have.
+
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
     --qrels qrels.tsv --base-url http://npu-host:8000
     """
@@ -73,10 +80,14 @@ def eval_command(
         after, model = _rerank_with_journal(files, task, reranker)
     comparisons = compare(measures, qrels, task.run, after)
     _write_files(files, comparisons, f"{model}, {len(task.run)} queries, depth {depth}")
+    effects, best = threshold_effects(qrels, after), best_threshold(qrels, after)
     if json:
-        print_json(_comparison_json(comparisons, files, model))
+        report = _comparison_json(comparisons, files, model)
+        print_json(report | _thresholds_json(effects, best))
     else:
         out().print(_comparison_table(comparisons))
+        out().print()
+        out().print(_threshold_table(effects, best))
         print_note(f"The reranked run is in {files.output}.")
 
 
@@ -194,5 +205,44 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> Table:
             str(worse),
             f"{comparison.p_randomization:.4f}",
             f"{comparison.p_t:.4f}",
+        )
+    return table
+
+
+def _thresholds_json(
+    effects: Sequence[ThresholdEffect], best: ThresholdEffect | None
+) -> dict[str, Any]:
+    return {
+        "thresholds": [_effect_json(effect) for effect in effects],
+        "highest_f1": None if best is None else _effect_json(best),
+    }
+
+
+def _effect_json(effect: ThresholdEffect) -> dict[str, Any]:
+    ratios = {"precision": effect.precision, "recall": effect.recall, "f1": effect.f1}
+    return asdict(effect) | ratios
+
+
+def _threshold_table(effects: Sequence[ThresholdEffect], best: ThresholdEffect | None) -> Table:
+    """By threshold; the one with the highest F1 is among them, with a star."""
+    caption = None if best is None else "* the highest F1"
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, caption=caption, caption_justify="left"
+    )
+    table.add_column("threshold", no_wrap=True)
+    headings = ("kept", "relevant", "unjudged", "precision", "recall", "F1", "empty")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    others = [effect for effect in effects if best is None or effect.threshold != best.threshold]
+    for effect in sorted([*others, *filter(None, [best])], key=lambda effect: effect.threshold):
+        precision = effect.precision
+        table.add_row(
+            f"{effect.threshold}{' *' if effect is best else ''}",
+            *map(str, (effect.kept, effect.relevant, effect.unjudged)),
+            "-" if precision is None else f"{precision:.4f}",
+            f"{effect.recall:.4f}",
+            f"{effect.f1:.4f}",
+            str(effect.empty_queries),
+            style="bold" if effect is best else "",
         )
     return table

@@ -73,6 +73,13 @@ def on_the_written_run(measure: str) -> float:
     return float(next(iter(values.values())))
 
 
+def kept_of_the_written_run(threshold: float) -> tuple[int, int]:
+    """How many documents score at least `threshold`, and how many of those are relevant."""
+    run = list(ir_measures.read_trec_run("reranked.trec"))
+    kept = [scored for scored in run if scored.score >= threshold]
+    return len(kept), sum(scored.doc_id == f"r{scored.query_id[1:]}" for scored in kept)
+
+
 def test_bm25_and_tiny_with_every_output(collection: Path) -> None:
     more = ("--depth", "4", "--plot", "a.png", "--per-query", "q.tsv", "--measure", "nDCG@10")
     result = invoke("eval", "--bm25", *FILES, *more, "--measure", "R@3", "--json", *TINY)
@@ -82,12 +89,46 @@ def test_bm25_and_tiny_with_every_output(collection: Path) -> None:
     assert report["measures"].keys() == {"nDCG@10", "R@3"}
     for name, values in report["measures"].items():
         assert values["after"] == pytest.approx(on_the_written_run(name))
+    for effect in [*report["thresholds"], report["highest_f1"]]:
+        kept, relevant = kept_of_the_written_run(effect["threshold"])
+        assert (effect["kept"], effect["relevant"]) == (kept, relevant)
+        assert effect["precision"] == (relevant / kept if kept else None)
+        assert effect["recall"] == relevant / 5
+    assert report["thresholds"][0]["kept"] == 20
+    best_grid = max(effect["f1"] for effect in report["thresholds"])
+    assert report["highest_f1"]["f1"] >= best_grid > 0
     assert (collection / "a.png").read_bytes().startswith(b"\x89PNG")
     rows = (collection / "q.tsv").read_text().splitlines()
     assert rows[0].split("\t") == ["query", "measure", "before", "after", "delta"]
     assert len(rows) == 11
     assert len((collection / "reranked.trec.bm25").read_text().splitlines()) == 20
     assert not (collection / "reranked.trec.journal").exists()
+
+
+def test_the_threshold_table_fits_a_terminal_of_80_columns(collection: Path) -> None:
+    # One relevant document that no run can have, one grade of 0, and one query without relevance.
+    (collection / "qrels.tsv").write_text("q0\tr0\t1\nq0\tr9\t1\nq0\tx0\t0\nq4\tx4\t0\n")
+    result = invoke("eval", *RUN, "--depth", "10", *TINY, columns=80)
+    assert result.exit_code == 0, result.output
+    table = result.stdout.partition("\n\n")[2].splitlines()
+    headings = "threshold kept relevant unjudged precision recall F1 empty"
+    assert table[0].split() == headings.split()
+    everything = table[1].split()
+    assert everything == ["0.0", "20", "1", "17", "0.0500", "0.5000", "0.0909", "0"]
+    assert sum(line.split()[1] == "*" for line in table[1:-1]) == 1
+    thresholds = [float(line.split()[0]) for line in table[1:-1]]
+    assert thresholds == sorted(set(thresholds))
+    assert table[-1].strip() == "* the highest F1"
+
+
+def test_without_a_relevant_document_there_is_no_best_threshold(collection: Path) -> None:
+    (collection / "qrels.tsv").write_text("q0\tx0\t0\nq0\tr9\t1\n")
+    result = invoke("eval", *RUN, "--json", *TINY)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["highest_f1"] is None
+    assert {effect["recall"] for effect in report["thresholds"]} == {0}
+    assert "*" not in invoke("eval", *RUN, *TINY).stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -52,7 +52,7 @@ def run(*arguments: str, stdin: str = "", **more: Any) -> subprocess.CompletedPr
     return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
-def invoke(*arguments: str, stdin: str | bytes = "") -> Result:
-    """The app in this process."""
-    runner = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "160"})
+def invoke(*arguments: str, stdin: str | bytes = "", columns: int = 160) -> Result:
+    """The app in this process, on a terminal of so many columns."""
+    runner = CliRunner(env={"NO_COLOR": "1", "COLUMNS": str(columns)})
     return runner.invoke(app, list(arguments), input=stdin)
