@@ -50,7 +50,7 @@ def _draw_means(draw: Any, comparisons: Sequence[Comparison]) -> None:
         container = draw.bar([at + shift for at in places], values, 0.4, label=label, color=color)
         draw.bar_label(container, fmt="%.4f", fontsize=min(8, 36 / len(values)))
     draw.set_xticks(list(places), [_plain_text(comparison.measure) for comparison in comparisons])
-    draw.set_xlim(*_limits(len(comparisons), _MIN_GROUPS))
+    draw.set_xlim(*_axis_limits(len(comparisons), _MIN_GROUPS))
     draw.margins(y=0.15)
     # Most measures are shares, and comparable only on the same scale; some count documents.
     if all(max(comparison.before, comparison.after) <= 1 for comparison in comparisons):
@@ -71,7 +71,7 @@ def _draw_queries(draw: Any, first: Comparison) -> None:
         slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         names = [_shortened_name(query) for query, _ in ordered]
         draw.set_xticks(list(ranks), names, **(slanted if len(names) > _MIN_QUERIES else {}))
-    low, high = _limits(len(deltas), _MIN_QUERIES)
+    low, high = _axis_limits(len(deltas), _MIN_QUERIES)
     draw.set_xlim(low + 1, high + 1)
     bound = max([0.1, *(1.1 * abs(delta) for delta in deltas)])
     draw.set_ylim(-bound, bound)
@@ -80,7 +80,7 @@ def _draw_queries(draw: Any, first: Comparison) -> None:
     draw.set_xlabel(f"{counted(len(deltas), 'query', 'queries')}, best difference first")
 
 
-def _limits(bars: int, least: int) -> tuple[float, float]:
+def _axis_limits(bars: int, least: int) -> tuple[float, float]:
     """Where an axis of bars at 0, 1, ... begins and ends, with room for `least` of them."""
     beside = max(0, least - bars) / 2
     return -0.6 - beside, bars - 0.4 + beside
