@@ -135,8 +135,8 @@ def serve_command(
     Stays in the foreground; Ctrl-C ends the server and its workers, and a second one kills them.
     The line "Ready at ..." is the last that is written while the server runs.
 
-    On a CPU no graphs are compiled: a quick start, slower scores. Put "-- --no-enforce-eager" at
-    the end to have them compiled.
+    On a CPU no graphs are compiled, so that it starts sooner. Put
+    "-- --no-enforce-eager" at the end to have them compiled.
 
     With a key, from --api-key-file or VLLM_API_KEY, every route requires it: /rerank, /classify,
     /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
