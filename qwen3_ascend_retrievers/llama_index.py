@@ -5,7 +5,7 @@ Only types, settings and events are translated here; what a rerank is, the core 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,6 +84,11 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             engine_to_config(self.engine)
         settings: dict[str, Any] = super().to_dict(**kwargs)
         return settings
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # LlamaIndex would name every default and the callback manager; LangChain does not.
+        arguments = self._arguments()
+        return [pair for pair in super().__repr_args__() if pair[0] in arguments]
 
     def _get_prompts(self) -> PromptDictType:
         task = instruction_for(self.instruction or DEFAULT_INSTRUCTION)

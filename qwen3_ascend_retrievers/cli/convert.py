@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from ..models.conversion import convert
+from ..tools.wording import counted
 from .options import Json
 from .output import err, out, print_json
 from .running import command
@@ -55,7 +56,7 @@ def convert_command(
         return
     memory = "" if peak is None else f" Peak memory {peak / 1e6:,.0f} MB."
     out().print(
-        f"{converted.folder}: {converted.shards} file(s), {converted.size / 1e6:,.1f} MB. "
+        f"{converted.folder}: {counted(converted.shards, 'file')}, {converted.size / 1e6:,.1f} MB. "
         f"{len(converted.scores)} fixed pairs score as in the source (largest difference "
         f"{difference:.1e}).{memory}",
         markup=False,

@@ -28,6 +28,7 @@ from ..tools.evaluation.plot import png
 from ..tools.evaluation.reranking import Task, rerank_run
 from ..tools.evaluation.runs import Qrels, Run, read_qrels, read_run, write_run
 from ..tools.evaluation.thresholds import ThresholdEffect, best_threshold, threshold_effects
+from ..tools.wording import counted
 from .evaluation_files import EvaluationFiles
 from .options import EngineOptions, Json
 from .output import err, out, print_json, print_note
@@ -42,7 +43,7 @@ def eval_command(
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            help="Any of ir-measures, such as nDCG@10, MRR@10, R@50; may be repeated.",
+            help="Any of ir-measures, such as nDCG@10, RR@10, R@50; may be repeated.",
             show_default=", ".join(DEFAULT_MEASURES),
         ),
     ] = None,
@@ -79,7 +80,7 @@ def eval_command(
     with options.reranker(show_progress=False) as reranker:
         after, model = _rerank_with_journal(files, task, reranker)
     comparisons = compare(measures, qrels, task.run, after)
-    _write_files(files, comparisons, f"{model}, {len(task.run)} queries, depth {depth}")
+    _write_files(files, comparisons, f"{model}, {_query_count(len(task.run))}, depth {depth}")
     effects, best = threshold_effects(qrels, after), best_threshold(qrels, after)
     if json:
         report = _comparison_json(comparisons, files, model)
@@ -95,10 +96,17 @@ def _note_unmatched(qrels: Qrels, run: Run) -> None:
     """Count the queries that are measured as 0, and those that are not measured."""
     if unsearched := len(qrels.keys() - run.keys()):
         print_note(
-            f"{unsearched} of {len(qrels)} judged queries are not in the run and count as 0."
+            "Not in the run, and counted as 0: "
+            f"{unsearched} of {_query_count(len(qrels), 'judged ')}."
         )
     if unjudged := len(run.keys() - qrels.keys()):
-        print_note(f"{unjudged} of the run's {len(run)} queries are not judged, and not measured.")
+        print_note(
+            f"Not judged, and not measured: {unjudged} of the run's {_query_count(len(run))}."
+        )
+
+
+def _query_count(number: int, kind: str = "") -> str:
+    return counted(number, f"{kind}query", f"{kind}queries")
 
 
 def _task(files: EvaluationFiles, depth: int) -> Task:
@@ -116,7 +124,7 @@ def _task(files: EvaluationFiles, depth: int) -> Task:
 def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker) -> tuple[Run, str]:
     journal = Journal(files.journal(), task.fingerprint(reranker), task.run)
     if journal.finished:
-        print_note(f"{len(journal.finished)} of {len(task.run)} queries were finished before.")
+        print_note(f"Finished before: {len(journal.finished)} of {_query_count(len(task.run))}.")
     try:
         with _progress_bar(len(task.run)) as bar:
             after = rerank_run(task, reranker, journal, bar)
@@ -125,8 +133,8 @@ def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker)
     # Also on Ctrl-C and SIGTERM.
     except BaseException:
         print_note(
-            f"{len(journal.finished)} of {len(task.run)} queries are finished and kept in "
-            f"{journal.path}. The same command continues from there."
+            f"Finished, and kept in {journal.path}: {len(journal.finished)} of "
+            f"{_query_count(len(task.run))}. The same command continues from there."
         )
         raise
     finally:

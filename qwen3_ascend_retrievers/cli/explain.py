@@ -16,6 +16,8 @@ from ..settings import check_instruction, whole_number
 from ..tools.documents.files import NamedText
 from ..tools.explanation import Explained, Explanation, explain
 from ..tools.explanation.report import html_report
+from ..tools.wording import counted, logit_text
+from .comparison import print_comparison
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import out, print_json, print_note, terminal_text
@@ -38,7 +40,8 @@ def explain_command(
         Path | None, typer.Option(help="Write a report of all documents here, one HTML page.")
     ] = None,
     versus_instruction: Annotated[
-        str | None, typer.Option(help="A second instruction, to be compared with the first.")
+        str | None,
+        typer.Option(help="A second instruction: the two orders and their scores are compared."),
     ] = None,
     json: Json = False,
     options: EngineOptions,
@@ -65,6 +68,8 @@ def explain_command(
         return
     for explanation in explanations:
         _print_explanation(explanation, names, show)
+    if versus_instruction is not None:
+        print_comparison(explanations[0], explanations[1], documents)
     if html is not None:
         print_note(f"The report is in {html}.")
 
@@ -78,15 +83,14 @@ def _print_explanation(explanation: Explanation, names: Sequence[str], count: in
         head = Text(f"\n{place}. ", style="bold") + Text(name)
         before = Text("  was ") + movement(place, result.index + 1)
         console.print(head + before, soft_wrap=True)
-        logit = "not known" if result.logit is None else f"{result.logit:.4f}"
-        console.print(score_bar(result.score or 0.0) + Text(f"   logit {logit}"))
+        console.print(score_bar(result.score) + Text(f"   logit {logit_text(result.logit)}"))
         console.print(Text(_token_counts(document)), soft_wrap=True)
         for line in _change_notes(document):
             console.print(Text(line, style="yellow"), soft_wrap=True)
         console.print(_prompt_text(document), soft_wrap=True)
     hidden = len(explanation.documents) - count
     if hidden > 0:
-        print_note(f"{hidden} more documents are not shown; --show says how many are.")
+        print_note(f"{counted(hidden, 'more document')}; --show says how many are shown.")
 
 
 def _token_counts(document: Explained) -> str:

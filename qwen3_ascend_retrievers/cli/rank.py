@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +13,18 @@ from rich.text import Text
 from ..core.ranking import RankedDocument
 from ..core.results import Ranking
 from ..tools.documents.files import NamedText
+from ..tools.wording import counted, score_text
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
-from .output import one_line, out, print_json, print_note, terminal_text
+from .output import (
+    TERMINAL_ROWS,
+    on_terminal,
+    one_line,
+    print_json,
+    print_note,
+    print_table,
+    terminal_text,
+)
 from .running import command
 
 _BAR_CELLS = 10
@@ -28,7 +38,12 @@ def rank_command(
     *,
     top_n: Annotated[
         int | None,
-        typer.Option("--top-n", "-n", help="Number of documents to show.", show_default="all"),
+        typer.Option(
+            "--top-n",
+            "-n",
+            help="Number of documents to show.",
+            show_default="all; on a terminal the first 10",
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -53,13 +68,11 @@ def rank_command(
     if json:
         print_json(_ranking_json(query, ranking, documents))
         return
-    out().print(_ranking_table(ranking.results, documents))
-    hidden = len(documents) - len(ranking.results)
-    rest = f", {hidden} not shown" if hidden else ""
-    print_note(
-        f"{len(documents)} documents{rest}; {_count_text(ranking.usage.prompt_tokens)} tokens; "
-        f"{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
-    )
+    rows = TERMINAL_ROWS if top_n is None and on_terminal() else len(documents)
+    results = ranking.results[:rows]
+    texts = [document_cell(documents[result.index]) for result in results]
+    print_table(partial(_ranking_table, results), texts)
+    _print_notes(ranking, len(documents), rows, engine)
 
 
 def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) 
     }
 
 
-def _ranking_table(results: Sequence[RankedDocument], documents: Sequence[NamedText]) -> Table:
+def _ranking_table(results: Sequence[RankedDocument], texts: Sequence[Text]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("rank", "was"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -103,20 +116,37 @@ def _ranking_table(results: Sequence[RankedDocument], documents: Sequence[NamedT
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("cut", no_wrap=True)
     table.add_column("document", overflow="fold")
-    for place, result in enumerate(results, 1):
-        document = Text(terminal_text(documents[result.index].name), style="cyan")
-        document.append("  ")
-        document.append(one_line(result.document, _BEGINNING_CHARACTERS), style="default")
-        score = result.score
+    for place, (result, text) in enumerate(zip(results, texts, strict=True), 1):
         table.add_row(
             str(place),
             movement(place, result.index + 1),
-            Text("not scored", style="yellow") if score is None else score_bar(score),
+            score_bar(result.score),
             _count_text(result.tokens),
             _cut_text(result),
-            document,
+            text,
         )
     return table
+
+
+def _print_notes(ranking: Ranking, documents: int, rows: int, engine: str) -> None:
+    """What the table does not show, and what the ranking took."""
+    count = len(ranking.results)
+    if count > rows:
+        print_note(f"{counted(count - rows, 'more document')}; --top-n {count} shows all.")
+    left_out = f", {documents - count:,} not shown" if documents > count else ""
+    tokens = ranking.usage.prompt_tokens
+    print_note(
+        f"{counted(documents, 'document')}{left_out}; "
+        f"{'? tokens' if tokens is None else counted(tokens, 'token')}; "
+        f"{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
+    )
+
+
+def document_cell(document: NamedText) -> Text:
+    """A document's name and the beginning of its text."""
+    text = Text(terminal_text(document.name), style="cyan")
+    text.append("  ")
+    return text.append(one_line(document.text, _BEGINNING_CHARACTERS), style="default")
 
 
 def movement(place: int, before: int) -> Text:
@@ -127,12 +157,13 @@ def movement(place: int, before: int) -> Text:
     return Text(f"{before} {'↑' if up else '↓'}", style="green" if up else "red")
 
 
-def score_bar(score: float) -> Text:
-    """A bar of ten cells, and the score with enough digits if it is small."""
+def score_bar(score: float | None) -> Text:
+    """A bar of ten cells and the score; None was not scored."""
+    if score is None:
+        return Text("not scored", style="yellow")
     full = round(score * _BAR_CELLS)
-    number = f"{score:.4f}" if score >= 0.001 else f"{score:.1e}"
     bar = Text("█" * full, style="green")
-    return bar + Text("·" * (_BAR_CELLS - full) + f" {number}", style="default")
+    return bar + Text("·" * (_BAR_CELLS - full) + f" {score_text(score)}", style="default")
 
 
 def _count_text(count: int | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -13,10 +14,12 @@ from subprocess import Popen
 from typing import Annotated, cast
 
 import typer
+from rich.text import Text
 
+from .._util.atomic_files import check_writable
 from ..engines.remote import RemoteEngine
 from ..engines.vllm.version import Version, parse_version
-from ..errors import EngineError
+from ..errors import EngineError, InvalidInputError
 from ..models.check import checked_tokenizer
 from ..models.checkpoint import CheckpointKind, find_checkpoint
 from ..models.files import local_folder
@@ -26,7 +29,14 @@ from ..serving.command import Hardware, ServerCommand, ServerSettings, reachable
 from ..serving.exposure import open_routes
 from ..serving.key_guard import KEY_VARIABLE, OPEN_PATHS
 from ..serving.machine import choose_hardware, vllm_version
-from ..serving.process import SERVER_SHUTDOWN_SECONDS, check_port, running, wait_until_healthy
+from ..serving.process import (
+    SERVER_SHUTDOWN_SECONDS,
+    check_port,
+    failure_reason,
+    new_log,
+    running,
+    wait_until_healthy,
+)
 from ..settings import API_KEY_VARIABLE, environment, whole_number
 from ..tools.diagnosis import Finding, worst
 from ..tools.diagnosis.engine_checks import first_checks
@@ -76,6 +86,15 @@ class ServerOptions:
         ),
     ] = None
     start_timeout: Annotated[int, typer.Option(help="Seconds to wait for the model.")] = 1800
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write vLLM's log here.", show_default="a new file, which is named at the start"
+        ),
+    ] = None
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show vLLM's log on standard error instead.")
+    ] = False
 
     def key(self) -> str | None:
         """The key in the file, or else in vLLM's own variable; None without one."""
@@ -84,10 +103,18 @@ class ServerOptions:
             return check_key(key, KEY_VARIABLE) if key else None
         return check_key(read_key_file(self.api_key_file), str(self.api_key_file))
 
+    def log(self) -> Path | None:
+        """The file for vLLM's log, which is made if none is named; None is standard error."""
+        return None if self.verbose else self.log_file or new_log(self.port)
+
     def check(self) -> None:
-        """Raise InvalidInputError for numbers that are too small."""
+        """Raise InvalidInputError for numbers that are too small, and a log that has no place."""
         for name in ("data_parallel", "tensor_parallel", "port", "start_timeout"):
             whole_number(f"--{name.replace('_', '-')}", getattr(self, name), minimum=1)
+        if self.log_file is not None:
+            if self.verbose:
+                raise InvalidInputError("--verbose shows vLLM's log instead of a --log-file.")
+            check_writable(self.log_file, only_file=True)
 
 
 @command
@@ -106,6 +133,10 @@ def serve_command(
     """Serve a model with vLLM: right flags, exact template, checked before it is announced.
 
     Stays in the foreground; Ctrl-C ends the server and its workers, and a second one kills them.
+    The line "Ready at ..." is the last that is written while the server runs.
+
+    On a CPU no graphs are compiled, so that it starts sooner. Put
+    "-- --no-enforce-eager" at the end to have them compiled.
 
     With a key, from --api-key-file or VLLM_API_KEY, every route requires it: /rerank, /classify,
     /tokenize and /metrics, which vLLM's own key leaves open, too. Only /health and /ping answer
@@ -124,18 +155,32 @@ def serve_command(
         return
     url = reachable(options.host, options.port)
     check_port(options.host, options.port)
-    print_note(vllm_command.shell())
-    with running(vllm_command, key) as process, _interrupt_note(process):
-        with err().status("") as status:
-            wait_until_healthy(
-                process,
-                url,
-                options.start_timeout,
-                lambda elapsed: status.update(f"vLLM is starting ({elapsed} s)"),
-            )
-        _announce(_self_check(url, key), url, settings, json)
+    log = options.log()
+    if log is None:
+        print_note(vllm_command.shell())
+    with running(vllm_command, key, log) as process, _interrupt_note(process):
+        with _loading_line(settings, log) as progress:
+            wait_until_healthy(process, url, options.start_timeout, progress, log)
+        _announce(_self_check(url, key), url, settings, log, json)
         code = process.wait()
-    raise EngineError(f"The server ended by itself with code {code}; its last lines say why.")
+    reason = failure_reason(log, starting=False)
+    raise EngineError(f"The server ended by itself with code {code}{reason}")
+
+
+@contextmanager
+def _loading_line(settings: ServerSettings, log: Path | None) -> Iterator[Callable[[int], None]]:
+    """A line that says what is loaded and where the log is; on a terminal it counts the seconds."""
+    line = f"Loading {settings.name} with vLLM on {settings.hardware}"
+    named = "" if log is None else f"; vLLM's log: {log}"
+    # Lines of vLLM's log would tear a line that is drawn again and again.
+    if log is None or not sys.stderr.isatty():
+        print_note(f"{line}{named}")
+        yield lambda _: None
+        return
+    start = time.monotonic()
+    with err().status(Text(f"{line}{named}")) as status:
+        yield lambda elapsed: status.update(Text(f"{line}, {elapsed} s{named}"))
+    print_note(f"Loaded {settings.name} in {time.monotonic() - start:.0f} s{named}")
 
 
 @contextmanager
@@ -197,7 +242,7 @@ def _hardware(
     if print_only and requested is not None:
         ascend = None if requested in ("cuda", "cpu") else parse_version(_ASCEND)
         return requested, None, ascend
-    version = vllm_version()
+    version = vllm_version(requested)
     hardware, ascend = choose_hardware(requested)
     return hardware, version, ascend
 
@@ -232,16 +277,23 @@ def _key_check(open_routes: list[str]) -> Finding:
     return Finding("key", "red", message, remedy, "docs/cli.md, serve")
 
 
-def _announce(findings: list[Finding], url: str, settings: ServerSettings, json: bool) -> None:
+def _announce(
+    findings: list[Finding], url: str, settings: ServerSettings, log: Path | None, json: bool
+) -> None:
     line = f'Qwen3Rerank(base_url="{url}", top_n=5)'
     if json:
-        print_json({"base_url": url, "model": settings.name, "python": line})
+        path = None if log is None else str(log)
+        print_json({"base_url": url, "model": settings.name, "python": line, "log": path})
     else:
         print_findings(findings)
+        lines = [
+            "from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index",
+            line,
+            f"\nReady at {url}",
+        ]
         if settings.guarded:
-            print_note(f"export {API_KEY_VARIABLE}={_key_source(settings.key_file)}")
-        print_note("from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index")
-        out().print(line, markup=False, soft_wrap=True)
+            lines.insert(0, f"export {API_KEY_VARIABLE}={_key_source(settings.key_file)}")
+        out().print("", *lines, sep="\n", markup=False, soft_wrap=True)
     sys.stdout.flush()
 
 

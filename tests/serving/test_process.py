@@ -18,6 +18,8 @@ from qwen3_ascend_retrievers.serving.command import ServerCommand
 from qwen3_ascend_retrievers.serving.process import (
     SERVER_SHUTDOWN_SECONDS,
     check_port,
+    failure_reason,
+    new_log,
     running,
     wait_until_healthy,
 )
@@ -119,15 +121,79 @@ def test_what_the_caller_has_set_stays(tmp_path: Path, monkeypatch: pytest.Monke
     assert ends(int(worker))
 
 
-def test_an_early_end_and_a_long_wait_are_errors() -> None:
+def test_its_output_goes_to_its_log_after_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    code = "import sys; print('out'); sys.stdout.flush(); print('err', file=sys.stderr)"
+    with running(ServerCommand(("-c", code)), None, log) as process:
+        process.wait()
+    lines = log.read_text().splitlines()
+    assert (lines[0].startswith("python -c "), lines[1:]) == (True, ["out", "err"])
+    assert capfd.readouterr().err == ""
+    with running(ServerCommand(("-c", code)), None) as process:
+        process.wait()
+    assert capfd.readouterr().err.split() == ["out", "err"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        # The reason is the first traceback's, whoever prints more after it.
+        (
+            "print('INFO 1'); [].remove(2)",
+            r": ValueError: list\.remove\(x\).* \(<string>, line 1, in",
+        ),
+        (
+            "print('a\\nb\\n\\nc\\nd'); raise SystemExit(7)",
+            r"code 7 before it was ready: b\nc\nd\nIts",
+        ),
+        ("raise SystemExit(7)", "ready: it wrote no line\nIts log is "),
+    ],
+)
+def test_an_early_end_is_told_from_the_log(tmp_path: Path, code: str, reason: str) -> None:
+    log = tmp_path / "log"
+    ending = running(ServerCommand(("-c", code)), None, log)
+    with ending as process, pytest.raises(EngineError, match=reason) as caught:
+        wait_until_healthy(process, "http://127.0.0.1:9", 60, lambda _: None, log)
+    assert f"Its log is {log}. Look for memory" in str(caught.value)
+
+
+def test_a_later_end_is_told_by_the_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    old = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: long past\n'
+    log.write_text(f"python -m vllm\n{old}one\ntwo\nKilled\n")
+    assert failure_reason(log, starting=False) == f": one\ntwo\nKilled\nIts log is {log}."
+    assert "long past" in failure_reason(log, starting=True)
+
+
+def test_a_new_log_is_the_user_s_own() -> None:
+    logs = [new_log(8000), new_log(8000)]
+    try:
+        assert len(set(logs)) == 2
+        assert {log.stat().st_mode & 0o777 for log in logs} == {0o600}
+        assert all(log.name.startswith("qwen3-rerank-8000-") for log in logs)
+    finally:
+        for log in logs:
+            log.unlink()
+
+
+def test_an_early_end_and_a_long_wait_are_errors(tmp_path: Path) -> None:
     ending = running(ServerCommand(("-c", "raise SystemExit(7)")), None)
-    with ending as process, pytest.raises(EngineError, match="vLLM ended with code 7"):
+    with (
+        ending as process,
+        pytest.raises(EngineError, match="vLLM ended with code 7 before it was ready; its"),
+    ):
         wait_until_healthy(process, "http://127.0.0.1:9", 60, lambda _: None)
     elapsed: list[int] = []
     sleeping = ServerCommand(("-c", "import time; time.sleep(600)"))
-    starting = running(sleeping, None)
-    with starting as process, pytest.raises(EngineError, match="raise --start-timeout"):
-        wait_until_healthy(process, "http://127.0.0.1:9", 1, elapsed.append)
+    log = tmp_path / "log"
+    starting = running(sleeping, None, log)
+    with (
+        starting as process,
+        pytest.raises(EngineError, match=r"raise --start-t.* log is .*/log\."),
+    ):
+        wait_until_healthy(process, "http://127.0.0.1:9", 1, elapsed.append, log)
     assert elapsed
     assert ends(process.pid)
 

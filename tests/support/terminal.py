@@ -1,4 +1,4 @@
-"""The installed script with a pseudo-terminal as stderr, where bars are drawn. No tests here."""
+"""The installed script on a pseudo-terminal, where bars are drawn. No tests here."""
 
 from __future__ import annotations
 
@@ -25,26 +25,33 @@ class Terminal:
 
     Args:
         arguments: of the script.
-        out: a file that takes stdout.
+        out: a file that takes stdout; None leaves it to the terminal, as stderr is.
         stdin: what is piped in.
+        size: of the terminal, in lines and columns.
 
     Attributes:
         shown: everything on the terminal so far, control sequences included.
     """
 
-    def __init__(self, *arguments: str, out: Path, stdin: str = "") -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        out: Path | None,
+        stdin: str = "",
+        size: tuple[int, int] = (50, 160),
+    ) -> None:
         self.shown = ""
         self._ours, theirs = os.openpty()
         # A new one has no columns at all, and no room for a bar.
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-        with out.open("w") as stdout:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        with open(os.devnull if out is None else out, "w") as file:
             self._process = subprocess.Popen(
                 [str(SCRIPT), *arguments],
                 stdin=subprocess.PIPE,
-                stdout=stdout,
+                stdout=theirs if out is None else file,
                 stderr=theirs,
                 text=True,
-                env=environment() | {"TERM": "xterm"},
+                env=environment() | {"TERM": "xterm", "COLUMNS": str(size[1])},
             )
         os.close(theirs)
         assert self._process.stdin is not None
@@ -58,6 +65,10 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._ours)
+
+    def text(self) -> str:
+        """What was shown, without control sequences and carriage returns."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.shown)
 
     def until(self, pattern: str) -> None:
         """Read until the terminal has shown that."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from ...engines.registry import PUBLIC
 from ...settings import environment
+from ..wording import counted
 from .findings import Finding
 
 _ENGINE_PACKAGES: Final = dict.fromkeys(package for row in PUBLIC for package in row.packages)
@@ -150,7 +151,7 @@ def _release_number(number: str) -> str:
 
 
 def _check_npu(devices: list[str], installed: Mapping[str, str], root: Path) -> list[Finding]:
-    findings = [Finding("NPU", "green", f"{len(devices)} device(s): {', '.join(devices)}")]
+    findings = [Finding("NPU", "green", f"{counted(len(devices), 'device')}: {', '.join(devices)}")]
     driver = root / "usr/local/Ascend/driver/version.info"
     findings.append(
         Finding("NPU driver", "green", _version_in(driver))

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from ...core.ranking import RankedDocument
 from ...errors import TemplateMismatchError
+from ...models.files import TINY, TINY_FOLDER
 from ...models.known_pairs import CHINESE, GUIDE, KNOWN_PAIRS
 from ...reranker import Reranker
 from .findings import Finding
@@ -18,6 +19,10 @@ _GUIDE_SOURCE: Final = "vLLM-Ascend's guide for Qwen3-Reranker"
 _PUBLISHED: Final = {"8b": (0.99443, 6.7e-07), "0.6b": (0.99950, 5.1e-06)}
 # bf16 and other kernels change logits of this size by less; a wrong prompt by more.
 _LOGITS: Final = 1.5
+# The bundled model's scores of the Chinese pair, as docs/tiny-model.md has them; bfloat16 moves its
+# logits by a hundredth of their range.
+_TINY_CHINESE: Final = (0.074, 0.089)
+_TINY_LOGITS: Final = 0.3
 _RELEVANT, _IRRELEVANT = 0.9, 0.1
 _CLOSE: Final = 0.02
 # Over three blocks of 128 tokens, vLLM's largest usual block.
@@ -54,10 +59,22 @@ def known_pairs(reranker: Reranker, model: str) -> list[Finding]:
     english = _pair_finding("guide's pair", scores[KNOWN_PAIRS.index(GUIDE)], published)
     chinese = _pair_finding("Chinese pair", scores[KNOWN_PAIRS.index(CHINESE)], None)
     if chinese.colour != "green":
-        # Nothing is published for it, and a model without Chinese may fail it.
-        remedy = "Every Qwen3-Reranker knows Chinese: check the model. The bundled tiny does not."
-        chinese = replace(chinese, colour="amber", remedy=remedy)
+        chinese = _missed_chinese(chinese, model, scores[KNOWN_PAIRS.index(CHINESE)])
     return [english, chinese]
+
+
+def _missed_chinese(finding: Finding, model: str, scores: tuple[float, float]) -> Finding:
+    """Green for the bundled model if it scores as documented; amber for any other."""
+    if model in (TINY, str(TINY_FOLDER)) and _agree(scores, _TINY_CHINESE, _TINY_LOGITS):
+        relevant, other = scores
+        message = (
+            f"relevant {relevant:.4f}, irrelevant {other:.2g}: as documented, since the bundled "
+            "model has not learnt Chinese (docs/tiny-model.md, where it fails)"
+        )
+        return Finding(finding.name, "green", message)
+    # Nothing is published for it, and a model without Chinese may fail it.
+    remedy = "Every Qwen3-Reranker knows Chinese: check the model."
+    return replace(finding, colour="amber", remedy=remedy)
 
 
 def _pair_finding(
@@ -71,10 +88,7 @@ def _pair_finding(
         holds = relevant > _RELEVANT and other < _IRRELEVANT
     else:
         reference = f"published {published[0]} and {published[1]:g}"
-        holds = all(
-            abs(_logit_of_probability(score) - _logit_of_probability(published_score)) <= _LOGITS
-            for score, published_score in zip(scores, published, strict=True)
-        )
+        holds = _agree(scores, published, _LOGITS)
     message = f"relevant {relevant:.4f}, irrelevant {other:.2g} ({reference})"
     if holds:
         return Finding(name, "green", message)
@@ -86,6 +100,14 @@ def _pair_finding(
         return Finding(name, "red", message, remedy, _GUIDE_SOURCE)
     remedy = "Compare with another dtype or the original checkpoint before relying on the scores."
     return Finding(name, "amber", message, remedy, _GUIDE_SOURCE)
+
+
+def _agree(scores: tuple[float, float], expected: tuple[float, float], tolerance: float) -> bool:
+    """Whether both scores are within `tolerance` of the expected ones, as logits."""
+    return all(
+        abs(_logit_of_probability(score) - _logit_of_probability(expected_score)) <= tolerance
+        for score, expected_score in zip(scores, expected, strict=True)
+    )
 
 
 def instruction_is_honoured(reranker: Reranker) -> list[Finding]:

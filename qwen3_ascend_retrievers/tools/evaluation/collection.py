@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import InvalidInputError
 from ...settings import printed
 from ..documents.files import json_lines
+from ..wording import counted
 from .runs import check_id
 
 
@@ -66,8 +67,8 @@ def read_corpus(path: Path, document_ids: Collection[str] | None = None) -> dict
     missing_ids = sorted(set(document_ids or ()) - corpus.keys())
     if missing_ids:
         raise InvalidInputError(
-            f"{path} lacks {len(missing_ids)} documents of the run, {missing_ids[0]} among them. "
-            "Do corpus and run belong together?"
+            f"{path} lacks {counted(len(missing_ids), 'document')} of the run, such as "
+            f"{missing_ids[0]}. Do corpus and run belong together?"
         )
     return corpus
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..._util.atomic_files import check_writable
 from ...errors import InvalidInputError
 from ...settings import is_finite, printed
+from ..wording import counted
 from .runs import Run
 
 ScoredDocuments = list[tuple[str, float]]
@@ -134,7 +135,9 @@ def _validated_documents(documents: Any, names: Sequence[str]) -> ScoredDocument
             raise ValueError(f"{printed(score)} is no relevance score")
         scored.append((name, float(score)))
     if len(scored) != len(names) or len({name for name, _ in scored}) != len(names):
-        raise ValueError(f"it does not hold each of the query's {len(names)} documents once")
+        raise ValueError(
+            f"it does not hold each of the query's {counted(len(names), 'document')} once"
+        )
     if scored != sorted(scored, key=lambda pair: (-pair[1], place[pair[0]])):
         raise ValueError("its documents are not in the order of their scores")
     return scored

@@ -10,7 +10,7 @@ from ...errors import InvalidInputError
 from .libraries import library
 from .runs import Qrels, Run, strictly_decreasing
 
-DEFAULT_MEASURES: Final = ("nDCG@10", "MRR@10", "R@10")
+DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "R@10")
 # Enough for p-values of 0.001 (Smucker, Allan and Carterette, CIKM 2007, took 100,000).
 SAMPLES: Final = 100_000
 # Sign flips at a time: 225 queries then take 18 MB.
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def parse_measures(names: Iterable[str]) -> list[Any]:
-    """ir-measures' measures of these names, such as nDCG@10, MRR@10, R@50 or AP(rel=2).
+    """ir-measures' measures of these names, such as nDCG@10, RR@10, R@50 or AP(rel=2).
 
     Raises:
         InvalidInputError: a name that ir-measures does not know, a cutoff below 1, or a measure
@@ -58,7 +58,7 @@ def parse_measures(names: Iterable[str]) -> list[Any]:
         # ir-measures passes on its parser's exceptions: ValueError, NameError, SyntaxError, ...
         except Exception as error:
             raise InvalidInputError(
-                f"ir-measures knows no measure {name!r}. Use names such as nDCG@10, MRR@10, R@50, "
+                f"ir-measures knows no measure {name!r}. Use names such as nDCG@10, RR@10, R@50, "
                 "AP; all are on https://ir-measur.es."
             ) from error
         # pytrec_eval ends the whole process at a cutoff of 0.

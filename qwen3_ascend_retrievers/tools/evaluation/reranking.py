@@ -36,7 +36,7 @@ class Task:
         missing_ids = sorted(self.run.keys() - self.queries.keys())
         if missing_ids:
             raise InvalidInputError(
-                f"The queries lack {len(missing_ids)} of the run's, {missing_ids[0]} among them. "
+                f"The queries lack {len(missing_ids)} of the run's, such as {missing_ids[0]}. "
                 "Do queries and run belong together?"
             )
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
+from unicodedata import east_asian_width
 
 # More lines than this cannot be distinguished.
 MAX_LINES: Final = 40
 
-_ROW_HEIGHT, _TOP, _LEFT_X, _RIGHT_X, _WIDTH = 22, 40, 230, 430, 660
-_MAX_LABEL: Final = 30
+# Narrow enough for a phone: at 420 pixels its text is still 10 pixels high.
+_ROW_HEIGHT, _TOP, _LEFT_X, _RIGHT_X, _WIDTH = 22, 40, 192, 328, 520
+# In narrow characters; with a rank of three digits this fills the space beside the lines.
+_MAX_LABEL_WIDTH: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +65,18 @@ def _y(at: int) -> int:
 
 
 def _shortened_label(label: str) -> str:
+    if sum(map(_width, label)) <= _MAX_LABEL_WIDTH:
+        return label
     # The end of a path is more specific than its beginning.
-    return label if len(label) <= _MAX_LABEL else "…" + label[1 - _MAX_LABEL :]
+    end, room = "", _MAX_LABEL_WIDTH - 1
+    for character in reversed(label):
+        room -= _width(character)
+        if room < 0:
+            break
+        end = character + end
+    return f"…{end}"
+
+
+def _width(character: str) -> int:
+    """2 for the wide characters of Chinese, Japanese and Korean, else 1."""
+    return 2 if east_asian_width(character) in "WF" else 1

@@ -10,6 +10,7 @@ from string import Template
 from typing import Final
 
 from ...core.prompt import ADDED_TOKENS
+from ..wording import counted, logit_text, score_text
 from .chart import MAX_LINES, Line, slope_chart
 from .explain import Explained, Explanation, PromptPart
 
@@ -31,9 +32,12 @@ def html_report(explanations: Sequence[Explanation], names: Sequence[str]) -> st
     return template.substitute(
         query=_escaped_html(first.query),
         model=_escaped_html(first.facts.model),
-        count=str(len(first.documents)),
+        count=counted(len(first.documents), "document"),
         columns="\n".join(_ranking_section(explanation, names) for explanation in explanations),
-        prompts="\n".join(_prompt_list(explanation, names) for explanation in explanations),
+        prompts="\n".join(
+            _prompt_list(explanation, names, first_open=at == 0)
+            for at, explanation in enumerate(explanations)
+        ),
     )
 
 
@@ -48,31 +52,35 @@ def _ranking_section(explanation: Explanation, names: Sequence[str]) -> str:
     ]
     heading = f"Rank before and after: {_replace_invalid(explanation.instruction)}"
     more = len(lines) - MAX_LINES
-    note = f"<p>{more} more documents are in the table only.</p>" if more > 0 else ""
+    note = f"<p>In the table only: {counted(more, 'more document')}.</p>" if more > 0 else ""
     rows = "\n".join(_table_row(explained, names) for explained in explanation.documents)
     return (
         f'<section class="ranking"><h2><bdi>{_escaped_html(explanation.instruction)}</bdi></h2>\n'
-        f"{slope_chart(lines, heading)}{note}\n"
-        "<table><thead><tr><th>rank<th>was<th>score<th>logit<th>tokens<th>cut<th>document"
-        f"</thead><tbody>\n{rows}\n</tbody></table></section>"
+        f"<div>{slope_chart(lines, heading)}{note}</div>\n"
+        '<div class="rows"><table><thead><tr><th>rank<th>was<th>score<th>logit<th>tokens<th>cut'
+        f"<th>document</thead><tbody>\n{rows}\n</tbody></table></div></section>"
     )
 
 
 def _table_row(explained: Explained, names: Sequence[str]) -> str:
     result = explained.result
-    score = result.score or 0.0
     cells = (
         str(explained.place),
         str(result.index + 1),
-        f'<meter min="0" max="1" value="{score:.4f}"></meter> {score:.4g}',
-        "?" if result.logit is None else f"{result.logit:.3f}",
+        "not scored" if result.score is None else _score_cell(result.score),
+        logit_text(result.logit),
         "?" if result.tokens is None else str(result.tokens),
         result.cut
         if result.windows == 1
         else f"window {(result.window or 0) + 1}/{result.windows}",
-        f"<bdi>{_escaped_html(names[result.index])}</bdi><br><bdi>{_excerpt(result.document)}</bdi>",
+        f'<bdi class="name">{_escaped_html(names[result.index])}</bdi><br>'
+        f"<bdi>{_excerpt(result.document)}</bdi>",
     )
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells)
+
+
+def _score_cell(score: float) -> str:
+    return f'<meter min="0" max="1" value="{score:.4f}"></meter> {score_text(score)}'
 
 
 def _excerpt(document: str) -> str:
@@ -82,12 +90,13 @@ def _excerpt(document: str) -> str:
     )
 
 
-def _prompt_list(explanation: Explanation, names: Sequence[str]) -> str:
+def _prompt_list(explanation: Explanation, names: Sequence[str], *, first_open: bool) -> str:
     lines = [f"<h3><bdi>{_escaped_html(explanation.instruction)}</bdi></h3>"]
     for explained in explanation.documents:
         counts = ", ".join(_part_tokens(part) for part in explained.parts)
+        opened = " open" if first_open and explained.place == 1 else ""
         lines.append(
-            f"<details><summary>{explained.place}. "
+            f"<details{opened}><summary>{explained.place}. "
             f"<bdi>{_escaped_html(names[explained.result.index])}</bdi></summary>\n"
             f"<p>Tokens: {counts}.{_scoring_notes(explained)}</p>\n"
             f'<pre dir="auto">{"".join(map(_marked_part, explained.parts))}</pre></details>'

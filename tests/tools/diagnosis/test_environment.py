@@ -46,7 +46,7 @@ def test_an_npu_needs_its_driver_cann_and_packages(
     npu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     findings = by_name(check_environment(GOOD, npu))
-    assert findings["NPU"].message == "2 device(s): davinci0, davinci1"
+    assert findings["NPU"].message == "2 devices: davinci0, davinci1"
     assert findings["NPU driver"].message == "25.2.0"
     assert findings["CANN"].colour == "red"
     assert "ascend-toolkit/set_env.sh" in str(findings["CANN"].remedy)

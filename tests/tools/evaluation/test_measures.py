@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import pytest
@@ -12,12 +13,14 @@ import scipy.stats
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.tools.evaluation.first_stage import bm25_run
 from qwen3_ascend_retrievers.tools.evaluation.measures import (
+    DEFAULT_MEASURES,
+    Comparison,
     compare,
     paired_t_test,
     parse_measures,
     randomization_test,
 )
-from qwen3_ascend_retrievers.tools.evaluation.plot import png
+from qwen3_ascend_retrievers.tools.evaluation.plot import comparison_figure, png
 from qwen3_ascend_retrievers.tools.evaluation.runs import write_run
 
 QRELS = {"1": {"a": 3, "b": 1}, "2": {"c": 1}, "unrun": {"a": 1}}
@@ -88,6 +91,59 @@ def test_the_plot_is_a_png() -> None:
     assert drawn.startswith(b"\x89PNG\r\n")
     width, height = (int.from_bytes(drawn[at : at + 4], "big") for at in (16, 20))
     assert (width, height) == (1320, 540)
+
+
+def evaluated(differences: list[float], before: float = 0.3) -> Comparison:
+    """A measure of queries that change by these differences."""
+    values = {f"q{at}": (before, before + change) for at, change in enumerate(differences)}
+    mean = sum(differences) / len(differences)
+    return Comparison("RR@10", before, before + mean, values, 0.5, 0.5)
+
+
+def drawn_axes(comparisons: list[Comparison]) -> tuple[Any, Any]:
+    figure = comparison_figure(comparisons, "a model")
+    figure.draw_without_rendering()
+    return tuple(figure.axes)
+
+
+@pytest.mark.parametrize("before", [0.05, 0.95])
+def test_the_plot_s_legend_covers_no_bar_and_shares_have_one_scale(before: float) -> None:
+    comparisons = [evaluated([0.02, 0.04], before)] * 3
+    means, _ = drawn_axes(comparisons)
+    legend = means.get_legend().get_window_extent()
+    assert not any(bar.get_window_extent().overlaps(legend) for bar in means.patches)
+    assert not any(text.get_window_extent().overlaps(legend) for text in means.get_xticklabels())
+    assert means.get_ylim() == (0, 1.08)
+    counts, _ = drawn_axes([*comparisons, evaluated([0.1], 40.0)])
+    assert counts.get_ylim()[1] > 40
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_few_queries_are_named_bars_around_zero(count: int) -> None:
+    _, queries = drawn_axes([evaluated([-0.2, 0.0, *[0.1] * 18][:count])])
+    bars = [bar.get_window_extent() for bar in queries.patches]
+    assert all(bar.width < queries.bbox.width / 6 for bar in bars)
+    assert not any(first.overlaps(second) for first, second in itertools.pairwise(bars))
+    low, high = queries.get_ylim()
+    assert low == -high < -0.2
+    names = [label.get_text() for label in queries.get_xticklabels()]
+    assert names == [f"q{at}" for at in (*range(2, 20), 1, 0) if at < count]
+    noun = "1 query" if count == 1 else f"{count} queries"
+    assert queries.get_xlabel() == f"{noun}, best difference first"
+
+
+def test_many_queries_are_ranks_and_equal_orders_have_an_axis_too() -> None:
+    _, queries = drawn_axes([evaluated([0.001 * at for at in range(-60, 60)])])
+    labels = [label.get_text() for label in queries.get_xticklabels()]
+    assert "100" in labels
+    assert not any(label.startswith("q") for label in labels)
+    _, unchanged = drawn_axes([evaluated([0.0, 0.0])])
+    assert unchanged.get_ylim() == (-0.1, 0.1)
+
+
+def test_reciprocal_rank_goes_by_ir_measures_name() -> None:
+    assert [str(measure) for measure in parse_measures(DEFAULT_MEASURES)] == list(DEFAULT_MEASURES)
+    assert [str(measure) for measure in parse_measures(["MRR@10"])] == ["RR@10"]
 
 
 def test_bm25_finds_rare_words_first() -> None:

@@ -207,5 +207,5 @@ def test_a_blank_document_is_scored_like_any_other(tmp_path: Path) -> None:
 
 
 def test_run_and_queries_must_belong_together() -> None:
-    with pytest.raises(InvalidInputError, match="lack 1 of the run's, q9"):
+    with pytest.raises(InvalidInputError, match="lack 1 of the run's, such as q9"):
         dataclasses.replace(TASK, run=TASK.run | {"q9": [("a", 1.0)]})

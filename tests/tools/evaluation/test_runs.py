@@ -90,7 +90,7 @@ def test_a_collection_joins_titles_and_keeps_what_is_wanted(tmp_path: Path) -> N
     )
     assert read_corpus(corpus) == {"a": "T x\u2028y", "2": "z", "blank": ""}
     assert read_corpus(corpus, {"2"}) == {"2": "z"}
-    with pytest.raises(InvalidInputError, match="lacks 1 documents of the run, nine"):
+    with pytest.raises(InvalidInputError, match="lacks 1 document of the run, such as nine"):
         read_corpus(corpus, {"2", "nine"})
 
 

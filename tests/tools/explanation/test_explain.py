@@ -8,8 +8,13 @@ import pytest
 
 from qwen3_ascend_retrievers import DEFAULT_INSTRUCTION, LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.prompt import prompt
-from qwen3_ascend_retrievers.core.ranking import Score
-from qwen3_ascend_retrievers.errors import InvalidInputError, ScoreError, TooLongError
+from qwen3_ascend_retrievers.core.ranking import Score, Unscored
+from qwen3_ascend_retrievers.errors import (
+    EngineError,
+    InvalidInputError,
+    ScoreError,
+    TooLongError,
+)
 from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
@@ -114,9 +119,38 @@ def test_the_report_escapes_and_needs_no_network() -> None:
     assert "Control tokens neutralised in: instruction, query, document." in page
 
 
+def test_the_report_s_numbers_have_as_many_digits_and_what_was_not_scored_has_none() -> None:
+    scores = [Score.of_logit(2.0), Score.of_logit(-4.675), Score.of_logit(-14.0)]
+    engine = FunctionEngine(lambda plan, call: [*scores, Unscored(EngineError("refused"))])
+    page = html_report([explain(Reranker(engine), "cat", list("abcd"))], list("abcd"))
+    assert re.findall(r"</meter> ([^<]+)<td>([^<]+)<td>", page) == [
+        ("0.8808", "2.0000"),
+        ("0.0092", "-4.6750"),
+        ("8.3e-07", "-14.0000"),
+    ]
+    assert "<td>not scored<td>?<td>" in page
+    assert "<p>4 documents, scored by " in page
+    (alone,) = [explain(Reranker(FakeEngine()), "cat", ["a"])]
+    assert "<p>1 document, scored by " in html_report([alone], ["a"])
+
+
 def test_the_chart_draws_each_line_from_its_place_to_its_place() -> None:
     chart = slope_chart([Line("a", 1, 2), Line("b", 2, 1), Line("c", 3, 3)], "h")
     lines = re.findall(r'<g class="(\w+)"><line x1="\d+" y1="(\d+)" x2="\d+" y2="(\d+)"', chart)
     assert lines == [("up", "62", "40"), ("down", "40", "62"), ("same", "84", "84")]
     many = slope_chart([Line(f"d{at}", at, at) for at in range(1, 100)], "h")
     assert many.count("<line") == MAX_LINES
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("china.md", "china.md"),
+        ("handbook/physics/gravity.md:12", "…ics/gravity.md:12"),
+        # Wide characters take the room of two.
+        ("中国的首都.md", "中国的首都.md"),
+        ("中国的首都与城市介绍.md", "…首都与城市介绍.md"),
+    ],
+)
+def test_a_long_name_is_shortened_to_its_end(name: str, label: str) -> None:
+    assert f"1 · {label}</text>" in slope_chart([Line(name, 1, 1)], "h")
