@@ -1,4 +1,4 @@
-"""Prints the pip arguments for torch's small CPU build; says what pip downloads, and how to avoid more.
+"""Prints the pip arguments for torch's small CPU build; says what pip will download otherwise.
 
 Usage: python torch_build.py, with the interpreter of the environment that torch goes into. Standard
 output is for pip's command line and may be empty; what a user should know is on standard error.
