@@ -140,8 +140,8 @@ def test_a_cpu_index_that_does_not_answer_is_not_waited_for() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         started = time.monotonic()
         arguments, line = pip_arguments(VERSION, url)
-        # Ten seconds for the question, and as much for pip to start twice on a loaded machine.
-        assert time.monotonic() - started < 20
+        # Ten seconds for the question, and more for pip to start twice on a loaded machine.
+        assert time.monotonic() - started < 30
     assert arguments == []
     assert "may take the one with CUDA" in line
 

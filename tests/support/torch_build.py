@@ -40,10 +40,13 @@ def names_an_index(configuration: str) -> bool:
 def pip_arguments(torch_version: str, cpu_index: str = CPU_INDEX) -> tuple[list[str], str]:
     """The arguments for pip, and a line for the user about what will be downloaded."""
     own_index = names_an_index(_pip("config", "list"))
-    # Asked with the options of the download that will follow, or, of an unknown host, not for long.
-    alone = ("--index-url", cpu_index, "--timeout", str(_SECONDS), "--retries", "0")
     place = "your package index" if own_index else cpu_index
-    if _has_cpu_build(torch_version, *(() if own_index else alone)):
+    if own_index:
+        available = _has_cpu_build(torch_version)
+    else:
+        alone = ("--index-url", cpu_index, "--timeout", str(_SECONDS), "--retries", "0")
+        available = _has_cpu_build(torch_version, *alone, seconds=2 * _SECONDS)
+    if available:
         line = f"torch {torch_version}: the CPU build, {_CPU_SIZE}, from {place}."
         return [] if own_index else ["--extra-index-url", cpu_index], line
     way_out = f"{cpu_index} make demo" if own_index else "MIRROR make demo, a mirror of that index"
@@ -53,18 +56,18 @@ def pip_arguments(torch_version: str, cpu_index: str = CPU_INDEX) -> tuple[list[
     )
 
 
-def _has_cpu_build(torch_version: str, *options: str) -> bool:
-    listed = _pip("index", "versions", "torch", *options)
+def _has_cpu_build(torch_version: str, *options: str, seconds: float | None = None) -> bool:
+    listed = _pip("index", "versions", "torch", *options, seconds=seconds)
     # Not the line INSTALLED, nor LATEST.
     available = re.search(r"^Available versions: (.*)$", listed, re.M)
     return available is not None and f"{torch_version}+cpu" in available[1].split(", ")
 
 
-def _pip(*arguments: str) -> str:
-    """What pip prints; nothing if it fails or the index is too slow."""
+def _pip(*arguments: str, seconds: float | None = None) -> str:
+    """What pip prints; nothing if it fails or takes longer than that."""
     command = [sys.executable, "-m", "pip", *arguments]
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=2 * _SECONDS)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         return ""
     return process.stdout if process.returncode == 0 else ""
