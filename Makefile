@@ -39,12 +39,14 @@ READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-# torch goes first and pinned: left to the resolver, it may take a build with gigabytes of CUDA.
+# torch goes first, pinned, and as its CPU build where that can be had: left to the resolver, it may
+# take gigabytes of CUDA. torch_build.py says in one line what will be downloaded.
 $(READY_DEMO):
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@rm -f .venv/.demo-*
 	@echo 'Installing what the demo needs into .venv; this takes a minute or a few.'
-	@$(BIN)/python $(INSTALL) "$$(grep '^torch==' requirements-demo.txt)"
+	@arguments=$$($(BIN)/python tests/support/torch_build.py); \
+		$(BIN)/python $(INSTALL) $$arguments "$$(grep '^torch==' requirements-demo.txt)"
 	@$(BIN)/python $(INSTALL) -e '.[langchain,llama-index,local]' -r requirements-demo.txt
 	@touch $@
 

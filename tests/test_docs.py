@@ -142,7 +142,7 @@ def test_a_make_target_or_extra_in_a_command_exists(block: Block) -> None:
         command = line.partition("#")[0].strip()
         if found := re.search(r"\bmake ([\w-]+)$", command):
             assert found.group(1) in targets, line
-        for named in re.findall(rf"{project['name']}\[([\w,-]+)\]", command):
+        for named in re.findall(rf"(?:{project['name']}|'\.)\[([\w,-]+)\]", command):
             assert set(named.split(",")) <= extras, line
         if found := re.match(r"python (\S+\.py)", command):
             assert (ROOT / found.group(1)).is_file(), line

@@ -36,7 +36,7 @@ SECONDS = 300
 
 SAYS = {**ANY_ENGINE, **OWN_ENGINE}
 # Modules that an example imports.
-PARTS = {"language_reference", "questions"}
+PARTS = {"language_reference", "questions", "quickstart_output"}
 # Run where vLLM is, by tests/e2e/vllm/test_examples.py.
 ELSEWHERE = {"vllm_both_frameworks"}
 

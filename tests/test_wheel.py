@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import jinja2
@@ -80,10 +84,16 @@ sys.stdout.write(TEMPLATE.read_text("utf-8"))
 """
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, cwd: Path | None = None) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env=environment,
+        cwd=cwd,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -116,6 +126,44 @@ def test_the_wheel_holds_the_package_the_model_and_nothing_else(wheel: Path) -> 
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     folders = {name.partition("/")[0] for name in names}
     assert folders == {package, f"{package}-{qwen3_ascend_retrievers.__version__}.dist-info"}
+
+
+def test_the_metadata_says_whose_it_is_and_what_for(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = message_from_bytes(archive.read(name))
+    assert metadata["Author"] == "qwen3-ascend-retrievers contributors"
+    assert {"langchain", "llama-index", "reranking", "ascend"} <= set(
+        metadata["Keywords"].split(",")
+    )
+    # No address exists yet, so none is given.
+    assert metadata["Author-email"] is None
+    assert metadata["Project-URL"] is None
+
+
+def test_the_source_distribution_has_what_its_pages_speak_of(wheel: Path) -> None:
+    (path,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    pages = {"README.md", "README.zh-CN.md", "CONTRIBUTING.md"}
+    needed = {"Makefile", "requirements-demo.txt", "requirements-dev.txt", "examples/quickstart.py"}
+    assert pages | needed <= names
+    for page in pages:
+        links = re.findall(r"\]\(([^)#:\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        assert links
+        files = {link for link in links if (ROOT / link).is_file()}
+        assert files - names == set(), page
+    # Nothing that was only lying about.
+    assert {name.partition("/")[0] for name in names} & {"build", "dist", ".venv"} == set()
+
+
+def test_the_readme_s_install_lines_work_in_a_checkout() -> None:
+    block = re.search(r"^(?:pip install .*\n)+", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert block is not None
+    commands = [shlex.split(line, comments=True) for line in block[0].splitlines()]
+    assert [command[:2] for command in commands] == [["pip", "install"]] * 4
+    for command in commands:
+        _run(sys.executable, "-m", *command, "--dry-run", "--quiet", cwd=ROOT)
 
 
 def test_without_extras_and_then_with_langchain_core_only(python: Path) -> None:

@@ -14,10 +14,14 @@ ANY_ENGINE = {
     "llama_index_local": ["(retriever 0.5)  beijing  The capital of China is Beijing."],
     "quickstart": [
         "LangChain: ContextualCompressionRetriever",
-        "✔",
-        "LlamaIndex: RetrieverQueryEngine",
-        "> Source (Doc id: ",
+        "── What does a bare raise do? ──",
         "(better)",
+        "✔ raise: ",
+        "LlamaIndex: RetrieverQueryEngine gave the same order and scores (100 passages",
+        "BM25  tiny  question",
+        "1  What does a bare raise do?",
+        "demo-report.html",
+        "What next:",
     ],
     "windows": ["document 0, best of"],
 }
