@@ -42,6 +42,7 @@ class Terminal:
     ) -> None:
         self.shown = ""
         self._ours, theirs = os.openpty()
+        lines, columns = map(str, size)
         # A new one has no columns at all, and no room for a bar.
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         with open(os.devnull if out is None else out, "w") as file:
@@ -51,7 +52,7 @@ class Terminal:
                 stdout=theirs if out is None else file,
                 stderr=theirs,
                 text=True,
-                env=environment() | {"TERM": "xterm", "COLUMNS": str(size[1])},
+                env=environment() | {"TERM": "xterm", "LINES": lines, "COLUMNS": columns},
             )
         os.close(theirs)
         assert self._process.stdin is not None
