@@ -13,15 +13,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer.main
 
 from .._util.atomic_files import write_text
 from ..core.prompt import INSTRUCTIONS
+from ..engines.registry import PUBLIC
 from ..errors import InvalidInputError
 from .app import app
-from .options import EngineOptions
+from .options import ENGINE_NAMES, EngineOptions
 
 _HEAD = """\
 # qwen3-rerank
@@ -58,6 +59,10 @@ What `--instruction` takes by name, on the command line and in Python; Python ha
 """
 _ENGINE_OPTIONS = frozenset(field.name for field in fields(EngineOptions))
 
+# Where the engines' names stand in a translation, and how they are written there.
+_ENGINES_PLACE: Final = "{engines}"
+TRANSLATED_ENGINE_NAMES: Final = "、".join(f"{row.tag}（{row.about}）" for row in PUBLIC)
+
 
 def manual() -> str:
     """The page in Markdown."""
@@ -85,9 +90,11 @@ def translated(page: str, texts: Mapping[str, str]) -> str:
     def translate(text: str) -> str:
         if text in INSTRUCTIONS.values():
             return text
-        if text not in texts:
-            missing.append(text)
-        return texts.get(text, text)
+        # A new engine needs no new translation.
+        template = text.replace(ENGINE_NAMES, _ENGINES_PLACE)
+        if template not in texts:
+            missing.append(template)
+        return texts.get(template, template).replace(_ENGINES_PLACE, TRANSLATED_ENGINE_NAMES)
 
     blocks = [_translated_block(block, translate) for block in page.strip().split("\n\n")]
     if missing:

@@ -21,7 +21,7 @@ from .key_files import read_key_file
 
 PANEL: Final = "Engine"
 _NAMED_ROWS: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
-_ENGINE_NAMES: Final = f"{', '.join(_NAMED_ROWS[:-1])} or {_NAMED_ROWS[-1]}"
+ENGINE_NAMES: Final = f"{', '.join(_NAMED_ROWS[:-1])} or {_NAMED_ROWS[-1]}"
 # What is meant where the caller names no engine.
 _BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
 _BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options)
@@ -64,7 +64,7 @@ class EngineOptions:
     engine: Annotated[
         str | None,
         typer.Option(
-            help=f"{_ENGINE_NAMES}. Default: {_BY_BASE_URL.tag} with --base-url, "
+            help=f"{ENGINE_NAMES}. Default: {_BY_BASE_URL.tag} with --base-url, "
             f"{_BY_DEVICE.tag} with --device, else what is installed.",
             rich_help_panel=PANEL,
         ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_ascend_retrievers import __version__
-from qwen3_ascend_retrievers.cli.manual import manual, translated
+from qwen3_ascend_retrievers.cli.manual import TRANSLATED_ENGINE_NAMES, manual, translated
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from support.cli_runs import SCRIPT, invoke, run
 
@@ -79,7 +79,8 @@ def test_a_text_of_the_manual_without_a_translation_is_named() -> None:
 def test_no_translation_of_the_manual_is_left_over() -> None:
     texts = json.loads((DOCS / "cli.zh.json").read_text("utf-8"))
     page = (DOCS / "cli.zh.md").read_text("utf-8")
-    assert [text for text in texts.values() if text not in page] == []
+    written = [text.replace("{engines}", TRANSLATED_ENGINE_NAMES) for text in texts.values()]
+    assert [text for text in written if text not in page] == []
 
 
 def test_completion_knows_the_commands() -> None:
