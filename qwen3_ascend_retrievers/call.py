@@ -245,6 +245,8 @@ def _warn_of_unscored(plan: Plan, scores: Sequence[PassageScore]) -> None:
 
 def _kept_order(request: Request, error: RerankError, facts: EngineFacts | None) -> Ranking:
     """The documents in the input's order, marked."""
+    if isinstance(error, RemoteError):
+        error = error.with_traceback(None)
     logger.warning("Reranking failed, the input order is kept: %s", summary(error))
     documents = request.documents
     return Ranking(

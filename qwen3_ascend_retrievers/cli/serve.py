@@ -89,7 +89,8 @@ class ServerOptions:
     log_file: Annotated[
         Path | None,
         typer.Option(
-            help="Write vLLM's log here.", show_default="a new file, which is named at the start"
+            help="Add vLLM's log to this file.",
+            show_default="a new file, which is named at the start",
         ),
     ] = None
     verbose: Annotated[

@@ -124,8 +124,8 @@ class LoopThread:
         foreign = self._loop is not None and self._pid != os.getpid()
         if foreign and not self._restarts_after_fork:
             raise EngineError(
-                "This engine was used before the process forked; its worker processes belong "
-                "to the parent. Make the engine in the child, or start children with 'spawn'."
+                "This engine was used before the process forked; its thread and its processes are "
+                "the parent's. Make the engine in the child, or start children with 'spawn'."
             )
         if self._loop is None or foreign:
             loop = asyncio.new_event_loop()

@@ -32,6 +32,8 @@ _LOADING_SHUTDOWN_SECONDS: Final = 3.0
 _HEALTH_TIMEOUT_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.5
 _LAST_LINES: Final = 3
+# Where one server's part of a log begins.
+_LOG_HEAD: Final = "qwen3-rerank serve: "
 
 
 def new_log(port: int) -> Path:
@@ -52,7 +54,7 @@ def running(
     Args:
         command: how it is started.
         key: that it asks its clients for.
-        log: where its command and its output go; None is standard error.
+        log: the file to which its command and its output are added; None is standard error.
     """
     secret = {} if key is None else {KEY_VARIABLE: key}
     with _watchdog() as watch, _output(command, log) as output:
@@ -77,8 +79,9 @@ def _output(command: ServerCommand, log: Path | None) -> Iterator[int]:
     if log is None:
         yield sys.stderr.fileno()
         return
-    with log.open("wb") as file:
-        file.write(f"{command.shell()}\n".encode(errors="backslashreplace"))
+    # Behind what is there: the file may be another server's log, or no log at all.
+    with log.open("ab") as file:
+        file.write(f"{_LOG_HEAD}{command.shell()}\n".encode(errors="backslashreplace"))
         file.flush()
         yield file.fileno()
 
@@ -163,7 +166,7 @@ def failure_reason(log: Path | None, *, starting: bool) -> str:
     """
     if log is None:
         return "; its last lines above say why."
-    text = log.read_text(encoding="utf-8", errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace").rpartition(_LOG_HEAD)[2]
     cause = traceback_summary(text) if starting else None
     if cause is None:
         lines = [line.strip() for line in text.splitlines() if line.strip()]

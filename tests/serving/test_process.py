@@ -129,7 +129,8 @@ def test_its_output_goes_to_its_log_after_the_command(
     with running(ServerCommand(("-c", code)), None, log) as process:
         process.wait()
     lines = log.read_text().splitlines()
-    assert (lines[0].startswith("python -c "), lines[1:]) == (True, ["out", "err"])
+    assert lines[0].startswith("qwen3-rerank serve: python -c ")
+    assert lines[1:] == ["out", "err"]
     assert capfd.readouterr().err == ""
     with running(ServerCommand(("-c", code)), None) as process:
         process.wait()
@@ -165,6 +166,17 @@ def test_a_later_end_is_told_by_the_last_lines(tmp_path: Path) -> None:
     log.write_text(f"python -m vllm\n{old}one\ntwo\nKilled\n")
     assert failure_reason(log, starting=False) == f": one\ntwo\nKilled\nIts log is {log}."
     assert "long past" in failure_reason(log, starting=True)
+
+
+def test_a_log_is_added_to_and_an_older_reason_is_not_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("no log of ours\n")
+    for code in ("[].remove(2)", "print('memory'); raise SystemExit(7)"):
+        with running(ServerCommand(("-c", code)), None, log) as process:
+            process.wait()
+    assert log.read_text().startswith("no log of ours\nqwen3-rerank serve: python -c ")
+    assert "ValueError" in log.read_text()
+    assert failure_reason(log, starting=True) == f": memory\nIts log is {log}."
 
 
 def test_a_new_log_is_the_user_s_own() -> None:

@@ -277,6 +277,8 @@ async def test_keep_order_survives_a_dead_server(serve: Any, connect: Any) -> No
     ranking = await Reranker(engine, on_error="keep_order").arank(QUERY, DOCUMENTS)
     assert ranking.status == "kept_order"
     assert isinstance(ranking.error, StatusError)
+    # A kept result keeps neither the call's texts nor the engine alive.
+    assert ranking.error.__traceback__ is None
 
 
 @pytest.mark.parametrize("setup", [Setup(max_documents=3), Setup(max_bytes=1200)])
