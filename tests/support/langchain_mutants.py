@@ -14,6 +14,7 @@ from langchain_core.runnables import run_in_executor
 
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import CompressorConformance
+from support.mutant_runs import suites
 
 
 class _Changed(Qwen3Rerank):
@@ -79,44 +80,14 @@ class LostCallbacks(Qwen3Rerank):
         return await super().acompress_documents(documents, query)
 
 
-class _Suite(CompressorConformance):
-    kind: type[Qwen3Rerank] = Qwen3Rerank
-
-    def make(self, engine: Any, **fields: Any) -> Qwen3Rerank:
-        return self.kind(engine=engine, **fields)
-
-
-class TestSound(_Suite):
-    pass
-
-
-class TestNoOp(_Suite):
-    kind = NoOp
-
-
-class TestReversed(_Suite):
-    kind = Reversed
-
-
-class TestDroppedId(_Suite):
-    kind = DroppedId
-
-
-class TestMutatedInput(_Suite):
-    kind = MutatedInput
-
-
-class TestWrongKey(_Suite):
-    kind = WrongKey
-
-
-class TestAsyncByThread(_Suite):
-    kind = AsyncByThread
-
-
-class TestAsyncInOtherLoop(_Suite):
-    kind = AsyncInOtherLoop
-
-
-class TestLostCallbacks(_Suite):
-    kind = LostCallbacks
+MUTANTS = [
+    NoOp,
+    Reversed,
+    DroppedId,
+    MutatedInput,
+    WrongKey,
+    AsyncByThread,
+    AsyncInOtherLoop,
+    LostCallbacks,
+]
+globals().update(suites(CompressorConformance, Qwen3Rerank, MUTANTS))

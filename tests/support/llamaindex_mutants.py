@@ -15,6 +15,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import PostprocessorConformance
+from support.mutant_runs import suites
 
 Nodes = list[NodeWithScore]
 
@@ -104,52 +105,16 @@ class LostEvents(Qwen3Rerank):
             yield []
 
 
-class _Suite(PostprocessorConformance):
-    kind: type[Qwen3Rerank] = Qwen3Rerank
-
-    def make(self, engine: Any, **fields: Any) -> Qwen3Rerank:
-        return self.kind(engine=engine, **fields)
-
-
-class TestSound(_Suite):
-    pass
-
-
-class TestNoOp(_Suite):
-    kind = NoOp
-
-
-class TestReversed(_Suite):
-    kind = Reversed
-
-
-class TestDroppedId(_Suite):
-    kind = DroppedId
-
-
-class TestMutatedInput(_Suite):
-    kind = MutatedInput
-
-
-class TestWrongKey(_Suite):
-    kind = WrongKey
-
-
-class TestScoreInTheText(_Suite):
-    kind = ScoreInTheText
-
-
-class TestAsyncByThread(_Suite):
-    kind = AsyncByThread
-
-
-class TestAsyncInOtherLoop(_Suite):
-    kind = AsyncInOtherLoop
-
-
-class TestLostCallbacks(_Suite):
-    kind = LostCallbacks
-
-
-class TestLostEvents(_Suite):
-    kind = LostEvents
+MUTANTS = [
+    NoOp,
+    Reversed,
+    DroppedId,
+    MutatedInput,
+    WrongKey,
+    ScoreInTheText,
+    AsyncByThread,
+    AsyncInOtherLoop,
+    LostCallbacks,
+    LostEvents,
+]
+globals().update(suites(PostprocessorConformance, Qwen3Rerank, MUTANTS))

@@ -5,8 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+
+def suites(conformance: type, sound: type, mutants: Sequence[type]) -> dict[str, type]:
+    """One test class for the sound adapter and one for each mutant, by name, for pytest."""
+
+    def suite(adapter: Any, name: str) -> type:
+        def make(_: object, engine: Any, **fields: Any) -> Any:
+            return adapter(engine=engine, **fields)
+
+        return type(f"Test{name}", (conformance,), {"make": make})
+
+    named = {"Sound": sound} | {mutant.__name__: mutant for mutant in mutants}
+    return {f"Test{name}": suite(adapter, name) for name, adapter in named.items()}
 
 
 def failed_tests(file: str, folder: Path) -> dict[str, set[str]]:

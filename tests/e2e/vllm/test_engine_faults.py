@@ -177,6 +177,21 @@ def first_line(process: subprocess.Popen[str]) -> tuple[str, float]:
     return process.stdout.readline(), seconds_after(time.monotonic() - begun)
 
 
+# Loads the engine, says so, and scores until it is ended.
+SCORING = (
+    "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
+    "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])"
+)
+
+
+def scoring(folder: Path) -> tuple[subprocess.Popen[str], set[int], float]:
+    """A script that scores, the processes below it, and how long a fault may take to show."""
+    process = script(folder, SCORING)
+    first, allowed = first_line(process)
+    assert first == "ranked\n"
+    return process, family(process), allowed
+
+
 def ended(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
     """What it wrote after that on both streams; it must end in this time."""
     try:
@@ -203,14 +218,7 @@ def test_an_exception_and_a_clean_standard_output(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_scoring(tmp_path: Path) -> None:
-    process = script(
-        tmp_path,
-        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
-        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
-    )
-    first, allowed = first_line(process)
-    assert first == "ranked\n"
-    pids = family(process)
+    process, pids, allowed = scoring(tmp_path)
     process.send_signal(signal.SIGINT)
     _, err = ended(process, allowed)
     assert "KeyboardInterrupt" in err
@@ -233,14 +241,7 @@ def test_ctrl_c_while_loading(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_is_ended_while_scoring(tmp_path: Path, number: signal.Signals) -> None:
-    process = script(
-        tmp_path,
-        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
-        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
-    )
-    first, allowed = first_line(process)
-    assert first == "ranked\n"
-    pids = family(process)
+    process, pids, allowed = scoring(tmp_path)
     time.sleep(0.5)
     process.send_signal(number)
     ended(process, allowed)
@@ -263,14 +264,7 @@ def test_a_program_that_is_ended_while_loading(tmp_path: Path) -> None:
 
 
 def test_a_killed_engine_process_is_a_typed_error(tmp_path: Path) -> None:
-    process = script(
-        tmp_path,
-        "reranker.rank('egg', ['boil'])\nprint('ranked', flush=True)\n"
-        "while True:\n    reranker.rank('egg', [f'boil {n} ' * 50 for n in range(500)])",
-    )
-    first, allowed = first_line(process)
-    assert first == "ranked\n"
-    pids = family(process)
+    process, pids, allowed = scoring(tmp_path)
     (engine,) = (pid for pid in pids if psutil.Process(pid).name() == "VLLM::EngineCore")
     os.kill(engine, signal.SIGKILL)
     _, err = ended(process, allowed)
