@@ -13,12 +13,10 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 
-from qwen3_ascend_retrievers.core.plan import Plan
-from qwen3_ascend_retrievers.core.ranking import Score
-from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, ScoreError
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.odd_engines import StuckEngine
 
 CATS = [Document("a dog", id="1"), Document("a cat", id="2"), Document("two cats", id="3")]
 
@@ -205,19 +203,6 @@ def test_a_step_refuses_other_inputs(wrong: Any) -> None:
     rerank, _ = rerank_of()
     with pytest.raises(InvalidInputError, match="The input must be"):
         rerank.as_runnable().invoke(wrong)
-
-
-class StuckEngine(FakeEngine):
-    """Waits for ever, asynchronously."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting = asyncio.Event()
-
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
-        self.waiting.set()
-        await asyncio.Event().wait()
-        raise AssertionError("never")
 
 
 class Errors(BaseCallbackHandler):

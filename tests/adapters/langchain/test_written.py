@@ -16,6 +16,7 @@ from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.settings import API_KEY_VARIABLE
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.odd_engines import Foreign
 
 KEY = "sk-very-secret"
 SETTINGS: dict[str, Any] = {
@@ -90,10 +91,6 @@ def test_a_key_set_later_is_hidden_too() -> None:
     rerank = Qwen3Rerank(base_url="http://npu:8000")
     rerank.api_key = KEY  # type: ignore[assignment]
     assert KEY not in repr(rerank.api_key)
-
-
-# Everything an engine needs, but not of this package.
-Foreign: Any = type("Foreign", (), {k: v for k, v in vars(FakeEngine).items() if callable(v)})
 
 
 def test_a_foreign_engine_cannot_be_written_down() -> None:

@@ -33,6 +33,7 @@ from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from qwen3_ascend_retrievers.llama_index import Qwen3Rerank
 from qwen3_ascend_retrievers.testing import FakeEngine
+from support.odd_engines import Foreign, StuckEngine
 
 KEY = "sk-very-secret"
 
@@ -237,19 +238,6 @@ def test_a_query_refused_by_the_core_pairs_its_events(events: list[Any]) -> None
     assert [type(event) for event in events] == [ReRankStartEvent, ReRankEndEvent]
 
 
-class StuckEngine(FakeEngine):
-    """Waits for ever, asynchronously."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting = asyncio.Event()
-
-    async def ascore(self, plan: Plan, call: Call) -> list[Score]:
-        self.waiting.set()
-        await asyncio.Event().wait()
-        raise AssertionError("never")
-
-
 async def test_a_cancelled_call_pairs_its_events(events: list[Any]) -> None:
     engine = StuckEngine()
     rerank = Qwen3Rerank(engine=engine)
@@ -315,10 +303,6 @@ def test_written_form() -> None:
     settings = Qwen3Rerank(engine=FakeEngine()).to_dict()
     assert (settings["class_name"], Qwen3Rerank.class_name()) == ("Qwen3Rerank", "Qwen3Rerank")
     assert json.loads(json.dumps(settings)) == settings
-
-
-# Everything an engine needs, but not of this package.
-Foreign: Any = type("Foreign", (), {k: v for k, v in vars(FakeEngine).items() if callable(v)})
 
 
 def test_a_foreign_engine_cannot_be_written_down() -> None:
