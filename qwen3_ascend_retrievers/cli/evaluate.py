@@ -85,11 +85,11 @@ def eval_command(
     if json:
         report = _comparison_json(comparisons, files, model)
         print_json(report | _thresholds_json(effects, best))
-    else:
-        out().print(_comparison_table(comparisons))
-        out().print()
-        out().print(_threshold_table(effects, best))
-        print_note(f"The reranked run is in {files.output}.")
+        return
+    out().print(_comparison_table(comparisons))
+    out().print()
+    out().print(_threshold_table(effects, best))
+    print_note(f"The reranked run is in {files.output}.")
 
 
 def _note_unmatched(qrels: Qrels, run: Run) -> None:
