@@ -160,9 +160,7 @@ class EngineOptions:
         if row.in_process:
             here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
             settings = {name: value for name, value in here.items() if value is not None}
-            for name in settings.keys() - set(row.options):
-                option = name.replace("_", "-")
-                raise InvalidInputError(f"--{option} is not for --engine {row.tag}: leave it out.")
+            row.check_options(settings)
             arguments: dict[str, Any] = {"model": self.model or DEFAULT_MODEL, **settings}
         else:
             arguments = {"base_url": self.base_url, "model": self.model} | remote

@@ -7,6 +7,7 @@ ENGINES; a new engine adds its row, and its class is imported when it is chosen.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -41,7 +42,7 @@ class EngineRow:
         in_process: whether it takes a model's name and loads that model here.
         tiny: whether it may be chosen for the bundled model, because it starts in a second.
         options: those of its constructor's arguments that the command line may set: "device",
-            "dtype" and "max_length".
+            "dtype" and "max_length"; the adapters set "max_length" too.
         prefix_cache: whether tokens of a query's part are computed once: "always"; "self_checked"
             if scores with and without are compared at loading, with the outcome in its attribute
             `self_check`; "never"; or "unknown", as with a server.
@@ -62,6 +63,12 @@ class EngineRow:
     def class_name(self) -> str:
         """The name of its class."""
         return self.home.partition(":")[2]
+
+    def check_options(self, names: Iterable[str]) -> None:
+        """Raise InvalidInputError for an option that is not for this engine."""
+        for name in names:
+            if name not in self.options:
+                raise InvalidInputError(f"{name} is not for the engine {self.tag}: leave it out.")
 
     def load(self) -> Any:
         """Its class, imported."""
@@ -176,6 +183,7 @@ def choose_engine(
     reason = f"no base_url is set, and {' and '.join(row.modules)} can be imported"
     optional = {"max_length": max_length, "dtype": dtype}
     set_options = {option: value for option, value in optional.items() if value is not None}
+    row.check_options(set_options)
     return _logged_engine(row.tag, reason, {"model": name, **set_options})
 
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from qwen3_ascend_retrievers import LocalEngine, RemoteEngine, VLLMEngine
-from qwen3_ascend_retrievers.engines.registry import choose_engine
-from qwen3_ascend_retrievers.errors import MissingDependencyError
+from qwen3_ascend_retrievers.engines.registry import ENGINES, choose_engine
+from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError
 
 KEY = "sk-very-secret"
 
@@ -80,3 +80,9 @@ def test_each_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFix
     assert "base_url is set" in line
     assert KEY not in line
     assert lines_of(caplog, "logged/once", "http://127.0.0.1:9", SecretStr(KEY)) == []
+
+
+def test_an_option_of_another_engine_is_named() -> None:
+    ENGINES["local"].check_options(["device", "dtype", "max_length"])
+    with pytest.raises(InvalidInputError, match="device is not for the engine vllm: leave it out"):
+        ENGINES["vllm"].check_options(["dtype", "device"])
