@@ -89,7 +89,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         Raises:
             RerankError: as `Reranker.rank`; see `on_error`.
         """
-        originals = check_documents_of(Document, "documents", documents)
+        originals = _documents(documents)
         manager = get_callback_manager_for_config(_config(callbacks))
         run = manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:
@@ -105,7 +105,7 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
-        originals = check_documents_of(Document, "documents", documents)
+        originals = _documents(documents)
         manager = get_async_callback_manager_for_config(_config(callbacks))
         run = await manager.on_chain_start(_SERIALIZED, _inputs(originals, query), name=_RUN_NAME)
         try:
@@ -222,12 +222,24 @@ def _outputs(documents: list[Document], ranking: Ranking) -> dict[str, Any]:
     }
 
 
+def _documents(documents: Any) -> list[Document]:
+    return check_documents_of(Document, "documents", documents, wrap="Document(text)")
+
+
 def _query_and_documents(chain_input: Any) -> tuple[str, Sequence[Document]]:
-    if isinstance(chain_input, dict) and {"query", "documents"} <= chain_input.keys():
-        return chain_input["query"], chain_input["documents"]
-    if isinstance(chain_input, tuple | list) and len(chain_input) == 2:
+    keys = ("query", "documents")
+    if isinstance(chain_input, dict):
+        missing = [key for key in keys if key not in chain_input]
+        if not missing:
+            return chain_input["query"], chain_input["documents"]
+        unknown = [str(key) for key in chain_input if key not in keys]
+        wrong = f"a dict without {' and '.join(map(repr, missing))}"
+        wrong += f" but with {', '.join(map(repr, unknown))}" if unknown else ""
+    elif isinstance(chain_input, tuple | list) and len(chain_input) == 2:
         return chain_input[0], chain_input[1]
+    else:
+        wrong = type(chain_input).__name__
     raise InvalidInputError(
         "The input must be {'query': ..., 'documents': [...]} or (query, documents), "
-        f"not {type(chain_input).__name__}."
+        f"not {wrong}."
     )

@@ -112,7 +112,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
             RerankError: as `Reranker.rank`; see `on_error`.
         """
         query = _query(query_bundle)
-        originals = check_documents_of(NodeWithScore, "nodes", nodes)
+        originals = _nodes(nodes)
         with self._traced(originals, query) as results:
             ranking = self._rank(query.query_str, self._texts(originals))
             results += self._results(originals, ranking)
@@ -123,7 +123,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
     ) -> list[NodeWithScore]:
         """`_postprocess_nodes` without blocking the event loop."""
         query = _query(query_bundle)
-        originals = check_documents_of(NodeWithScore, "nodes", nodes)
+        originals = _nodes(nodes)
         with self._traced(originals, query) as results:
             ranking = await self._arank(query.query_str, self._texts(originals))
             results += self._results(originals, ranking)
@@ -198,8 +198,15 @@ def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:
     return node.model_copy(update=changes)
 
 
+def _nodes(nodes: Any) -> list[NodeWithScore]:
+    return check_documents_of(NodeWithScore, "nodes", nodes, wrap="NodeWithScore(node=node)")
+
+
 def _query(query_bundle: QueryBundle | None) -> QueryBundle:
     if query_bundle is None:
-        # The words of LlamaIndex's own rerankers, which callers may look for.
-        raise InvalidInputError("Missing query bundle in extra info.")
+        # The first words are those of LlamaIndex's own rerankers, which callers may look for.
+        raise InvalidInputError(
+            "Missing query bundle in extra info. Pass the query, as in "
+            "postprocess_nodes(nodes, query_str=...) or query_bundle=QueryBundle(...)."
+        )
     return query_bundle

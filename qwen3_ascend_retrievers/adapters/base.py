@@ -154,8 +154,14 @@ def _first(urls: str | list[str] | None) -> str | None:
     return urls[0] if isinstance(urls, list) else urls
 
 
-def check_documents_of(kind: type, name: str, values: Any) -> list[Any]:
+def check_documents_of(kind: type, name: str, values: Any, *, wrap: str) -> list[Any]:
     """`values` as a list of the framework's own documents.
+
+    Args:
+        kind: the framework's class.
+        name: the argument's, for errors.
+        values: what was passed.
+        wrap: how one of them is made of something else, for errors.
 
     Raises:
         InvalidInputError: it is no list of them, or an entry is of another kind.
@@ -165,7 +171,7 @@ def check_documents_of(kind: type, name: str, values: Any) -> list[Any]:
         if not isinstance(document, kind):
             raise InvalidInputError(
                 f"{name}[{at}] must be a {kind.__name__}, not {type(document).__name__}. "
-                "For plain texts there is rerank()."
+                f"Wrap it: {wrap}. For plain texts there is rerank()."
             )
     return documents
 

@@ -26,6 +26,7 @@ from ..engines.configured import engine_to_config
 from ..engines.registry import engine_from_config
 from ..errors import InvalidInputError
 from ..settings import DEFAULT_MODEL, DEFAULTS, SETTINGS, OnError, Overflow, RerankSettings
+from .unknown_fields import positional_text, unknown_field_text
 
 # Both classes state it in their body: a base class of a framework would win over this one's.
 FIELDS_CONFIG: Final = ConfigDict(
@@ -112,6 +113,12 @@ class RerankFields(BaseModel):
     # Type checkers make the signature from the fields.
     if not TYPE_CHECKING:
 
+        def __new__(cls, *values: Any, **_: Any) -> Any:
+            # Not in __init__, whose signature is shown to users as the class's own.
+            if values:
+                raise InvalidInputError(positional_text(cls.__name__, values))
+            return super().__new__(cls)
+
         def __init__(self, **fields: Any) -> None:
             # A frame of an error's traceback must not hold it in plain text.
             if isinstance(fields.get("api_key"), str):
@@ -171,8 +178,7 @@ def _input_error(error: ValidationError, model: type[RerankFields]) -> InvalidIn
         if isinstance(cause, InvalidInputError):
             messages.append(str(cause))
         elif details["type"] == "extra_forbidden":
-            fields = ", ".join(sorted(model.model_fields))
-            messages.append(f"{model.__name__} has no field {name}. It has: {fields}.")
+            messages.append(unknown_field_text(model.__name__, name, model.model_fields))
         else:
             messages.append(f"{name}: {details['msg']}.")
     return InvalidInputError(" ".join(messages))

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from .._util.locks import Lock
@@ -127,6 +128,12 @@ _logging = Lock()
 def row_of(engine: object) -> EngineRow | None:
     """The row of one of this package's engines; None for an engine of somebody else's."""
     return ENGINES.get(getattr(engine, "tag", ""))
+
+
+def engines_taking(argument: str) -> list[str]:
+    """The names of the engines for users whose constructor has an argument of that name."""
+    classes = [row.load() for row in PUBLIC]
+    return [kind.__name__ for kind in classes if argument in signature(kind).parameters]
 
 
 def engine_from_config(config: Any) -> Any:

@@ -104,6 +104,45 @@ def test_unknown_fields_are_refused_without_their_values(kind: Any) -> None:
     assert KEY not in f"{caught.value} {caught.value.__cause__}"
 
 
+MISTAKES = [
+    ({"top_k": 3}, "no field top_k. Did you mean top_n"),
+    ({"model_name": "tiny"}, "no field model_name. Did you mean model"),
+    ({"score_treshold": 0.5}, "Did you mean score_threshold"),
+    ({"Instructions": "a task"}, "Did you mean instruction"),
+    ({"device": "npu:0"}, r"belongs to the engine: pass engine=LocalEngine\(..., device=...\)"),
+    ({"dtype": "float32"}, r"pass engine=VLLMEngine\(.*\) or engine=LocalEngine\(..., dtype=...\)"),
+    ({"timeout": 3}, r"pass engine=RemoteEngine\(..., timeout=...\)"),
+    ({"nothing_alike": 3}, "no field nothing_alike. It has: api_key, base_url"),
+]
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+@pytest.mark.parametrize(("arguments", "advice"), MISTAKES, ids=str)
+def test_an_unknown_field_is_answered_with_the_right_one(
+    kind: Any, arguments: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=advice):
+        kind(**arguments)
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
+@pytest.mark.parametrize(
+    ("value", "likely"),
+    [
+        ("tiny", 'model="tiny"'),
+        ("Qwen/Qwen3-Reranker-4B", 'model="Qwen/Qwen3-Reranker-4B"'),
+        (KEY, 'model="..."'),
+        (f"http://{KEY}@npu", "base_url=..."),
+        (FakeEngine(), "engine=..."),
+    ],
+    ids=["tiny", "hub", "key", "url", "engine"],
+)
+def test_an_argument_without_its_name(kind: Any, value: Any, likely: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        kind(value)
+    assert str(caught.value).endswith(f"by name only: write Qwen3Rerank({likely}).")
+
+
 @pytest.mark.parametrize("kind", BOTH, ids=["langchain", "llama_index"])
 def test_assignments_are_checked(kind: Any) -> None:
     rerank = kind(engine=FakeEngine())

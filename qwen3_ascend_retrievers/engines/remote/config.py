@@ -36,6 +36,7 @@ _PLAIN: Final = (
     "tokenizer_revision",
     "backoff",
     "cooldown",
+    "trust_env",
 )
 
 
@@ -62,6 +63,7 @@ class RemoteConfig:
     tokenizer_revision: str | None
     backoff: float
     cooldown: float
+    trust_env: bool
 
     def __post_init__(self) -> None:
         check_choice("template", self.requested.template, get_args(TemplateChoice))
@@ -72,6 +74,8 @@ class RemoteConfig:
             _check_seconds(name, getattr(self, name), above_zero=False)
         if self.max_retries is not None:
             whole_number("max_retries", self.max_retries, minimum=0)
+        if not isinstance(self.trust_env, bool):
+            raise InvalidInputError(f"trust_env must be True or False, not {self.trust_env!r}.")
         whole_number("max_concurrency", self.max_concurrency, minimum=1)
         whole_number("batch_size", self.batch_size, minimum=1)
         if not isinstance(self.verify, bool | str | ssl.SSLContext):
@@ -169,21 +173,21 @@ def roots_of(base_url: Any) -> tuple[str, ...]:
 
 def _root(url: Any) -> str:
     example = "use something like http://npu-host:8000"
-    parse_reply = _parsed(url)
-    if parse_reply is None:
+    address = _parsed(url)
+    if address is None:
         raise InvalidInputError(f"base_url is no URL; {example}.")
-    if parse_reply.userinfo:
+    if address.userinfo:
         raise InvalidInputError(
             "base_url must hold no user or password, which would end up in logs; pass api_key=... "
             "or headers=..."
         )
-    if parse_reply.scheme not in ("http", "https") or not parse_reply.host:
+    if address.scheme not in ("http", "https") or not address.host:
         raise InvalidInputError(f"base_url has no http:// or https:// host; {example}.")
-    if parse_reply.query or parse_reply.fragment:
+    if address.query or address.fragment:
         raise InvalidInputError(f"base_url must end before '?' and '#'; {example}.")
-    if parse_reply.port is not None and not 0 < parse_reply.port < 65_536:
-        raise InvalidInputError(f"base_url has the port {parse_reply.port}, not one of 1 to 65535.")
-    return _API_PATHS.sub("", str(parse_reply))
+    if address.port is not None and not 0 < address.port < 65_536:
+        raise InvalidInputError(f"base_url has the port {address.port}, not one of 1 to 65535.")
+    return _API_PATHS.sub("", str(address))
 
 
 def _parsed(url: Any) -> httpx.URL | None:

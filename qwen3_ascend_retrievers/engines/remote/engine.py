@@ -63,6 +63,8 @@ class RemoteEngine(Configured):
         tokenizer_revision: branch, tag or commit of a hub id.
         backoff: seconds of the first pause before a retry; doubled each time, with jitter.
         cooldown: seconds that a failed replica is left alone.
+        trust_env: whether the environment's proxies and certificates are used (HTTP_PROXY,
+            HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR).
 
     Raises:
         InvalidInputError: an argument of the wrong type or out of range.
@@ -91,6 +93,7 @@ class RemoteEngine(Configured):
         tokenizer_revision: str | None = None,
         backoff: float = 0.25,
         cooldown: float = 10.0,
+        trust_env: bool = True,
     ) -> None:
         api_key, headers = masked(api_key), masked(headers)
         self._config = RemoteConfig(
@@ -109,6 +112,7 @@ class RemoteEngine(Configured):
             tokenizer_revision=tokenizer_revision,
             backoff=backoff,
             cooldown=cooldown,
+            trust_env=trust_env,
         )
         self._clients = OwnClients.checked(http_client, async_http_client)
         self._failover = Failover(self._config, self._clients)

@@ -205,6 +205,13 @@ def test_a_step_refuses_other_inputs(wrong: Any) -> None:
         rerank.as_runnable().invoke(wrong)
 
 
+def test_a_step_names_the_keys_that_are_missing_and_unknown() -> None:
+    rerank, _ = rerank_of()
+    words = "not a dict without 'query' and 'documents' but with 'question', 'docs'."
+    with pytest.raises(InvalidInputError, match=words):
+        rerank.as_runnable().invoke({"question": "a", "docs": CATS})
+
+
 class Errors(BaseCallbackHandler):
     """Keeps what runs ended with."""
 

@@ -63,8 +63,17 @@ def test_two_nodes_by_default() -> None:
 
 def test_missing_query_in_the_words_of_llama_index() -> None:
     rerank, _ = rerank_of()
-    with pytest.raises(ValueError, match=r"^Missing query bundle in extra info\.$"):
+    with pytest.raises(ValueError, match=r"^Missing query bundle in extra info\.") as no_query:
         rerank.postprocess_nodes(cats())
+    assert "query_str=..." in str(no_query.value)
+
+
+def test_a_node_without_a_score_is_answered_with_how_to_wrap_it() -> None:
+    rerank, _ = rerank_of()
+    with pytest.raises(
+        InvalidInputError, match=r"not TextNode. Wrap it: NodeWithScore\(node=node\)"
+    ):
+        rerank.postprocess_nodes([TextNode(text="a")], query_str="cat")  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("wrong", ["text", None, ["text"], [TextNode(text="a")]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socketserver
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,13 +13,20 @@ import httpx
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.engines.registry import engine_from_config
 from qwen3_ascend_retrievers.engines.remote.http import client
 from qwen3_ascend_retrievers.errors import (
+    AuthenticationError,
     ConnectionFailedError,
+    DeadlineExceededError,
     InvalidInputError,
     MissingDependencyError,
+    RemoteError,
+    ReplyError,
 )
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
+from support.rerank_faults import SLOW, status
+from support.server_threads import in_thread
 
 UNUSABLE = [
     ("HTTP_PROXY", "garbage://user:password@x"),
@@ -104,3 +112,92 @@ def test_a_timeout_beyond_what_sockets_count(serve: Any, connect: Any) -> None:
     with httpx.Client() as sync:
         engine = connect(serve().url, timeout=1e300, deadline=1e300, http_client=sync)
         check_ranking(Reranker(engine).rank(QUERY, DOCUMENTS))
+
+
+PROXY_ANSWERS = [
+    (502, "StatusError"),
+    (503, "StatusError"),
+    (504, "StatusError"),
+    (403, "AuthenticationError"),
+    (407, "StatusError"),
+]
+
+
+@pytest.mark.parametrize(("code", "error"), PROXY_ANSWERS, ids=str)
+def test_the_proxy_that_replied_is_named(
+    serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch, code: int, error: str
+) -> None:
+    proxy = serve(decide=lambda request: status(code, "refused"))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//user:password@"))
+    with pytest.raises(RemoteError) as caught:
+        connect("http://10.9.8.7:8000", max_retries=0).facts()
+    text = str(caught.value)
+    assert type(caught.value).__name__ == error
+    assert f"the proxy 127.0.0.1:{proxy.port} of HTTP_PROXY" in text
+    assert "add 10.9.8.7 to NO_PROXY, or pass trust_env=False" in text
+    assert "password" not in text
+
+
+def test_a_page_of_the_proxy_is_no_reply_of_the_server(
+    serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(decide=lambda request: status(200, "<html>Log in</html>"))
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
+    with pytest.raises(ReplyError, match="of ALL_PROXY in the environment"):
+        connect("http://10.9.8.7:8000", max_retries=0).facts()
+
+
+def test_a_dead_proxy_is_named(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "127.0.0.1:9")
+    with pytest.raises(ConnectionFailedError, match=r"the proxy 127.0.0.1:9 of HTTP_PROXY"):
+        connect("http://10.9.8.7:8000", max_retries=0).facts()
+
+
+def test_a_proxy_that_never_replies_is_named(
+    serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(decide=lambda request: SLOW[0])
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    with pytest.raises(DeadlineExceededError, match="of HTTP_PROXY in the environment"):
+        connect("http://10.9.8.7:8000", timeout=0.2, max_retries=0).facts()
+
+
+def test_no_proxy_is_blamed_that_is_not_on_the_way(
+    serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(decide=lambda request: status(403, "refused"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with httpx.Client(trust_env=False) as own:
+        for settings in ({"trust_env": False}, {"http_client": own}):
+            with pytest.raises(AuthenticationError) as caught:
+                connect(server.url, max_retries=0, **settings).facts()
+            assert "PROXY" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(AuthenticationError) as caught:
+        connect(server.url, max_retries=0).facts()
+    assert "PROXY" not in str(caught.value)
+
+
+def test_trust_env_is_written_down_and_checked(connect: Any) -> None:
+    engine = connect("http://npu:8000", trust_env=False)
+    assert engine_from_config(engine.tagged_config()).config()["trust_env"] is False
+    with pytest.raises(InvalidInputError, match="trust_env must be True or False"):
+        connect("http://npu:8000", trust_env="no")
+
+
+class PlainHttp(socketserver.BaseRequestHandler):
+    """Answers a TLS greeting as uvicorn does: in plain text."""
+
+    def handle(self) -> None:
+        self.request.recv(1000)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_https_on_a_port_that_speaks_http(connect: Any) -> None:
+    with (
+        socketserver.TCPServer(("127.0.0.1", 0), PlainHttp) as server,
+        in_thread(server.serve_forever, server.shutdown),
+    ):
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(ConnectionFailedError, match="speaks no TLS: write http:// instead"):
+            connect(url, max_retries=0).facts()

@@ -14,6 +14,7 @@ from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
+    StatusError,
     TemplateMismatchError,
 )
 from support.eventually import eventually
@@ -170,3 +171,18 @@ async def test_who_came_later_has_time_of_its_own(serve: Any, connect: Any) -> N
         await first
     server.decide = lambda request: None
     assert (await second).model == "tiny"
+
+
+@pytest.mark.parametrize("code", [400, 501])
+@pytest.mark.parametrize("api", ["Rerank (Score)", "Score", "Classification"])
+def test_a_model_loaded_for_another_task_is_answered_with_the_flags(
+    serve: Any, connect: Any, code: int, api: str
+) -> None:
+    body = {"error": {"message": f"The model does not support {api} API", "code": code}}
+    server = serve(
+        decide=lambda request: (
+            status(code, body) if request.path in ("/v1/rerank", "/classify") else None
+        )
+    )
+    with pytest.raises(StatusError, match=r"Start vLLM with --runner pooling --hf-overrides '\{"):
+        connect(server.url).facts()

@@ -6,13 +6,13 @@ import os
 import ssl
 from functools import lru_cache
 from typing import Final
-from urllib.request import getproxies
 
 import httpx
 
 from ....errors import ConnectionFailedError, InvalidInputError, MissingDependencyError
 from ..config import RemoteConfig
 from .causes import without_message
+from .proxies import EnvironmentProxies
 
 # vLLM's server (uvicorn) closes idle connections after 5 s; this side must close them first.
 KEEPALIVE_SECONDS: Final = 3.0
@@ -22,8 +22,12 @@ _CERTIFICATE_ADVICE: Final = (
 )
 
 
-def make_client(config: RemoteConfig) -> httpx.AsyncClient:
+def make_client(config: RemoteConfig, proxies: EnvironmentProxies) -> httpx.AsyncClient:
     """A client for one event loop.
+
+    Args:
+        config: the engine's settings.
+        proxies: the environment's, for which the client is made; checked here.
 
     Raises:
         InvalidInputError: `verify` is no CA file.
@@ -32,9 +36,10 @@ def make_client(config: RemoteConfig) -> httpx.AsyncClient:
     """
     verify, max_connections = _verify_setting(config.verify), config.max_concurrency
     try:
-        _check_proxy_ports()
+        proxies.check_ports()
         return httpx.AsyncClient(
-            verify=_default_context() if verify is True else verify,
+            trust_env=config.trust_env,
+            verify=_default_context(config.trust_env) if verify is True else verify,
             timeout=None,  # noqa: S113 - every request has its own, and a limit in total
             limits=httpx.Limits(
                 max_connections=max_connections,
@@ -62,15 +67,6 @@ def make_client(config: RemoteConfig) -> httpx.AsyncClient:
     ) from cause
 
 
-def _check_proxy_ports() -> None:
-    """Raise ValueError for a proxy's port at which httpx would only fail in a request."""
-    for scheme, proxy in getproxies().items():
-        if scheme in ("http", "https", "all"):
-            port = httpx.URL(proxy if "://" in proxy else f"http://{proxy}").port
-            if port is not None and not 0 < port < 65_536:
-                raise ValueError(port)
-
-
 def _verify_setting(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
     if not isinstance(verify, str):
         return verify
@@ -86,7 +82,7 @@ def _verify_setting(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContex
         raise InvalidInputError(f"verify={verify!r} is no readable CA file: {error}") from error
 
 
-@lru_cache(maxsize=1)
-def _default_context() -> ssl.SSLContext:
+@lru_cache(maxsize=2)
+def _default_context(trust_env: bool) -> ssl.SSLContext:
     """httpx's own; reading the CA certificates again for each client takes 50 ms."""
-    return httpx.create_ssl_context()
+    return httpx.create_ssl_context(trust_env=trust_env)

@@ -9,9 +9,18 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, cast
 
 from ....errors import AuthenticationError, EngineError, ReplyError, RerankError, StatusError
-from ..protocol.error_bodies import QUOTED, error_message, is_busy, is_too_long, is_unknown_model
+from ..protocol.error_bodies import (
+    QUOTED,
+    does_not_rerank,
+    error_message,
+    is_busy,
+    is_too_long,
+    is_unknown_model,
+)
+from ..protocol.template_owner import no_rerank_advice
 from ..redaction import Secrets, redacted_excerpt
 from .causes import redacted_cause
+from .proxies import NO_PROXIES, PROXY_STATUSES, EnvironmentProxies
 from .transport import HttpReply, HttpRequest
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -64,21 +73,34 @@ def copy_of_error(error: Exception) -> Exception:
     return copied
 
 
-def parse_reply(request: HttpRequest, reply: HttpReply, secrets: Secrets, request_id: str) -> Any:
+def parse_reply(
+    request: HttpRequest,
+    reply: HttpReply,
+    secrets: Secrets,
+    request_id: str,
+    proxies: EnvironmentProxies = NO_PROXIES,
+) -> Any:
     """The reply's JSON.
+
+    Args:
+        request: what was sent.
+        reply: what came back.
+        secrets: what no error may show.
+        request_id: for the error.
+        proxies: those that may have replied in the server's place.
 
     Raises:
         RequestFailure: its status is no success, or it is no JSON.
     """
     if not 200 <= reply.status < 300:
-        raise failure_of(request, reply, secrets, request_id)
+        raise failure_of(request, reply, secrets, request_id, proxies)
     try:
         return json.loads(reply.content)
     except (ValueError, RecursionError) as error:
         cause = redacted_cause(error, secrets)
     failure = ReplyError(
         f"The reply from {request.url} is no JSON{quote(reply, secrets)}. Does base_url lead to "
-        "the rerank server itself?",
+        f"the rerank server itself?{proxies.advice(request.url)}",
         status=reply.status,
         request_id=request_id,
     )
@@ -87,7 +109,11 @@ def parse_reply(request: HttpRequest, reply: HttpReply, secrets: Secrets, reques
 
 
 def failure_of(
-    request: HttpRequest, reply: HttpReply, secrets: Secrets, request_id: str
+    request: HttpRequest,
+    reply: HttpReply,
+    secrets: Secrets,
+    request_id: str,
+    proxies: EnvironmentProxies,
 ) -> RequestFailure:
     """The failure that a status outside 200-299 stands for."""
     status, message = reply.status, _error_text(reply)
@@ -105,6 +131,10 @@ def failure_of(
         kind = "document"
     error = AuthenticationError if status in (401, 403) else StatusError
     advice = _UNKNOWN_MODEL_ADVICE if kind == "unknown_model" else _status_advice(status)
+    if does_not_rerank(message):
+        advice = no_rerank_advice()
+    elif status in PROXY_STATUSES:
+        advice += proxies.advice(request.url)
     text = f"{request.url} answered {status}{quote(reply, secrets)}. {advice}"
     return RequestFailure(error(text, status=status, request_id=request_id), kind, wait)
 
@@ -142,6 +172,8 @@ def _status_advice(status: int) -> str:
             "base_url does not lead to a server with this path: check the address and what is in "
             "front of the server (vLLM has /v1/rerank with --runner pooling and a reranker)."
         )
+    if status == 407:
+        return "A proxy on the way wants a login, which goes into its URL in the environment."
     if 300 <= status < 400:
         return "Redirects are not followed; use the final address as base_url."
     if status in RETRIED_STATUSES:

@@ -151,7 +151,8 @@ class RetryingClient:
             if hasattr(reply.connection, "__weakref__"):
                 self.replies.connections.add(reply.connection)
             try:
-                parsed = parse_reply(request, reply, self._secrets, request_id)
+                proxies = self._transport.proxies
+                parsed = parse_reply(request, reply, self._secrets, request_id, proxies)
             except RequestFailure as failure:
                 if failure.is_gateway():
                     self._replica.proofs.require(self.replies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from .own_clients import (
     is_of_another_loop,
     without_stale_connections,
 )
+from .proxies import NO_PROXIES, EnvironmentProxies
 
 # Most bytes of a reply, and how many more for each byte that was sent: the tokens of one byte may
 # take 20.
@@ -37,6 +39,10 @@ _MAX_REPLY_BYTES: Final = 16 * 2**20
 _REPLY_BYTES_PER_SENT_BYTE: Final = 32
 # Sockets take no timeout of more seconds than about two millions.
 _MAX_READ_SECONDS: Final = 1e6
+# OpenSSL's words for an answer in plain text, older and newer.
+_NO_TLS: Final = re.compile(
+    "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|UNKNOWN_PROTOCOL"
+)
 _CLIENT_ERRORS: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -89,6 +95,9 @@ class Transport:
 
     Raises:
         InvalidInputError: an async client of another loop.
+
+    Attributes:
+        proxies: those on the way of its own client; none with the caller's, which has its own.
     """
 
     def __init__(
@@ -96,7 +105,9 @@ class Transport:
     ) -> None:
         if isinstance(client, httpx.AsyncClient):
             bind_to_loop(client)
-        self._owned_client = None if client else make_client(config)
+        trusts_environment = client is None and config.trust_env
+        self.proxies = EnvironmentProxies.of_environment() if trusts_environment else NO_PROXIES
+        self._owned_client = None if client else make_client(config, self.proxies)
         self._client = client or self._owned_client
         self._secrets = config.secrets()
         self._threads = RequestThreads()
@@ -126,7 +137,10 @@ class Transport:
                     return await self._send(request, seconds)
             except (TimeoutError, httpx.TimeoutException) as error:
                 message = f"No complete reply from {request.url} within {seconds:.3g} s"
-                failure: RerankError = DeadlineExceededError(message)
+                proxy_advice = self.proxies.advice(request.url)
+                failure: RerankError = DeadlineExceededError(
+                    f"{message}.{proxy_advice}" if proxy_advice else message
+                )
                 cause = redacted_cause(error, self._secrets, handled)
             except _CLIENT_ERRORS as error:
                 failure = self._error_of(request, error)
@@ -159,6 +173,9 @@ class Transport:
         advice = "Check that the server is up and base_url is right."
         if "CERTIFICATE_VERIFY_FAILED" in message:
             advice = "Pass verify=<file of your CA's certificate>."
+        elif _NO_TLS.search(message):
+            advice = "Its port speaks no TLS: write http:// instead of https:// in base_url."
+        advice += self.proxies.advice(request.url)
         return ConnectionFailedError(f"No reply from {request.url}: {message}. {advice}")
 
     def _client_error(self, error: RuntimeError) -> EngineClosedError | InvalidInputError:

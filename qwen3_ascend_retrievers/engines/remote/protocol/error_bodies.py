@@ -26,6 +26,9 @@ _UNKNOWN_MODEL: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# vLLM's words, older and newer, for a model that was loaded for another task.
+_NO_RERANK: Final = re.compile(r"does not support (the )?(rerank|scor|classif)", re.IGNORECASE)
+
 
 def error_message(reply: Any) -> str | None:
     """An error body's message: vLLM's `error.message`, its older flat form, FastAPI's `detail`."""
@@ -60,3 +63,8 @@ def is_busy(message: str) -> bool:
 def is_unknown_model(message: str) -> bool:
     """Whether an error of status 400, 404 or 422 complains of the model's name."""
     return _UNKNOWN_MODEL.search(message[:_SEARCHED]) is not None
+
+
+def does_not_rerank(message: str) -> bool:
+    """Whether an error says that the served model was not loaded as a reranker."""
+    return _NO_RERANK.search(message[:_SEARCHED]) is not None

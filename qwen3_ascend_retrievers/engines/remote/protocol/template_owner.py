@@ -166,6 +166,14 @@ def embeddings_advice() -> str:
     )
 
 
+def no_rerank_advice() -> str:
+    """What to do about a server that has the route but a model loaded for another task."""
+    return (
+        f"Start vLLM with {SERVE_FLAGS} for an original checkpoint; a converted one needs only "
+        "--runner pooling."
+    )
+
+
 def no_probability_advice(value: float) -> str:
     """What to do about a score outside [0, 1]."""
     return (

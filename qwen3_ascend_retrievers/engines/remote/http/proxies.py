@@ -1,0 +1,62 @@
+"""The proxies that the environment names: whether httpx can use them, and who is behind a failure.
+
+httpx reads the environment when a client is made, so the engine's client has these for its life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+# A proxy returns these by itself: forbidden, not logged in, or the server cannot be reached.
+PROXY_STATUSES: Final = frozenset({403, 407, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentProxies:
+    """The proxies of one client.
+
+    Attributes:
+        urls: scheme ("http", "https", "all") -> proxy. May hold
+            passwords.
+    """
+
+    urls: Mapping[str, str]
+
+    @classmethod
+    def of_environment(cls) -> EnvironmentProxies:
+        """Those of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case."""
+        return cls(getproxies())
+
+    def check_ports(self) -> None:
+        """Raise ValueError for a proxy's port at which httpx would only fail in a request."""
+        for scheme in ("http", "https", "all"):
+            if scheme in self.urls:
+                port = _address(self.urls[scheme]).port
+                if port is not None and not 0 < port < 65_536:
+                    raise ValueError(port)
+
+    def advice(self, url: str) -> str:
+        """A sentence that names the proxy on the way to `url`, with a space before it, or ""."""
+        server = httpx.URL(url)
+        scheme = server.scheme if server.scheme in self.urls else "all"
+        if scheme not in self.urls or proxy_bypass(server.host):
+            return ""
+        # Without user and password.
+        proxy = _address(self.urls[scheme]).netloc.decode()
+        return (
+            f" The way there is the proxy {proxy} of {scheme.upper()}_PROXY in the environment: if "
+            f"the server is reached without it, add {server.host} to NO_PROXY, or pass "
+            "trust_env=False."
+        )
+
+
+NO_PROXIES: Final = EnvironmentProxies({})
+
+
+def _address(proxy: str) -> httpx.URL:
+    return httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
