@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from support.example_output import (
     PAIRS,
     in_order,
 )
+from support.notebook_runs import numbers, words
 from support.rerank_answers import rerank_only_setup
 from support.rerank_server import RerankServer
 
@@ -65,12 +67,26 @@ def test_every_pair_is_here() -> None:
     assert {path.stem for path in MIGRATE.glob("*.py")} == names
 
 
-@pytest.mark.parametrize("name", sorted(SAYS))
+@pytest.mark.parametrize("name", sorted(SAYS.keys() - {"quickstart"}))
 def test_an_example_says_what_it_should(name: str) -> None:
     with RerankServer(rerank_only_setup()) as server:
         arguments = [server.url] if name.endswith("_remote") else []
         printed = run(EXAMPLES / f"{name}.py", *arguments)
     assert in_order(printed, SAYS[name]), printed
+
+
+def test_the_demo_prints_what_the_readme_shows_of_it() -> None:
+    printed = run(EXAMPLES / "quickstart.py")
+    assert in_order(printed, SAYS["quickstart"]), printed
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (excerpt,) = re.findall(r"^```text\n(BM25  tiny  question\n.*?)^```$", readme, re.M | re.S)
+    lines = printed.splitlines()
+    start = lines.index("BM25  tiny  question")
+    table = "\n".join(lines[start : start + excerpt.count("\n")])
+    assert words(table) == words(excerpt)
+    # Each version of Python has a slightly different language reference: places, yet no changes.
+    assert numbers(table) == pytest.approx(numbers(excerpt), abs=3)
+    assert _changes(table) == _changes(excerpt)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -139,6 +155,15 @@ def test_the_served_script_after_the_guide_puts_the_answer_first() -> None:
     with RerankServer(rerank_only_setup()) as server:
         printed = run(MIGRATE / "guide_served_after.py", server.url)
     assert printed.splitlines()[0].endswith(FIRST)
+
+
+def _changes(rows: str) -> list[str]:
+    """For each row of the demo's last table: whether the answer's place is better."""
+    places = [line.split()[:2] for line in rows.splitlines()[1:]]
+    return [
+        "better" if int(after) < int(before) else "worse" if int(after) > int(before) else "same"
+        for before, after in places
+    ]
 
 
 def _lines(name: str) -> list[str]:

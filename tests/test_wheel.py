@@ -149,9 +149,10 @@ def test_the_source_distribution_has_what_its_pages_speak_of(wheel: Path) -> Non
     needed = {"Makefile", "requirements-demo.txt", "requirements-dev.txt", "examples/quickstart.py"}
     assert pages | needed <= names
     for page in pages:
-        links = re.findall(r"\]\(([^)#:\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        text = (ROOT / page).read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:\s]+)\)|src(?:set)?=\"([^\"]+)\"", text)
         assert links
-        files = {link for link in links if (ROOT / link).is_file()}
+        files = {path for link in links for path in link if (ROOT / path).is_file()}
         assert files - names == set(), page
     # Nothing that was only lying about.
     assert {name.partition("/")[0] for name in names} & {"build", "dist", ".venv"} == set()
@@ -161,7 +162,7 @@ def test_the_readme_s_install_lines_work_in_a_checkout() -> None:
     block = re.search(r"^(?:pip install .*\n)+", (ROOT / "README.md").read_text("utf-8"), re.M)
     assert block is not None
     commands = [shlex.split(line, comments=True) for line in block[0].splitlines()]
-    assert [command[:2] for command in commands] == [["pip", "install"]] * 4
+    assert [command[:2] for command in commands] == [["pip", "install"]] * 5
     for command in commands:
         _run(sys.executable, "-m", *command, "--dry-run", "--quiet", cwd=ROOT)
 

@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 from matplotlib.image import imread
 
-from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.explanation import explain
 from qwen3_ascend_retrievers.tools.explanation.report import html_report
+from support.report_picture import (
+    ASSETS,
+    PICTURES,
+    SCHEMES,
+    chromium,
+    near,
+    screenshot,
+    write_pictures,
+)
 
 DOCUMENTS = ["bread", "a dog", "the black cat", "cat", '<img src="http://127.0.0.1:9/x">']
-# Of the page, of lines that went up and of lines that went down, as in explain_report.html.
-LIGHT = ((0xFF, 0xFF, 0xFF), (0x1B, 0x78, 0x37), (0xB2, 0x18, 0x2B))
-DARK = ((0x14, 0x18, 0x1E), (0x56, 0xC2, 0x71), (0xFF, 0x7A, 0x70))
-# Chromium's numbers for what the user prefers.
-SCHEMES = {"dark": ("0", DARK), "light": ("1", LIGHT)}
 # The body's padding, of which a scroll bar or a rounded pixel may take a little.
 MARGIN = 12
 
 
-def chromium(page: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Debian's chromium on a page, with a profile of its own."""
-    program = shutil.which("chromium")
-    assert program, "this test needs chromium: apt-get install -y chromium"
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    usual = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", profile)
-    return subprocess.run(
-        [program, *usual, *arguments, page.as_uri()], capture_output=True, timeout=600, check=True
-    )
-
-
 def drawn(page: Path, width: int, scheme: str) -> Any:
     """The page's pixels: rows, columns, and red, green and blue from 0 to 255."""
-    picture = page.parent / "picture.png"
-    preference = f"--blink-settings=preferredColorScheme={SCHEMES[scheme][0]}"
-    chromium(page, f"--window-size={width},1000", preference, f"--screenshot={picture}")
-    pixels = imread(picture)[:, :, :3] * 255
-    assert pixels.shape[:2] == (1000, width)
-    return pixels
-
-
-def near(pixels: Any, color: tuple[int, int, int]) -> Any:
-    """Which pixels have that colour."""
-    return (numpy.abs(pixels - color) < 12).all(axis=2)
+    return screenshot(page, page.parent / "picture.png", (width, 1000), scheme, scale=1)
 
 
 @pytest.fixture
@@ -102,3 +82,28 @@ def test_the_browser_reads_it_as_it_was_meant(page: Path) -> None:
     assert details == ['<details open="">', *["<details>"] * 9]
     assert "<img" not in read
     assert "<b>" not in read
+
+
+def pixels_of(picture: Path) -> Any:
+    return imread(picture)[:, :, :3] * 255
+
+
+def test_the_readmes_pictures_are_what_their_script_writes(tmp_path: Path) -> None:
+    with LocalEngine("tiny") as engine:
+        write_pictures(engine, tmp_path)
+    for scheme, name in PICTURES.items():
+        assert (ASSETS / name).stat().st_size < 150_000
+        shown, written = pixels_of(ASSETS / name), pixels_of(tmp_path / name)
+        assert shown.shape == written.shape
+        # What is drawn in the lines' colours depends on the order, and hardly on the fonts.
+        for color in SCHEMES[scheme][1][1:]:
+            expected = near(written, color).sum()
+            assert near(shown, color).sum() == pytest.approx(expected, rel=0.02)
+
+
+def test_a_picture_that_cuts_the_page_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("support.report_picture.HEIGHT", 470)
+    with pytest.raises(ValueError, match="HEIGHT=470 cuts through the page"):
+        write_pictures(FakeEngine(), tmp_path)
