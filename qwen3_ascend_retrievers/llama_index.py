@@ -88,8 +88,8 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         # LlamaIndex would name every default and the callback manager; LangChain does not.
-        names = self._set_names()
-        return [pair for pair in super().__repr_args__() if pair[0] in names]
+        # Asked for each: a component that its fields kept from being made has neither.
+        return [pair for pair in super().__repr_args__() if pair[0] in self._set_names()]
 
     def _get_prompts(self) -> PromptDictType:
         task = instruction_for(self.instruction or DEFAULT_INSTRUCTION)
