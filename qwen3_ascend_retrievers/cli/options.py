@@ -169,14 +169,14 @@ class EngineOptions:
         if row is None:
             return choose_engine(self.model, None, None, self.max_length, options)
         row.check_options(options)
-        arguments: dict[str, Any] = options
+        arguments: dict[str, Any]
         if row.in_process:
-            arguments |= {"model": self.model or DEFAULT_MODEL}
+            arguments = {"model": self.model or DEFAULT_MODEL}
             arguments |= {} if self.max_length is None else {"max_length": self.max_length}
         else:
-            arguments |= {"base_url": self.base_url, "model": self.model} | remote
-            arguments |= {"api_key": self.api_key()}
-        return cast(Engine, engine_from_config({"engine": row.tag, **arguments}))
+            arguments = {"base_url": self.base_url, "model": self.model, "api_key": self.api_key()}
+            options |= remote
+        return cast(Engine, engine_from_config({"engine": row.tag, **arguments, **options}))
 
     def _options(self) -> dict[str, Any]:
         """The engine's options, masked: those with an option of their own, and the others."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import Secret, SecretStr
@@ -24,9 +25,11 @@ def masked_options(options: Any) -> Any:
     """
     if not isinstance(options, Mapping):
         return _masked(options)
-    plain = {name for row in PUBLIC for name in row.options()} - _secret_names()
+    # Most components have none, and should import no engine for them.
+    plain: Collection[str] = _plain_names() if options else ()
     return {
-        name: _copied(value) if name in plain else _masked(value) for name, value in options.items()
+        name: _snapshot(value) if name in plain else _masked(value)
+        for name, value in options.items()
     }
 
 
@@ -40,11 +43,16 @@ def written_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _written(name, options[name]) for name in options if name not in secret}
 
 
+@cache
+def _plain_names() -> frozenset[str]:
+    return frozenset(name for row in PUBLIC for name in row.options()) - _secret_names()
+
+
 def _secret_names() -> set[str]:
     return {name for row in PUBLIC for name in row.secrets}
 
 
-def _copied(value: Any) -> Any:
+def _snapshot(value: Any) -> Any:
     # A change in place must be noticed where options are compared; a client has no copy.
     return dict(value) if isinstance(value, Mapping) else value
 

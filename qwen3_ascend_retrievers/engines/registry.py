@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PrefixCache = Literal["always", "self_checked", "never", "unknown"]
+# What `choose_engine` takes by name.
 _BY_NAME: Final = ("model", "base_url", "api_key", "max_length")
 
 
