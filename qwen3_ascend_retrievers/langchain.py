@@ -30,7 +30,6 @@ from pydantic import Field, field_validator
 from .adapters.base import Adapter, check_documents_of
 from .adapters.fields import FIELDS_CONFIG, setting_field
 from .adapters.metadata import merged_metadata, result_metadata
-from .engines.configured import engine_to_config
 from .settings import API_KEY_VARIABLE
 
 if TYPE_CHECKING:
@@ -136,14 +135,15 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """The engine, if there is one, as its tagged config."""
-        return {} if self.engine is None else {"engine": engine_to_config(self.engine)}
+        """The engine as its tagged config, or the options of the one that is chosen."""
+        return self._engine_written()
 
     def to_json(self) -> Any:
         """What `dumps` writes.
 
         Raises:
-            InvalidInputError: a foreign engine, or a function as `document_text`.
+            InvalidInputError: a foreign engine, a function as `document_text`, or an engine option
+                that cannot be written down.
         """
         if callable(self.document_text):
             raise InvalidInputError(

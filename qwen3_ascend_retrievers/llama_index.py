@@ -32,7 +32,6 @@ from .adapters.base import Adapter, check_documents_of
 from .adapters.fields import FIELDS_CONFIG, setting_field
 from .adapters.metadata import merged_metadata, result_metadata
 from .core.prompt import DEFAULT_INSTRUCTION, check_text, instruction_for
-from .engines.configured import engine_to_config
 
 if TYPE_CHECKING:
     from .core.ranking import RankedDocument
@@ -78,17 +77,19 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         """JSON-safe settings, without the key; `from_dict` takes them.
 
         Raises:
-            InvalidInputError: a foreign engine.
+            InvalidInputError: a foreign engine, or an engine option that cannot be written down.
         """
-        if self.engine is not None:
-            engine_to_config(self.engine)
+        self._engine_written()
         settings: dict[str, Any] = super().to_dict(**kwargs)
+        # Without options it is the form that earlier versions wrote, and read.
+        if not settings.get("engine_options", True):
+            del settings["engine_options"]
         return settings
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         # LlamaIndex would name every default and the callback manager; LangChain does not.
-        arguments = self._arguments()
-        return [pair for pair in super().__repr_args__() if pair[0] in arguments]
+        # Asked for each: a component that its fields kept from being made has neither.
+        return [pair for pair in super().__repr_args__() if pair[0] in self._set_names()]
 
     def _get_prompts(self) -> PromptDictType:
         task = instruction_for(self.instruction or DEFAULT_INSTRUCTION)

@@ -15,7 +15,8 @@ from pydantic import PrivateAttr
 from ..core.results import Ranking
 from ..core.validation import check_list
 from ..engines.base import Engine
-from ..engines.configured import Configured
+from ..engines.configured import Configured, engine_to_config
+from ..engines.options import masked_options, written_options
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import DEFAULT_MODEL, SETTINGS
@@ -88,12 +89,38 @@ class Adapter(RerankFields):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
         return type(self)(**deepcopy(self._arguments(), memo))
 
-    def _arguments(self) -> dict[str, Any]:
-        """What was set and may leave this object: not the key, nor a callback manager."""
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            # `model_copy` does not mask.
+            yield name, masked_options(value) if name == "engine_options" else value
+
+    def _set_names(self) -> list[str]:
+        """The fields that were set and may leave this object: not the key, nor a callback manager.
+
+        Sorted, so that equal components pickle to equal bytes.
+        """
         fields = type(self).model_fields
-        # Sorted, so that equal components pickle to equal bytes.
-        names = sorted(name for name in self.model_fields_set if not fields[name].exclude)
-        return {name: getattr(self, name) for name in names}
+        return sorted(name for name in self.model_fields_set if not fields[name].exclude)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What was set and may leave this object, by the field's name."""
+        arguments = {name: getattr(self, name) for name in self._set_names()}
+        if "engine_options" in arguments:
+            arguments["engine_options"] = written_options(self.engine_options)
+        return arguments
+
+    def _engine_written(self) -> dict[str, Any]:
+        """The engine and its options as they are written down, by the field's name, where set.
+
+        Raises:
+            InvalidInputError: a foreign engine, or an option that cannot be written down.
+        """
+        written: dict[str, Any] = {}
+        if self.engine is not None:
+            written["engine"] = engine_to_config(self.engine)
+        if self.engine_options:
+            written["engine_options"] = written_options(self.engine_options)
+        return written
 
     def _text(self, document: Any, at: int) -> str | None:
         """What is scored for `documents[at]`; None if there is nothing, which is no blank text."""
@@ -138,7 +165,10 @@ class Adapter(RerankFields):
         self.check_together()
         if self.engine is not None:
             return self.engine
-        return self._handle.engine(self.model, self.base_url, self.api_key, self.max_length)
+        options = masked_options(self.engine_options)
+        return self._handle.engine(
+            self.model, self.base_url, self.api_key, self.max_length, options
+        )
 
     def _model_name(self) -> str:
         """A name for traces, which must not wait for a model or a server to say its own."""

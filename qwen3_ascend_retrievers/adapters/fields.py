@@ -23,7 +23,8 @@ from pydantic import (
 from ..core.prompt import instruction_for
 from ..engines.base import Engine
 from ..engines.configured import engine_to_config
-from ..engines.registry import engine_from_config
+from ..engines.options import masked_options, written_options
+from ..engines.registry import check_options, engine_from_config
 from ..errors import InvalidInputError
 from ..settings import DEFAULT_MODEL, DEFAULTS, SETTINGS, OnError, Overflow, RerankSettings
 from .unknown_fields import positional_text, unknown_field_text
@@ -98,6 +99,11 @@ class RerankFields(BaseModel):
         PlainSerializer(_engine_config),
         WithJsonSchema({"type": "object"}),
     ] = Field(default=None, description="An engine object, instead of model and base_url.")
+    engine_options: Annotated[dict[str, Any], PlainSerializer(written_options)] = Field(
+        default={},
+        description="Further arguments of the engine that model or base_url stands for, such as "
+        "timeout or device. Pickles, deep copies and written forms leave headers out.",
+    )
     top_n: int | None = setting_field("top_n")
     instruction: str | None = setting_field("instruction")
     score_threshold: float | None = setting_field("score_threshold")
@@ -120,9 +126,11 @@ class RerankFields(BaseModel):
             return super().__new__(cls)
 
         def __init__(self, **fields: Any) -> None:
-            # A frame of an error's traceback must not hold it in plain text.
+            # A frame of an error's traceback must not hold a secret in plain text.
             if isinstance(fields.get("api_key"), str):
                 fields["api_key"] = SecretStr(fields["api_key"])
+            if "engine_options" in fields:
+                fields["engine_options"] = masked_options(fields["engine_options"])
             try:
                 super().__init__(**fields)
             except ValidationError as error:
@@ -130,6 +138,8 @@ class RerankFields(BaseModel):
             self.check_together()
 
         def __setattr__(self, name: str, value: Any) -> None:
+            if name == "engine_options":
+                value = masked_options(value)
             try:
                 super().__setattr__(name, value)
             except ValidationError as error:
@@ -157,10 +167,22 @@ class RerankFields(BaseModel):
         roots_of(value)
         return value
 
+    @field_validator("engine_options")
+    @classmethod
+    def _check_engine_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for name in value:
+            if name in cls.model_fields:
+                raise InvalidInputError(f"engine_options must not hold {name}: set the field.")
+        # What is missing here was wrong itself; an engine that was passed has its own options.
+        if info.data.keys() >= {"model", "base_url", "engine"} and info.data["engine"] is None:
+            check_options(info.data["model"], info.data["base_url"], value)
+        return value
+
     def check_together(self) -> None:
         """Raise InvalidInputError for fields that exclude each other."""
         if self.engine is not None:
-            both = [name for name in ("model", "base_url", "api_key") if getattr(self, name)]
+            others = ("model", "base_url", "api_key", "engine_options")
+            both = [name for name in others if getattr(self, name)]
             if both:
                 raise InvalidInputError(
                     f"engine and {' and '.join(both)} exclude each other: the engine has its own."

@@ -38,8 +38,8 @@ def unknown_field_text(component: str, name: str, fields: Collection[str]) -> st
     """
     text = f"{component} has no field {name}."
     if name not in _NAMES_ELSEWHERE and (engines := engines_taking(name)):
-        calls = " or ".join(f"engine={engine}(..., {name}=...)" for engine in engines)
-        return f"{text} It belongs to the engine: pass {calls}."
+        option = f'engine_options={{"{name}": ...}}'
+        return f"{text} It belongs to {' or '.join(engines)}: pass {option}."
     nearest = _NAMES_ELSEWHERE.get(name)
     if nearest not in fields:
         nearest = next(iter(get_close_matches(name.lower(), fields, n=1)), None)

