@@ -44,7 +44,7 @@ help:
 $(READY_DEMO):
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@rm -f .venv/.demo-*
-	@echo 'Installing what the demo needs into .venv; this takes a minute or a few.'
+	@echo 'Installing what the demo needs into .venv; this takes about three minutes.'
 	@arguments=$$($(BIN)/python tests/support/torch_build.py); \
 		$(BIN)/python $(INSTALL) $$arguments "$$(grep '^torch==' requirements-demo.txt)"
 	@$(BIN)/python $(INSTALL) -e '.[langchain,llama-index,local]' -r requirements-demo.txt

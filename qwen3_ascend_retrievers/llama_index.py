@@ -200,7 +200,9 @@ def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:
 
 
 def _nodes(nodes: Any) -> list[NodeWithScore]:
-    return check_documents_of(NodeWithScore, "nodes", nodes, wrap="NodeWithScore(node=node)")
+    has_texts = isinstance(nodes, list | tuple) and any(isinstance(node, str) for node in nodes)
+    node = "TextNode(text=text)" if has_texts else "node"
+    return check_documents_of(NodeWithScore, "nodes", nodes, wrap=f"NodeWithScore(node={node})")
 
 
 def _query(query_bundle: QueryBundle | None) -> QueryBundle:

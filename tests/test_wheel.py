@@ -162,7 +162,7 @@ def test_the_readme_s_install_lines_work_in_a_checkout() -> None:
     block = re.search(r"^(?:pip install .*\n)+", (ROOT / "README.md").read_text("utf-8"), re.M)
     assert block is not None
     commands = [shlex.split(line, comments=True) for line in block[0].splitlines()]
-    assert [command[:2] for command in commands] == [["pip", "install"]] * 5
+    assert [command[:2] for command in commands] == [["pip", "install"]] * 6
     for command in commands:
         _run(sys.executable, "-m", *command, "--dry-run", "--quiet", cwd=ROOT)
 

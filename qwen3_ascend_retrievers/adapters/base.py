@@ -196,6 +196,10 @@ def check_documents_of(kind: type, name: str, values: Any, *, wrap: str) -> list
     Raises:
         InvalidInputError: it is no list of them, or an entry is of another kind.
     """
+    if isinstance(values, str):
+        raise InvalidInputError(
+            f"{name} must be a list of {kind.__name__}, not str. They come first, then the query."
+        )
     documents = check_list(name, values, kind.__name__)
     for at, document in enumerate(documents):
         if not isinstance(document, kind):

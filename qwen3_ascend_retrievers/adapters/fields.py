@@ -134,7 +134,8 @@ class RerankFields(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _input_error(error, type(self)) from error
+                # Pydantic's own words would hide ours under a page of its traceback.
+                raise _input_error(error, type(self)) from None
             self.check_together()
 
         def __setattr__(self, name: str, value: Any) -> None:
@@ -143,7 +144,7 @@ class RerankFields(BaseModel):
             try:
                 super().__setattr__(name, value)
             except ValidationError as error:
-                raise _input_error(error, type(self)) from error
+                raise _input_error(error, type(self)) from None
 
     @field_validator(*SETTINGS, mode="before")
     @classmethod
