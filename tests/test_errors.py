@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from qwen3_ascend_retrievers import RemoteEngine, errors
 from qwen3_ascend_retrievers.engines.registry import engine_from_config
@@ -23,7 +22,6 @@ from qwen3_ascend_retrievers.errors import (
     TooLongError,
     summary,
 )
-from qwen3_ascend_retrievers.langchain import Qwen3Rerank
 from qwen3_ascend_retrievers.models.tokenizer import load_tokenizer
 from qwen3_ascend_retrievers.tools.documents.files import read_text
 
@@ -79,7 +77,6 @@ FAILING: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
     "a file": (lambda folder: read_text(folder / "none"), OSError),
     "a tokenizer": (_broken_tokenizer, Exception),
     "an argument": (lambda _: engine_from_config({"engine": "local", "no": 1}), TypeError),
-    "a field": (lambda _: Qwen3Rerank(no_field=1), ValidationError),
     "a CA file": (
         lambda folder: RemoteEngine("http://h", verify=str(folder / "none")).facts(),
         OSError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from copy import copy
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -101,7 +102,9 @@ def test_the_same_error_for_a_wrong_value(wrong: dict[str, Any]) -> None:
 def test_unknown_fields_are_refused_without_their_values(kind: Any) -> None:
     with pytest.raises(InvalidInputError, match="has no field apikey") as caught:
         kind(base_url="http://npu", apikey=KEY)
-    assert KEY not in f"{caught.value} {caught.value.__cause__}"
+    shown = "".join(format_exception(caught.value))
+    assert KEY not in shown
+    assert "pydantic" not in shown
 
 
 MISTAKES = [
