@@ -79,6 +79,17 @@ def test_no_page_fetches_from_another_host(pages: dict[Path, Elements]) -> None:
     assert all(len(page.fetched) >= 4 for page in pages.values())
 
 
+def test_what_pages_fetch_is_there(pages: dict[Path, Elements]) -> None:
+    missing = {
+        (str(path.relative_to(SITE)), url)
+        for path, page in pages.items()
+        for url in page.fetched
+        if path.name != "404.html" and not url.startswith(("#", "data:"))
+        if not (path.parent / unquote(urlsplit(url).path)).exists()
+    }
+    assert missing == set()
+
+
 def test_no_style_or_script_names_another_host() -> None:
     styles = [path.read_text("utf-8") for path in built(".css")]
     for style in styles:
