@@ -163,9 +163,9 @@ class RerankFields(BaseModel):
         if not urls or not all(url.strip() for url in urls):
             raise InvalidInputError("base_url is empty. Leave it out to run the model here.")
         # Not at the top of the file: httpx is not needed to run a model here.
-        from ..engines.remote.config import roots_of
+        from ..engines.remote.config import addresses_of
 
-        roots_of(value)
+        addresses_of(value)
         return value
 
     @field_validator("engine_options")

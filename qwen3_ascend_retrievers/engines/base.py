@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -31,9 +31,11 @@ class EngineFacts:
         max_length: most tokens of a whole prompt; None if the engine cannot know.
         counting: how texts are measured, see `core.plan.Limits`.
         template_verified: whether the prompt that a server builds was proven to be exact; None
-            where this side sends token ids and there is nothing to prove.
+            where this side sends token ids and there is nothing to prove, and where a server shows
+            nothing by which to prove it.
         templated: whether the prompt is built around the texts, here or by a server; False where
             they go out as they are.
+        details: what else is known, for people: its name, and what it is and how that is known.
     """
 
     model: str
@@ -41,6 +43,7 @@ class EngineFacts:
     counting: Counting = "always"
     template_verified: bool | None = None
     templated: bool = True
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

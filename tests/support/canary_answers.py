@@ -13,12 +13,12 @@ from qwen3_ascend_retrievers.engines.remote.protocol.canary import (
     KnownTokens,
     handshake_steps,
 )
+from qwen3_ascend_retrievers.engines.remote.protocol.dialects.vllm import VLLM
 from qwen3_ascend_retrievers.engines.remote.protocol.rerank_api import (
     ScoreReply,
     classify_body,
     read_classify,
     read_rerank,
-    rerank_body,
 )
 from qwen3_ascend_retrievers.engines.remote.protocol.template_owner import Mode, RequestedMode
 from support.rerank_answers import TINY, RerankAnswers, Setup, tokens_of
@@ -50,14 +50,15 @@ class CanaryAnswers:
             if not (self.setup.has_classify and self.setup.overrides):
                 return None
             body = classify_body("tiny", question.prompts, logits=question.logits)
-            scores = read_classify(answers.classify(body), len(question.prompts), logits=True)
+            reply = answers.classify(body)
+            scores = read_classify(reply, {}, len(question.prompts), logits=True)
             return self._noisy(scores, question.logits)
         assert isinstance(question, AskRerank)
-        body = rerank_body(
+        body = VLLM.rerank_body(
             "tiny", question.query, question.documents, instruction=question.instruction,
             logits=question.logits,
         )  # fmt: skip
-        scores = read_rerank(answers.rerank(body), len(question.documents), logits=True)
+        scores = read_rerank(answers.rerank(body), {}, len(question.documents), logits=True)
         return self._noisy(scores, question.logits)
 
     def _noisy(self, answer: ScoreReply, logits: bool) -> ScoreReply:
@@ -67,4 +68,4 @@ class CanaryAnswers:
         return ScoreReply(values, answer.tokens, answer.model)
 
     def handshake(self, **requested: Any) -> Mode:
-        return drive(handshake_steps(RequestedMode(**requested)), self.answer)
+        return drive(handshake_steps(RequestedMode(**requested), VLLM), self.answer)

@@ -143,7 +143,7 @@ class RerankAnswers:
             raise RefusalError(413, {"detail": "Request Entity Too Large"})
         routes: dict[str, tuple[bool, Callable[[Json], Json]]] = {
             "/v1/models": (setup.lists_models, self.models),
-            "/v1/rerank": (True, self.rerank),
+            **dict.fromkeys(("/v1/rerank", "/v2/rerank", "/rerank"), (True, self.rerank)),
             "/classify": (setup.has_classify and setup.overrides, self.classify),
             "/tokenize": (setup.has_tokenize, self.tokenize),
         }
@@ -155,10 +155,15 @@ class RerankAnswers:
             raise vllm_error(404, f"The model `{model}` does not exist.")
         return route(body)
 
+    def headers_of(self, body: Json) -> dict[str, str]:
+        """Further headers of a reply."""
+        return {}
+
     def models(self, body: Json) -> Json:
         """The reply of /v1/models."""
         setup = self.setup
-        card = {"root": "/models/tiny", "parent": None, "max_model_len": setup.max_model_len}
+        card: Json = {"root": "/models/tiny", "parent": None, "owned_by": "vllm"}
+        card["max_model_len"] = setup.max_model_len
         names = (setup.model, *setup.aliases)
         return {"object": "list", "data": [{"id": name} | card for name in names]}
 

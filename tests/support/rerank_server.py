@@ -46,6 +46,7 @@ class RerankServer:
 
     Attributes:
         setup: how it was started; may be changed on the way.
+        kind: which family of servers it is of.
         decide: what goes wrong with a request, None for nothing.
         port: 0 takes a free one.
         requests: all of them, in order.
@@ -54,6 +55,7 @@ class RerankServer:
     """
 
     setup: Setup = field(default_factory=Setup)
+    kind: Callable[[Setup], RerankAnswers] = RerankAnswers
     decide: Decide = field(default=lambda request: None)
     port: int = 0
     requests: list[ReceivedRequest] = field(default_factory=list)
@@ -61,7 +63,7 @@ class RerankServer:
     most_idle: int = 0
 
     def __post_init__(self) -> None:
-        self.answers = RerankAnswers(self.setup)
+        self.answers = self.kind(self.setup)
 
     def __enter__(self) -> RerankServer:
         # Bound here, so that the port is known and connections wait until the loop runs.
@@ -137,7 +139,8 @@ class RerankServer:
 
     def _answer(self, request: ReceivedRequest, size: int) -> tuple[int, Json, dict[str, str]]:
         try:
-            return 200, self.answers.routed(request.path, request.headers, request.body, size), {}
+            reply = self.answers.routed(request.path, request.headers, request.body, size)
+            return 200, reply, self.answers.headers_of(request.body)
         except RefusalError as refusal:
             return refusal.status, refusal.body, refusal.headers
 

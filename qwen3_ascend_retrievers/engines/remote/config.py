@@ -8,17 +8,20 @@ import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import httpx
 from pydantic import SecretStr
 
 from ...errors import InvalidInputError
 from ...settings import api_key_from_environment, check_choice, is_finite, printed, whole_number
-from .protocol.template_owner import RequestedMode, RouteChoice, TemplateChoice
+from .protocol.discovery import AUTO, dialect_of_name
+from .protocol.template_owner import RequestedMode, RouteChoice, ScoreChoice, TemplateChoice
 from .redaction import Secrets
 
-_API_PATHS: Final = re.compile(r"(/v[12])?(/rerank)?/*$")
+# What a base_url may end in: the API's version, or the whole route of reranking.
+_API_VERSION: Final = re.compile(r"(/v[12])?/*$")
+_RERANK_ROUTE: Final = re.compile(r"(/v\d+)?/(rerank|reranks|reranking)/*$")
 # The value of `name=value` in a cookie or an auth parameter; shorter values are words.
 _ASSIGNED_VALUE: Final = re.compile(r"=\"?([^\s;,\"]{8,})")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -40,6 +43,21 @@ _PLAIN: Final = (
 )
 
 
+class Address(NamedTuple):
+    """A server's address.
+
+    Attributes:
+        root: without `/v1`, a route, or a slash at its end.
+        route: the route of reranking that was typed, under the root; None leaves it to the dialect.
+    """
+
+    root: str
+    route: str | None
+
+    def __str__(self) -> str:
+        return self.root + (self.route or "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteConfig:
     """Checked settings of a RemoteEngine; see there for what they mean.
@@ -48,8 +66,9 @@ class RemoteConfig:
         InvalidInputError: a setting of the wrong type or out of range.
     """
 
-    roots: tuple[str, ...]
+    addresses: tuple[Address, ...]
     model: str | None
+    dialect: str
     api_key: SecretStr | None = field(repr=False)
     requested: RequestedMode
     timeout: float
@@ -68,6 +87,9 @@ class RemoteConfig:
     def __post_init__(self) -> None:
         check_choice("template", self.requested.template, get_args(TemplateChoice))
         check_choice("protocol", self.requested.protocol, get_args(RouteChoice))
+        check_choice("scores", self.requested.scores, get_args(ScoreChoice))
+        if self.dialect != AUTO:
+            dialect_of_name(self.dialect)
         for name in ("timeout", "deadline"):
             _check_seconds(name, getattr(self, name), above_zero=True)
         for name in ("backoff", "cooldown"):
@@ -87,12 +109,14 @@ class RemoteConfig:
 
     def config(self) -> dict[str, Any]:
         """JSON-safe constructor arguments, without the key, the headers and http clients."""
-        roots = list(self.roots)
+        urls = list(map(str, self.addresses))
         arguments: dict[str, Any] = {
-            "base_url": roots[0] if len(roots) == 1 else roots,
+            "base_url": urls[0] if len(urls) == 1 else urls,
             "model": self.model,
+            "dialect": self.dialect,
             "template": self.requested.template,
             "protocol": self.requested.protocol,
+            "scores": self.requested.scores,
         }
         arguments |= {name: getattr(self, name) for name in _PLAIN}
         if isinstance(self.verify, bool | str):
@@ -155,8 +179,8 @@ def _secret_parts(values: Iterable[str]) -> Iterator[str]:
             yield plain.partition(":")[2]
 
 
-def roots_of(base_url: Any) -> tuple[str, ...]:
-    """The servers' addresses without `/v1`, `/rerank`, trailing slashes and duplicates.
+def addresses_of(base_url: Any) -> tuple[Address, ...]:
+    """The servers' addresses, without duplicates.
 
     Raises:
         InvalidInputError: there is no address, or one is no plain http(s) URL.
@@ -168,10 +192,10 @@ def roots_of(base_url: Any) -> tuple[str, ...]:
         raise InvalidInputError(
             f"base_url must be a URL, or a list of URLs of replicas, not {type(base_url).__name__}."
         )
-    return tuple(dict.fromkeys(_root(url) for url in urls))
+    return tuple(dict.fromkeys(_address(url) for url in urls))
 
 
-def _root(url: Any) -> str:
+def _address(url: Any) -> Address:
     example = "use something like http://npu-host:8000"
     address = _parsed(url)
     if address is None:
@@ -187,7 +211,10 @@ def _root(url: Any) -> str:
         raise InvalidInputError(f"base_url must end before '?' and '#'; {example}.")
     if address.port is not None and not 0 < address.port < 65_536:
         raise InvalidInputError(f"base_url has the port {address.port}, not one of 1 to 65535.")
-    return _API_PATHS.sub("", str(address))
+    text = str(address).rstrip("/")
+    if route := _RERANK_ROUTE.search(text):
+        return Address(text[: route.start()], route.group())
+    return Address(_API_VERSION.sub("", text), None)
 
 
 def _parsed(url: Any) -> httpx.URL | None:

@@ -21,32 +21,37 @@ from ...errors import InvalidInputError, RerankError
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..loop_thread import LoopThread, Work, end_tasks
-from .config import RemoteConfig, headers_of, key_of, masked, roots_of
+from .config import RemoteConfig, addresses_of, headers_of, key_of, masked
 from .failover import THREAD_NAME, Failover, OwnClients
 from .http.causes import public_error
-from .protocol.template_owner import RequestedMode, RouteChoice, TemplateChoice
+from .protocol.discovery import AUTO
+from .protocol.template_owner import RequestedMode, RouteChoice, ScoreChoice, TemplateChoice
 
 Result = TypeVar("Result")
 
 
 class RemoteEngine(Configured):
-    """Scores by a server: vLLM or vLLM-Ascend, or another that speaks `/v1/rerank`.
+    """Scores by a server: vLLM or vLLM-Ascend, or another of the dialects in docs/remote.md.
 
     At first use it asks the server for its model and sends a few canaries, to find out who applies
     the prompt's template and whether the scores are right. Safe to share between threads and
     event loops: all calls share one pool of connections. Close it, or use it in `with`.
 
     Args:
-        base_url: the server, with or without `/v1`; or a list of replicas of one model, of which
-            the first that works is used.
+        base_url: the server, with or without `/v1`, or the whole URL of its route of reranking; or
+            a list of replicas of one model, of which the first that works is used.
         model: the name that the server knows; None takes the one it serves.
         api_key: sent as a bearer token; None reads QWEN3_RERANK_API_KEY.
+        dialect: which family the server is of, a name in docs/remote.md: "vllm", "sglang", "tei",
+            "llamacpp", "cohere", "dashscope", "siliconflow". "auto" finds it at first contact.
         template: "auto" finds out who applies the template; "client" and "server" insist on one
             of them; "none" sends texts as they are, control tokens included, and checks nothing:
             for other models, or for texts that hold the prompt already.
         protocol: "classify" sends token ids to `/classify` (vLLM 0.18 or later, exact whatever
             the server's template); "rerank" sends texts to `/v1/rerank`; "auto" takes "classify"
             if ids cost no request, or if the server's template is wrong.
+        scores: what the server's numbers are: "probability" in [0, 1], or "logit", of which the
+            score is the sigmoid; "auto" is as the dialect has it.
         timeout: seconds for one request, above 0.
         deadline: seconds for a whole ranking with its retries, above 0; the handshake with a
             server has as many for itself.
@@ -78,8 +83,10 @@ class RemoteEngine(Configured):
         model: str | None = None,
         api_key: str | SecretStr | None = None,
         *,
+        dialect: str = AUTO,
         template: TemplateChoice = "auto",
         protocol: RouteChoice = "auto",
+        scores: ScoreChoice = "auto",
         timeout: float = 30.0,
         deadline: float = 120.0,
         max_retries: int | None = None,
@@ -97,10 +104,11 @@ class RemoteEngine(Configured):
     ) -> None:
         api_key, headers = masked(api_key), masked(headers)
         self._config = RemoteConfig(
-            roots=roots_of(base_url),
+            addresses=addresses_of(base_url),
             model=model,
+            dialect=dialect,
             api_key=key_of(api_key),
-            requested=RequestedMode(template=template, protocol=protocol),
+            requested=RequestedMode(template=template, protocol=protocol, scores=scores),
             timeout=timeout,
             deadline=deadline,
             max_retries=max_retries,

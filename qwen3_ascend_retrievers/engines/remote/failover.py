@@ -18,7 +18,7 @@ import httpx
 from typing_extensions import Self
 
 from ..._util.locks import Lock
-from ...core.plan import Counting, Plan
+from ...core.plan import Plan
 from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
 from ...errors import ConnectionFailedError, InvalidInputError, StatusError
@@ -29,6 +29,7 @@ from .http.deadline import Deadline
 from .http.failures import RequestFailure
 from .http.retrying import RetryingClient
 from .http.transport import Transport
+from .profile_facts import facts_of
 from .replicas import Replica, Replicas, ServerProfile
 from .scoring import Encode, Scoring, ServerChanged
 from .served_models import with_listed_names
@@ -40,12 +41,7 @@ Result = TypeVar("Result")
 THREAD_NAME: Final = "qwen3-rerank-http"
 ReplicaTask = Callable[[Replica, RetryingClient, ServerProfile], Awaitable[Result]]
 # Failures that neither waiting nor a smaller request can change.
-_FINAL_KINDS: Final = ("final", "document")
-_COUNTING: Final[dict[str, Counting]] = {
-    "local": "always",
-    "server": "when_needed",
-    "none": "never",
-}
+_FINAL_KINDS: Final = ("final", "document", "wrong_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ class Failover:
     def __init__(self, config: RemoteConfig, clients: OwnClients) -> None:
         self._config = config
         self._clients = clients
-        self._replicas = Replicas(config.roots, config.cooldown)
+        self._replicas = Replicas(config.addresses, config.cooldown)
         name, revision = config.tokenizer, config.tokenizer_revision
         self._local = LocalTokenizer(name, revision) if name else None
         self._verifier = ServerVerifier(config, self._replicas, self._local, self._transport)
@@ -96,17 +92,17 @@ class Failover:
 
     def cached_facts(self) -> EngineFacts | None:
         """The result of `facts`, if that needs no request."""
-        profile = self._replicas.pick(frozenset())[0].profile
-        return None if profile is None else _engine_facts(profile)
+        replica, _ = self._replicas.pick(frozenset())
+        profile = replica.profile
+        return None if profile is None else facts_of(profile, replica.limits, self._config)
 
     async def facts(self) -> EngineFacts:
         """The server's model, and how texts are counted."""
 
-        async def task(_: Replica, __: RetryingClient, profile: ServerProfile) -> ServerProfile:
-            return profile
+        async def task(replica: Replica, _: RetryingClient, profile: ServerProfile) -> EngineFacts:
+            return facts_of(profile, replica.limits, self._config)
 
-        deadline = Deadline.starting(self._config.deadline)
-        return _engine_facts(await self._on_a_replica(deadline, task))
+        return await self._on_a_replica(Deadline.starting(self._config.deadline), task)
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens by the local tokenizer, else by the server."""
@@ -116,7 +112,7 @@ class Failover:
         async def task(
             replica: Replica, client: RetryingClient, profile: ServerProfile
         ) -> list[Tokens]:
-            return await cached_server_tokens(replica.token_cache, client, profile.model, texts)
+            return await _server_tokens(replica, client, profile, texts)
 
         return await self._on_a_replica(Deadline.starting(self._config.deadline), task)
 
@@ -127,7 +123,8 @@ class Failover:
             replica: Replica, client: RetryingClient, profile: ServerProfile
         ) -> list[PassageScore]:
             encode = self._encoder(replica, client, profile)
-            return await Scoring(client, profile, self._config, encode).run(plan, call)
+            scoring = Scoring(client, profile, self._config, encode, replica.limits)
+            return await scoring.run(plan, call)
 
         scores: list[PassageScore] = []
 
@@ -149,7 +146,7 @@ class Failover:
         async def encode(texts: Sequence[str]) -> Sequence[Tokens]:
             if self._local is not None:
                 return await self._local.encode(texts)
-            return await cached_server_tokens(replica.token_cache, client, profile.model, texts)
+            return await _server_tokens(replica, client, profile, texts)
 
         return encode
 
@@ -224,15 +221,11 @@ class Failover:
             return transport
 
 
-def _engine_facts(profile: ServerProfile) -> EngineFacts:
-    # For the classify route every text must be encoded.
-    counting = "always" if profile.mode.route == "classify" else _COUNTING[profile.tokens]
-    return EngineFacts(
-        model=profile.display_name or "unknown",
-        max_length=profile.max_length,
-        counting=counting,
-        template_verified=profile.mode.verified,
-        templated=profile.mode.template != "none",
+async def _server_tokens(
+    replica: Replica, client: RetryingClient, profile: ServerProfile, texts: Sequence[str]
+) -> list[Tokens]:
+    return await cached_server_tokens(
+        replica.token_cache, client, profile.dialect, profile.model, texts
     )
 
 

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ...core.steps import adrive
 from ...core.tokens import Tokens
-from ...errors import AuthenticationError, ReplyError, StatusError, TemplateMismatchError
+from ...errors import (
+    EngineError,
+    InvalidInputError,
+    ReplyError,
+    StatusError,
+    TemplateMismatchError,
+)
 from .config import RemoteConfig
-from .http.failures import RequestFailure
+from .discovery import find_server, is_unusable
+from .http.failures import RequestFailure, copy_of_error
 from .http.retrying import ApiRequest, RetryingClient
 from .protocol.canary import (
     SHORTEST,
@@ -24,12 +31,14 @@ from .protocol.canary import (
     KnownTokens,
     handshake_steps,
 )
+from .protocol.dialects.base import Dialect, RerankRoute, least
+from .protocol.dialects.table import DIALECTS
 from .protocol.recheck import take_reference
 from .protocol.rerank_api import ScoreReply
 from .redaction import redacted_excerpt
 from .replicas import ServerProfile
 from .requests import classify_request, rerank_request
-from .served_models import is_absent, list_models, select_model, with_names
+from .served_models import select_model, with_names
 from .tokenization import LocalTokenizer, server_tokens
 
 # How often the canaries are sent for a reply with each new model name, behind a load balancer.
@@ -46,11 +55,15 @@ async def perform_handshake(
         TemplateMismatchError: its scores could not be right.
         InvalidInputError: it serves several models and the settings name none.
     """
-    models = await list_models(client)
+    server = await find_server(client, config)
+    dialect, models = server.dialect, server.models
     served = select_model(client, config, models)
-    probe = _Probe(client, served.name if served else config.model, local)
+    model = served.name if served else config.model
+    if dialect.needs_model and model is None:
+        raise InvalidInputError(f"{client.root} needs the model's name: set model=...")
+    probe = _Probe(client, dialect, _candidate_routes(client, dialect), model, local)
     try:
-        mode = await adrive(handshake_steps(config.requested), probe.answer)
+        mode = await adrive(handshake_steps(config.requested, dialect), probe.answer)
         reference = await adrive(take_reference(mode), probe.answer_again)
     except RequestFailure as failure:
         raise with_names(config, models, failure) from failure.__cause__
@@ -58,8 +71,11 @@ async def perform_handshake(
     return ServerProfile(
         model=probe.model,
         display_name=name and redacted_excerpt(name, config.secrets()),
-        max_length=served.max_length if served else None,
+        max_length=least(dialect.max_length, served.max_length if served else None),
         mode=mode,
+        dialect=dialect,
+        reason=server.reason,
+        route=probe.routes[0],
         tokens="local" if local else "server" if probe.has_tokenize else "none",
         reference=reference,
     )
@@ -80,7 +96,7 @@ async def is_same_server(
     Raises:
         RequestFailure: a request failed, or a new name comes with other scores.
     """
-    probe = _Probe(client, profile.model, local)
+    probe = _Probe(client, profile.dialect, (profile.route,), profile.model, local)
     for _ in range(_NAME_ATTEMPTS if names else 1):
         steps = take_reference(profile.mode, profile.reference.prompts)
         reference = await adrive(steps, probe.answer_again)
@@ -110,10 +126,18 @@ class _Probe:
     """Answers the questions of the protocol's steps by requests to the server."""
 
     def __init__(
-        self, client: RetryingClient, model: str | None, local: LocalTokenizer | None
+        self,
+        client: RetryingClient,
+        dialect: Dialect,
+        routes: tuple[str, ...],
+        model: str | None,
+        local: LocalTokenizer | None,
     ) -> None:
         self._client = client
+        self._dialect = dialect
         self._local = local
+        # The first is used; those that are not there are dropped.
+        self.routes = routes
         self.model = model
         self.reply_model: str | None = None
         self.has_tokenize = False
@@ -137,7 +161,7 @@ class _Probe:
     async def _encode(self, texts: Sequence[str]) -> list[Tokens]:
         if self._local is not None:
             return await self._local.encode(texts)
-        return await server_tokens(self._client, self.model, texts)
+        return await server_tokens(self._client, self._dialect, self.model, texts)
 
     async def _tokens(self, texts: Sequence[str]) -> KnownTokens | None:
         theirs = await self._server_tokens(texts)
@@ -154,20 +178,24 @@ class _Probe:
         return KnownTokens(ids, proven=theirs is not None, local=ours is not None)
 
     async def _server_tokens(self, texts: Sequence[str]) -> list[Tokens] | None:
+        if self._dialect.tokenize is None:
+            return None
         try:
-            tokens = await server_tokens(self._client, self.model, texts)
+            tokens = await server_tokens(self._client, self._dialect, self.model, texts)
         except RequestFailure as failure:
-            if _is_unusable(failure):
+            if is_unusable(failure):
                 return None
             raise
         self.has_tokenize = True
         return tokens
 
     async def _classify_if_possible(self, question: AskClassify) -> ScoreReply | None:
+        if not self._dialect.classifies_ids:
+            return None
         try:
             return await self._classify(question)
         except RequestFailure as failure:
-            if _is_unusable(failure):
+            if is_unusable(failure):
                 return None
             raise
 
@@ -177,19 +205,30 @@ class _Probe:
         )
 
     async def _rerank(self, question: AskRerank) -> ScoreReply:
+        while True:
+            try:
+                return await self._rerank_on(self.routes[0], question)
+            except RequestFailure as failure:
+                if not _is_missing_route(failure):
+                    raise
+                if len(self.routes) == 1:
+                    raise _without_route(failure) from failure.__cause__
+                self.routes = self.routes[1:]
+
+    async def _rerank_on(self, path: str, question: AskRerank) -> ScoreReply:
         try:
-            return await self._send(self._rerank_request(question))
+            return await self._send(self._rerank_request(path, question))
         except RequestFailure as failure:
             # A strict server refuses keys that it does not know.
             has_extra_keys = question.logits or question.instruction is not None
             if not has_extra_keys or getattr(failure.error, "status", None) not in (400, 422):
                 raise
             plain = replace(question, logits=False, instruction=None)
-            return await self._send(self._rerank_request(plain))
+            return await self._send(self._rerank_request(path, plain))
 
-    def _rerank_request(self, question: AskRerank) -> ApiRequest:
+    def _rerank_request(self, path: str, question: AskRerank) -> ApiRequest:
         return rerank_request(
-            self.model,
+            RerankRoute(path, self._dialect, self.model),
             question.query,
             question.documents,
             instruction=question.instruction,
@@ -227,10 +266,21 @@ def _too_short(root: str, failure: RequestFailure) -> RequestFailure:
     return RequestFailure(error, "too_long")
 
 
-def _is_unusable(failure: RequestFailure) -> bool:
-    """Whether an optional route is missing or forbidden; the rerank route is enough."""
-    # Old servers fail with 500 at token ids where they expect text.
-    crashed = getattr(failure.error, "status", None) == 500
-    return (
-        crashed or is_absent(failure) or isinstance(failure.error, AuthenticationError | ReplyError)
+def _candidate_routes(client: RetryingClient, dialect: Dialect) -> tuple[str, ...]:
+    """The route in base_url, as it was typed; else the dialect's."""
+    return dialect.routes if client.typed_route is None else (client.typed_route,)
+
+
+def _without_route(failure: RequestFailure) -> RequestFailure:
+    """The same failure, with what a server of another kind needs."""
+    error = copy_of_error(failure.error)
+    error.args = (
+        f"{failure.error} For a server of another family set dialect=... to one of "
+        f"{', '.join(DIALECTS)}; base_url may be the whole URL of its route.",
     )
+    return RequestFailure(cast(EngineError, error), failure.kind)
+
+
+def _is_missing_route(failure: RequestFailure) -> bool:
+    status = getattr(failure.error, "status", None)
+    return status in (404, 405) and failure.kind != "unknown_model"

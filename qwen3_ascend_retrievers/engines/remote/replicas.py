@@ -11,8 +11,11 @@ from typing import Literal
 from ..._util.locks import Lock
 from ...core.tokens import TokenCache
 from ...errors import DeadlineExceededError, ReplyError
+from .config import Address
 from .connections import ConnectionProofs
 from .http.failures import RequestFailure
+from .limits import LearnedLimits
+from .protocol.dialects.base import Dialect, RerankRoute
 from .protocol.recheck import Reference
 from .protocol.template_owner import Mode
 from .single_flight import SingleFlight
@@ -29,6 +32,9 @@ class ServerProfile:
         display_name: the model's name for messages and facts; None if the server reports none.
         max_length: most tokens of a prompt; None if the server does not report it.
         mode: how the server is asked for scores.
+        dialect: what it speaks, with what it says of itself.
+        reason: why it is this dialect.
+        route: the path of reranking.
         tokens: where token ids come from: a tokenizer on this side, its /tokenize, or nowhere.
         reference: its scores of the canaries, by which it is recognised.
     """
@@ -37,22 +43,34 @@ class ServerProfile:
     display_name: str | None = field(repr=False)
     max_length: int | None
     mode: Mode
+    dialect: Dialect = field(repr=False)
+    reason: str
+    route: str
     tokens: Literal["local", "server", "none"]
     reference: Reference = field(repr=False)
 
     def is_alike(self, other: ServerProfile) -> bool:
         """Whether a plan made for one can be scored with the other."""
-        mine = (self.model, self.max_length, self.mode, self.tokens)
-        theirs = (other.model, other.max_length, other.mode, other.tokens)
+        mine = (self.model, self.max_length, self.mode, self.tokens, self.dialect, self.route)
+        theirs = (
+            other.model, other.max_length, other.mode, other.tokens, other.dialect, other.route,
+        )  # fmt: skip
         return mine == theirs and self.reference.is_alike(other.reference)
+
+    def rerank_route(self) -> RerankRoute:
+        """Where and how it is asked for scores of texts."""
+        return RerankRoute(
+            self.route, self.dialect, self.model, any_number=self.mode.plain == "logit"
+        )
 
 
 @dataclass(slots=True)
 class Replica:
-    """One server, by its address without `/v1`.
+    """One server.
 
     Attributes:
-        root: the address.
+        root: its address without `/v1` or a route.
+        typed_route: the route of reranking in base_url; None leaves it to the dialect.
         profile: the handshake's result; None before it and after a lost connection.
         last_profile: the last profile there was.
         proofs: which of its connections and model names the canaries have proven.
@@ -61,9 +79,11 @@ class Replica:
         failure: the last failure that put it into its cooldown.
         warned: whether the profile's warning was logged.
         token_cache: tokens that its /tokenize returned.
+        limits: what it was found to take.
     """
 
     root: str
+    typed_route: str | None = None
     profile: ServerProfile | None = None
     last_profile: ServerProfile | None = None
     proofs: ConnectionProofs = field(default_factory=ConnectionProofs)
@@ -72,6 +92,7 @@ class Replica:
     failure: RequestFailure | None = None
     warned: bool = False
     token_cache: TokenCache = field(default_factory=TokenCache)
+    limits: LearnedLimits = field(default_factory=LearnedLimits)
 
     def set_profile(self, profile: ServerProfile) -> ServerProfile:
         """Store the result of a handshake and log it, its warning only once.
@@ -85,7 +106,14 @@ class Replica:
             return last
         self.profile = self.last_profile = profile
         self.token_cache.clear()
-        logger.info("Server %s: %s", self.root, profile)
+        self.limits = LearnedLimits()
+        logger.info(
+            "%s speaks the dialect %s (%s): %s",
+            self.root,
+            profile.dialect.name,
+            profile.reason,
+            profile,
+        )
         if last is not None and not last.reference.is_replica(profile.reference):
             logger.warning(
                 "%s scores the canaries otherwise than before: it has another model or another "
@@ -107,12 +135,12 @@ class Replicas:
     """Replicas in the order of preference, shared by all calls.
 
     Args:
-        roots: their addresses.
+        addresses: where they are.
         cooldown: seconds that a failed one is not asked.
     """
 
-    def __init__(self, roots: Sequence[str], cooldown: float) -> None:
-        self._all = [Replica(root) for root in roots]
+    def __init__(self, addresses: Sequence[Address], cooldown: float) -> None:
+        self._all = [Replica(address.root, address.route) for address in addresses]
         self._cooldown = cooldown
         self._lock = Lock()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.plan import Passage, Plan
 from .http.retrying import ApiRequest
-from .protocol.rerank_api import ScoreReply, classify_body, read_classify, read_rerank, rerank_body
+from .protocol.dialects.base import RerankRoute
+from .protocol.rerank_api import Headers, ScoreReply, classify_body, read_classify, read_rerank
 from .protocol.template_owner import TemplateOwner
 from .replicas import ServerProfile
 
@@ -41,7 +42,7 @@ def classify_request(
 
 
 def rerank_request(
-    model: str | None,
+    route: RerankRoute,
     query: str,
     documents: Sequence[str],
     *,
@@ -49,9 +50,18 @@ def rerank_request(
     logits: bool,
     template: TemplateOwner | None,
 ) -> ApiRequest:
-    """Texts to `/v1/rerank`; `template` is who applies it, None for canaries."""
-    body = rerank_body(model, query, documents, instruction=instruction, logits=logits)
-    return _score_request("/v1/rerank", body, read_rerank, len(documents), logits, template)
+    """Texts to the rerank route; `template` is who applies it, None for canaries."""
+    dialect = route.dialect
+    body = dialect.rerank_body(
+        route.model, query, documents, instruction=instruction, logits=logits
+    )
+
+    def read(reply: Any, headers: Headers, count: int, *, logits: bool) -> ScoreReply:
+        scores = read_rerank(reply, headers, count, logits=logits)
+        return scores if dialect.counts_prompts else replace(scores, tokens=None)
+
+    any_number = logits or route.any_number
+    return _score_request(route.path, body, read, len(documents), any_number, template)
 
 
 def passages_request(
@@ -60,9 +70,9 @@ def passages_request(
     """Texts of one query to `/v1/rerank`, templated on the side that does it."""
     query, mode = plan.queries[batch[0].passage.query], profile.mode
     by_client = mode.template == "client"
-    sends_instruction = mode.template == "server" and mode.instructions
+    sends_instruction = mode.template == "server" and mode.instructions is not False
     return rerank_request(
-        profile.model,
+        profile.rerank_route(),
         query.part if by_client else query.query,
         [sent.passage.part if by_client else sent.passage.text for sent in batch],
         instruction=query.instruction if sends_instruction else None,
@@ -84,7 +94,7 @@ def _score_request(
         path=path,
         body=body,
         # Whether a canary's numbers can be probabilities is for the handshake to judge.
-        read=lambda reply: read(reply, count, logits=logits or is_canary),
+        read=lambda reply, headers: read(reply, headers, count, logits=logits or is_canary),
         documents=count,
         template=template,
         splittable=count > 1 and not is_canary,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
@@ -17,10 +17,12 @@ from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchErro
 from ..base import Call
 from .config import MAX_TOKENS, RemoteConfig
 from .http.concurrency import run_concurrently
-from .http.failures import RequestFailure
+from .http.failures import RequestFailure, copy_of_error
 from .http.retrying import ApiRequest, RetryingClient
+from .limits import LearnedLimits
+from .protocol.dialects.base import least
 from .protocol.rerank_api import ScoreReply
-from .protocol.template_owner import IGNORED_INSTRUCTION, counts_differ
+from .protocol.template_owner import NO_PLACE_FOR_INSTRUCTION, counts_differ
 from .replicas import ServerProfile
 from .requests import SentPassage, classify_request, passages_request
 
@@ -29,6 +31,10 @@ Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
 BuildRequest = Callable[[bool], ApiRequest]
 # A document that no server has a reason to refuse.
 _HARMLESS_DOCUMENT: Final = "a"
+# Tokens are not spread evenly over a text.
+_CAUTION: Final = 0.9
+# Refusals of a whole request that its parts may not get.
+_SPLIT_KINDS: Final = ("too_long", "too_many", "busy", "document")
 
 
 class ServerChanged(Exception):  # noqa: N818 - internal: the server differs from its profile
@@ -47,15 +53,22 @@ class Scoring:
         profile: the handshake's result.
         config: the engine's settings.
         encode: encodes texts whose token ids are needed and not in the plan.
+        limits: what the server was found to take; more is learnt here.
     """
 
     def __init__(
-        self, client: RetryingClient, profile: ServerProfile, config: RemoteConfig, encode: Encode
+        self,
+        client: RetryingClient,
+        profile: ServerProfile,
+        config: RemoteConfig,
+        encode: Encode,
+        limits: LearnedLimits,
     ) -> None:
         self._client = client
         self._profile = profile
         self._config = config
         self._encode = encode
+        self._limits = limits
 
     async def run(self, plan: Plan, call: Call) -> list[PassageScore]:
         """One score for each passage, in order; Unscored where the server refuses only its text.
@@ -86,6 +99,9 @@ class Scoring:
 
     def _batches(self, plan: Plan) -> list[list[int]]:
         """Positions for one request each: of one query, within both limits."""
+        batch_size, dialect = self._config.batch_size, self._profile.dialect
+        max_count = least(batch_size, dialect.max_documents, self._limits.documents) or batch_size
+        max_tokens = least(MAX_TOKENS, self._limits.tokens) or MAX_TOKENS
         groups: dict[int, list[int]] = {}
         for position, passage in enumerate(plan.passages):
             groups.setdefault(passage.query, []).append(position)
@@ -94,9 +110,7 @@ class Scoring:
             lengths = [_prompt_tokens(plan, position) for position in group]
             batches += (
                 [group[index] for index in portion]
-                for portion in portions(
-                    lengths, max_count=self._config.batch_size, max_tokens=MAX_TOKENS
-                )
+                for portion in portions(lengths, max_count=max_count, max_tokens=max_tokens)
             )
         return batches
 
@@ -111,20 +125,42 @@ class Scoring:
             if failure.kind == "document" and not isolating:
                 await self._check_request(plan, batch[0], failure)
                 isolating = True
-            if len(batch) > 1 and failure.kind in ("too_long", "busy", "document"):
-                middle = len(batch) // 2
-                first, second = [
-                    await self._score_batch(plan, half, call, isolating=isolating)
-                    for half in (batch[:middle], batch[middle:])
-                ]
-                return first + second
+            if len(batch) > 1 and failure.kind in _SPLIT_KINDS:
+                return await self._score_parts(plan, batch, call, failure, isolating=isolating)
+            if failure.kind == "too_many":
+                raise _with_advice(failure, "Lower batch_size=... in RemoteEngine") from failure
             if failure.kind == "document":
                 scores = [await self._score_refused(plan, batch[0])]
             elif failure.kind == "too_long":
-                return [await self._score_half(plan, batch[0], call, failure)]
+                return [await self._score_shortened(plan, batch[0], call, failure)]
             else:
                 raise
         call.advance(len(batch))
+        return scores
+
+    async def _score_parts(
+        self,
+        plan: Plan,
+        batch: list[SentPassage],
+        call: Call,
+        failure: RequestFailure,
+        *,
+        isolating: bool,
+    ) -> list[PassageScore]:
+        """The scores of a request that was refused as a whole, in parts; its limit is learnt."""
+        size = len(batch) // 2
+        if failure.kind == "too_many" and failure.most is not None:
+            size = min(max(failure.most, 1), len(batch) - 1)
+        scores: list[PassageScore] = []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            scores += await self._score_batch(plan, part, call, isolating=isolating)
+        if failure.kind == "too_many":
+            self._limits.learn("documents", size)
+        whole = all(isinstance(score, Score) and score.kept is None for score in scores)
+        if failure.kind == "too_long" and whole:
+            lengths = [_prompt_tokens(plan, sent.position) for sent in batch]
+            self._limits.learn("tokens", sum(lengths) * size // len(batch))
         return scores
 
     async def _check_request(self, plan: Plan, sent: SentPassage, failure: RequestFailure) -> None:
@@ -151,15 +187,21 @@ class Scoring:
             return Unscored(_refused_document(plan.input_of(sent.position), failure.error))
         return score
 
-    async def _score_half(
+    async def _score_shortened(
         self, plan: Plan, sent: SentPassage, call: Call, failure: RequestFailure
     ) -> PassageScore:
-        """The score of half a document that is too long for the server, if half of it fits."""
-        length = len(sent.passage.text) // 2
+        """The score of a document that is too long for the server, cut to what it may take.
+
+        That is what fits the limit that the refusal names, or else half of it; tried once.
+        """
+        if failure.most is not None:
+            self._limits.learn("prompt_tokens", failure.most)
+        share = _share_that_fits(plan, sent.position, failure.most)
+        length = int(len(sent.passage.text) * share)
         if sent.kept is not None or length == 0:
             index = plan.input_of(sent.position)
             raise TooLongError(
-                f"documents[{index}] does not fit the server, even cut to half. Set max_length to "
+                f"documents[{index}] does not fit the server, even when cut. Set max_length to "
                 f"the server's --max-model-len, or shorten it. {failure}",
                 index=index,
             ) from failure.error
@@ -184,7 +226,8 @@ class Scoring:
                 )
             logits = kind == "logits"
             reply = reply if logits else probabilities
-        score_of = Score.of_logit if logits else Score
+        are_logits = logits or (not by_ids and self._profile.mode.plain == "logit")
+        score_of = Score.of_logit if are_logits else Score
         return [
             replace(score_of(value), kept=sent.kept)
             for sent, value in zip(batch, reply.values, strict=True)
@@ -203,12 +246,16 @@ class Scoring:
         mode = self._profile.mode
         if mode.route == "classify":
             return True
-        instruction = plan.queries[batch[0].passage.query].instruction
-        if mode.instructions or instruction == DEFAULT_INSTRUCTION:
+        is_default = plan.queries[batch[0].passage.query].instruction == DEFAULT_INSTRUCTION
+        if mode.template == "none" and not is_default:
+            raise TemplateMismatchError(NO_PLACE_FOR_INSTRUCTION)
+        if mode.instructions or is_default:
             return False
         if mode.fallback and self._config.requested.protocol == "auto":
             return True
-        raise TemplateMismatchError(IGNORED_INSTRUCTION)
+        if mode.instructions is None:
+            return False
+        raise TemplateMismatchError(self._profile.dialect.ignored_instruction)
 
     def _rerank(self, plan: Plan, batch: Sequence[SentPassage]) -> BuildRequest:
         return lambda logits: passages_request(self._profile, plan, batch, logits=logits)
@@ -237,6 +284,25 @@ class Scoring:
                     f"{sum(count or 0 for count in expected)}. Check its --chat-template."
                 )
             )
+
+
+def _with_advice(failure: RequestFailure, advice: str) -> RequestFailure:
+    """The same failure, its message ending in what the user can do."""
+    error = copy_of_error(failure.error)
+    error.args = (f"{failure.error} {advice}.",)
+    return RequestFailure(cast(EngineError, error))
+
+
+def _share_that_fits(plan: Plan, position: int, most: int | None) -> float:
+    """How much of a document to send, from 0 to 0.9, where a prompt may have `most` tokens."""
+    if most is None:
+        return 0.5
+    (document,) = estimate([plan.passages[position].text])
+    tokens = len(document.ids)
+    template = max(0, _prompt_tokens(plan, position) - tokens)
+    share = (most - template) / max(1, tokens)
+    # Where it should have fitted, the tokens are an estimate, and a wrong one.
+    return 0.5 if share >= 1 else _CAUTION * max(0.0, share)
 
 
 def _refused_document(index: int, error: EngineError) -> StatusError:

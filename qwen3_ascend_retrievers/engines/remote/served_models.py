@@ -50,7 +50,7 @@ async def list_models(client: RetryingClient) -> list[ServedModel]:
     """The models of `/v1/models`; none if the server lists none."""
     try:
         models: list[ServedModel] = await client.ask(
-            ApiRequest(path="/v1/models", body=None, read=read_models)
+            ApiRequest(path="/v1/models", body=None, read=lambda reply, _: read_models(reply))
         )
     except RequestFailure as failure:
         if not is_absent(failure) and not isinstance(failure.error, ReplyError):

@@ -12,7 +12,8 @@ from ...core.tokens import TokenCache, Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
 from .http.concurrency import run_concurrently
 from .http.retrying import ApiRequest, RetryingClient
-from .protocol.rerank_api import read_tokenize, tokenize_body
+from .protocol.dialects.base import Dialect
+from .protocol.rerank_api import check_tokens
 
 
 class LocalTokenizer:
@@ -50,34 +51,43 @@ class LocalTokenizer:
 
 
 async def server_tokens(
-    client: RetryingClient, model: str | None, texts: Sequence[str]
+    client: RetryingClient, dialect: Dialect, model: str | None, texts: Sequence[str]
 ) -> list[Tokens]:
     """The tokens of each text by the server's own tokenizer, one request for each.
 
     Raises:
-        RequestFailure: the server has no /tokenize, or it fails.
+        RequestFailure: the server has no such route, or it fails.
     """
+    route = dialect.tokenize
+    assert route is not None, "asked of those that have it"
     tokens: list[Tokens] = [Tokens(())] * len(texts)
 
     async def tokenize(at: int) -> None:
-        def read(reply: Any) -> Tokens:
-            ids, strings, _ = read_tokenize(reply)
+        def read(reply: Any, _: object) -> Tokens:
+            ids, strings = route.read(reply)
+            check_tokens(texts[at], ids)
             return Tokens(ids, offsets_from_strings(texts[at], strings) if strings else ())
 
-        body = tokenize_body(model, texts[at])
-        tokens[at] = await client.ask(ApiRequest(path="/tokenize", body=body, read=read))
+        body = dialect.tokenize_body(route, model, texts[at])
+        tokens[at] = await client.ask(ApiRequest(path=route.path, body=body, read=read))
 
     await run_concurrently([lambda at=at: tokenize(at) for at in range(len(texts))])  # type: ignore[misc]
     return tokens
 
 
 async def cached_server_tokens(
-    cache: TokenCache, client: RetryingClient, model: str | None, texts: Sequence[str]
+    cache: TokenCache,
+    client: RetryingClient,
+    dialect: Dialect,
+    model: str | None,
+    texts: Sequence[str],
 ) -> list[Tokens]:
     """The same, each text that is in the cache without a request."""
     tokens = cache.get(texts)
     misses = [text for text in dict.fromkeys(texts) if text not in tokens]
-    for text, answer in zip(misses, await server_tokens(client, model, misses), strict=True):
+    for text, answer in zip(
+        misses, await server_tokens(client, dialect, model, misses), strict=True
+    ):
         tokens[text] = answer
         cache.put(text, answer)
     return [tokens[text] for text in texts]

@@ -21,9 +21,10 @@ from ...errors import (
 from .config import RemoteConfig
 from .handshake import is_same_server, perform_handshake
 from .http.deadline import Deadline
-from .http.failures import RETRIED_STATUSES, RequestFailure, copy_of_error
+from .http.failures import RequestFailure, copy_of_error
 from .http.retrying import RetryingClient
 from .http.transport import Transport
+from .protocol.refusals import RETRIED_STATUSES
 from .redaction import redacted_excerpt
 from .replicas import Replica, Replicas, ServerProfile
 from .scoring import ServerChanged

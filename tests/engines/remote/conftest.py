@@ -14,12 +14,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from qwen3_ascend_retrievers import RemoteEngine
+from support.dialects.table import FAKES
 from support.eventually import eventually
-from support.rerank_answers import Setup
+from support.rerank_answers import RerankAnswers, Setup
 from support.rerank_server import RerankServer
 
 Serve = Callable[..., RerankServer]
 Connect = Callable[..., RemoteEngine]
+Start = Callable[..., tuple[RerankServer, RemoteEngine]]
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +37,12 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
         servers: list[RerankServer] = []
 
-        def start(setup: Setup | None = None, decide: Any = lambda request: None) -> RerankServer:
-            server = stack.enter_context(RerankServer(setup or Setup(), decide))
+        def start(
+            setup: Setup | None = None,
+            decide: Any = lambda request: None,
+            kind: Any = RerankAnswers,
+        ) -> RerankServer:
+            server = stack.enter_context(RerankServer(setup or Setup(), kind, decide))
             servers.append(server)
             return server
 
@@ -56,6 +62,20 @@ def connect() -> Iterator[Connect]:
             return stack.enter_context(RemoteEngine(base_url, **settings))
 
         yield make
+
+
+@pytest.fixture
+def start(serve: Any, connect: Any) -> Start:
+    """Starts a dialect's fake and an engine for it: `start(name, template, **settings)`."""
+
+    def started(
+        name: str, started_with: str, *, setup: Any = None, **settings: Any
+    ) -> tuple[RerankServer, RemoteEngine]:
+        row = FAKES[name]
+        server = serve(Setup(template=started_with, **(setup or {})), kind=row.kind)
+        return server, connect(server.url + row.path, **(row.settings | settings))
+
+    return started
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from qwen3_ascend_retrievers.core.prompt import document_part, neutralise, query
 from qwen3_ascend_retrievers.core.ranking import sigmoid
 from qwen3_ascend_retrievers.errors import TooLongError
 from support.remote_rankings import QUERY, check_ranking
-from support.rerank_answers import Setup, right_logit, tokens_of
+from support.rerank_answers import (
+    RefusalError,
+    RerankAnswers,
+    Setup,
+    right_logit,
+    tokens_of,
+    vllm_error,
+)
 
 MAX = 256
 LONG = (
@@ -97,19 +105,33 @@ def forgetful(setup: Setup) -> Setup:
     return setup
 
 
+class Curt(RerankAnswers):
+    """Its refusals name no limit."""
+
+    def _value(self, ids: Sequence[int], body: Any) -> float:
+        try:
+            return super()._value(ids, body)
+        except RefusalError:
+            raise vllm_error(400, "The prompt is too long.") from None
+
+
+@pytest.mark.parametrize("kind", [Curt, RerankAnswers])
 @pytest.mark.parametrize("settings", [{}, {"tokenizer": "tiny"}])
 async def test_the_one_document_that_is_too_long_is_cut_harder(
-    serve: Any, connect: Any, settings: dict[str, Any]
+    serve: Any, connect: Any, settings: dict[str, Any], kind: Any
 ) -> None:
-    server = serve(forgetful(Setup(max_model_len=300)))
+    server = serve(forgetful(Setup(max_model_len=300)), kind=kind)
     documents = [f"short {at}" for at in range(9)] + ["number " * 250]
     ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
     assert len(ranking.results) == len(documents)
     (cut,) = [result for result in ranking.results if result.index == 9]
     assert cut.truncated
     assert cut.cut == "estimated"
-    assert cut.span == (0, len(documents[9]) // 2)
-    assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][: len(documents[9]) // 2]))
+    assert cut.span is not None
+    start, end = cut.span
+    half = len(documents[9]) // 2
+    assert (start, end) == (0, half) if kind is Curt else 0 < end < 2 * half
+    assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][:end]))
     uncut = [result for result in ranking.results if result.index != 9]
     assert not any(result.truncated for result in uncut)
     for result in uncut:
@@ -127,7 +149,7 @@ async def test_a_cut_that_was_not_allowed_is_an_error(serve: Any, connect: Any) 
 
 
 async def test_what_stays_too_long_is_named(serve: Any, connect: Any) -> None:
-    server = serve(forgetful(Setup(max_model_len=300)))
+    server = serve(forgetful(Setup(max_model_len=300)), kind=Curt)
     documents = ["a", "b", "number " * 5000, "c"]
     with pytest.raises(TooLongError, match=r"documents\[2\].*max_length") as caught:
         await Reranker(connect(server.url)).arank(QUERY, documents)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.http.failures import FailureKind, RequestFailure
+from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
 from qwen3_ascend_retrievers.engines.remote.http.retrying import growing_pause, pause_before_retry
+from qwen3_ascend_retrievers.engines.remote.protocol.refusals import RefusalKind
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -185,7 +186,7 @@ def test_pauses_stay_short_enough_for_a_limit_per_minute(backoff: float) -> None
     assert 8 <= pauses[-1] <= max(pauses) <= 16
 
 
-def pause_of(kind: FailureKind, attempts: int = 1, failures: int = 0, **changes: Any) -> Any:
+def pause_of(kind: RefusalKind, attempts: int = 1, failures: int = 0, **changes: Any) -> Any:
     """The pause after a failure that asks for 2 s."""
     limits = {"splittable": False, "max_retries": None, "backoff": 0.1, "remaining": 60} | changes
     failure = RequestFailure(StatusError("no"), kind, 2.0)

@@ -113,6 +113,7 @@ def test_settings_survive_being_written_down() -> None:
         "protocol": "rerank", "timeout": 1.5, "deadline": 9.0, "max_retries": 1,
         "max_concurrency": 2, "batch_size": 3, "verify": False, "tokenizer": "tiny",
         "tokenizer_revision": None, "backoff": 0.5, "cooldown": 7.0, "trust_env": False,
+        "dialect": "tei", "scores": "logit",
     }  # fmt: skip
     engine = RemoteEngine(**settings)
     assert engine.config() == settings

@@ -6,35 +6,23 @@ import copy
 import json
 import time
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from ....errors import AuthenticationError, EngineError, ReplyError, RerankError, StatusError
-from ..protocol.error_bodies import (
-    QUOTED,
-    does_not_rerank,
-    error_message,
-    is_busy,
-    is_too_long,
-    is_unknown_model,
-)
+from ..protocol.error_bodies import QUOTED, error_message
+from ..protocol.refusals import RETRIED_STATUSES, RefusalKind, does_not_rerank, refusal_of
 from ..protocol.template_owner import no_rerank_advice
 from ..redaction import Secrets, redacted_excerpt
 from .causes import redacted_cause
 from .proxies import NO_PROXIES, PROXY_STATUSES, EnvironmentProxies
 from .transport import HttpReply, HttpRequest
 
-RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A gateway returns these for a server that it cannot reach.
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
+_KEY_ADVICE: Final = "Pass the server's key as api_key=... or in QWEN3_RERANK_API_KEY."
 _UNKNOWN_MODEL_ADVICE: Final = (
     "The server does not know this model: set model=... to a name that it has."
 )
-# These ask to retry later, and may be returned for a minute or more.
-_LATER_STATUSES: Final = frozenset({429, 503})
-# A server or a gateway may return these for a single text: empty, forbidden, filtered. A request
-# with another text shows whether the text or the whole request is refused.
-_DOCUMENT_STATUSES: Final = frozenset({400, 403, 406, 409, 415, 422, 451})
-FailureKind = Literal["final", "retry", "later", "too_long", "busy", "unknown_model", "document"]
 
 
 class RequestFailure(Exception):  # noqa: N818 - internal: carries the error that will be raised
@@ -43,19 +31,27 @@ class RequestFailure(Exception):  # noqa: N818 - internal: carries the error tha
     Attributes:
         error: what the caller gets if nothing helps.
         kind: "retry" the request a few times; "later" the same, as long as there is time; truncate
-            or split it if it is "too_long"; split it, else retry it later, if the server is too
-            "busy" for so many documents; name the models that it lists for "unknown_model"; find
-            the refused one if it is a "document"; or "final".
+            or split it if it is "too_long"; split it if it has "too_many" documents; split it, else
+            retry it later, if the server is too "busy" for so many; name the models that it lists
+            for "unknown_model"; find the refused one if it is a "document"; or "final", as is
+            "wrong_key".
         wait: seconds that the server asks to wait, or None.
+        most: the limit that was exceeded, in documents ("too_many") or tokens ("too_long"), or
+            None.
     """
 
     def __init__(
-        self, error: EngineError, kind: FailureKind = "final", wait: float | None = None
+        self,
+        error: EngineError,
+        kind: RefusalKind = "final",
+        wait: float | None = None,
+        most: int | None = None,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.kind = kind
         self.wait = wait
+        self.most = most
 
     def is_gateway(self) -> bool:
         """Whether a gateway may return it for a server that ended, so that another answers next."""
@@ -117,26 +113,19 @@ def failure_of(
 ) -> RequestFailure:
     """The failure that a status outside 200-299 stands for."""
     status, message = reply.status, _error_text(reply)
-    kind: FailureKind = "retry" if status in RETRIED_STATUSES else "final"
     wait = retry_after(reply, time.time())
-    if status == 413 or (status in (400, 422) and is_too_long(message)):
-        kind = "too_long"
-    elif status == 503 and is_busy(message):
-        kind = "busy"
-    elif status in _LATER_STATUSES or (kind == "retry" and wait is not None):
-        kind = "later"
-    elif status in (400, 404, 422) and is_unknown_model(message):
-        kind = "unknown_model"
-    elif status in _DOCUMENT_STATUSES:
-        kind = "document"
-    error = AuthenticationError if status in (401, 403) else StatusError
+    kind, most = refusal_of(status, message, has_wait=wait is not None)
+    by_key = status in (401, 403) or kind == "wrong_key"
+    error = AuthenticationError if by_key else StatusError
     advice = _UNKNOWN_MODEL_ADVICE if kind == "unknown_model" else _status_advice(status)
+    if by_key:
+        advice = _KEY_ADVICE
     if does_not_rerank(message):
         advice = no_rerank_advice()
     elif status in PROXY_STATUSES:
         advice += proxies.advice(request.url)
     text = f"{request.url} answered {status}{quote(reply, secrets)}. {advice}"
-    return RequestFailure(error(text, status=status, request_id=request_id), kind, wait)
+    return RequestFailure(error(text, status=status, request_id=request_id), kind, wait, most)
 
 
 def quote(reply: HttpReply, secrets: Secrets) -> str:
@@ -165,8 +154,6 @@ def _error_text(reply: HttpReply) -> str:
 
 
 def _status_advice(status: int) -> str:
-    if status in (401, 403):
-        return "Pass the server's key as api_key=... or in QWEN3_RERANK_API_KEY."
     if status == 404:
         return (
             "base_url does not lead to a server with this path: check the address and what is in "

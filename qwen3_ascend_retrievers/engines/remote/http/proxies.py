@@ -36,7 +36,7 @@ class EnvironmentProxies:
         """Raise ValueError for a proxy's port at which httpx would only fail in a request."""
         for scheme in ("http", "https", "all"):
             if scheme in self.urls:
-                port = _address(self.urls[scheme]).port
+                port = _proxy_address(self.urls[scheme]).port
                 if port is not None and not 0 < port < 65_536:
                     raise ValueError(port)
 
@@ -47,7 +47,7 @@ class EnvironmentProxies:
         if scheme not in self.urls or proxy_bypass(server.host):
             return ""
         # Without user and password.
-        proxy = _address(self.urls[scheme]).netloc.decode()
+        proxy = _proxy_address(self.urls[scheme]).netloc.decode()
         return (
             f" The way there is the proxy {proxy} of {scheme.upper()}_PROXY in the environment: if "
             f"the server is reached without it, add {server.host} to NO_PROXY, or pass "
@@ -58,5 +58,5 @@ class EnvironmentProxies:
 NO_PROXIES: Final = EnvironmentProxies({})
 
 
-def _address(proxy: str) -> httpx.URL:
+def _proxy_address(proxy: str) -> httpx.URL:
     return httpx.URL(proxy if "://" in proxy else f"http://{proxy}")

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ import anyio
 import httpx
 
 from ...._util.tracing import Span, span
-from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, summary
+from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, ScoreError, summary
 from ..config import RemoteConfig
 from ..redaction import redacted_excerpt
 from .causes import redacted_cause
@@ -42,7 +42,8 @@ class ApiRequest:
     Attributes:
         path: under the server's root, such as "/v1/rerank".
         body: JSON to POST; None is a GET.
-        read: returns the result of the parsed reply, or raises ReplyError.
+        read: returns the result of the parsed reply and its headers, or raises ReplyError or
+            ScoreError.
         documents: how many documents it has, for traces.
         template: who templates, for traces.
         splittable: whether the caller can send it in parts, so that it is not retried when the
@@ -51,7 +52,7 @@ class ApiRequest:
 
     path: str
     body: dict[str, Any] | None
-    read: Callable[[Any], Any]
+    read: Callable[[Any, Mapping[str, str]], Any]
     documents: int | None = None
     template: str | None = None
     splittable: bool = False
@@ -70,6 +71,7 @@ class RetryingClient:
     Attributes:
         has_alternative: as above.
         root: the server's address.
+        typed_route: the route of reranking in base_url, if it has one.
         replies: where the replies came from.
     """
 
@@ -90,6 +92,7 @@ class RetryingClient:
         self._deadline = deadline
         self.has_alternative = has_alternative
         self.root = replica.root
+        self.typed_route = replica.typed_route
         self.replies = replica.proofs.reply_sources()
 
     def is_proven(self) -> bool:
@@ -181,9 +184,10 @@ class RetryingClient:
         request_id: str, current: Span,
     ) -> Any:  # fmt: skip
         try:
-            result = api_request.read(parsed)
-        except ReplyError as error:
+            result = api_request.read(parsed, reply.headers)
+        except (ReplyError, ScoreError) as error:
             message = redacted_excerpt(str(error), self._secrets)
+            is_score = isinstance(error, ScoreError)
         else:
             if (tokens := getattr(result, "tokens", None)) is not None:
                 current.set_attribute("rerank.tokens", tokens)
@@ -192,6 +196,8 @@ class RetryingClient:
             return result
         # Not from within the handler: tracebacks would show the message before its redaction.
         text = f"{request.url}: {message}{quote(reply, self._secrets)}"
+        if is_score:
+            raise RequestFailure(ScoreError(text))
         raise RequestFailure(ReplyError(text, status=reply.status, request_id=request_id))
 
     def _attributes(self, api_request: ApiRequest, attempt: int) -> dict[str, Any]:

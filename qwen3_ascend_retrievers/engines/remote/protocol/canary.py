@@ -12,7 +12,8 @@ from typing import Any, Final
 from ....core.agreement import Agreement, tells_logits
 from ....core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ....core.steps import Steps
-from ....errors import TemplateMismatchError
+from ....errors import ScoreError, TemplateMismatchError
+from .dialects.base import Dialect
 from .rerank_api import ScoreReply
 from .template_owner import (
     CANARY_DOCUMENT,
@@ -20,12 +21,16 @@ from .template_owner import (
     NO_CLASSIFY,
     UNCHECKED,
     UNCOUNTED,
+    UNMEASURED,
     Mode,
+    PlainScore,
     RequestedMode,
     TemplateChoice,
     TemplateOwner,
+    alike_advice,
     check_requested,
     embeddings_advice,
+    is_of_tokens,
     mismatch_advice,
     no_probability_advice,
     owner_by_counts,
@@ -41,12 +46,14 @@ SCORED_DOCUMENTS: Final = (
 # The longest prompt that a server must take for all of this is below it with any tokenizer: 153
 # tokens with the bundled model's small one.
 SHORTEST: Final = 256
+# Three documents that no reranker scores alike: scores of one prompt differ by less.
+_LEAST_DIFFERENCE: Final = 1e-9
 _IDENTICAL_TEXTS: Final = ("a", "b c", "Gravity is a force.")
 
 
 @dataclass(frozen=True, slots=True)
 class AskRerank:
-    """What are the scores by `/v1/rerank`? Answered with a ScoreReply of finite numbers."""
+    """What are the scores by the rerank route? Answered with a ScoreReply of finite numbers."""
 
     query: str
     documents: tuple[str, ...]
@@ -105,15 +112,20 @@ class _CanaryTokens:
     agreement: Agreement | None
 
 
-def handshake_steps(requested: RequestedMode) -> ModeSteps:
+def handshake_steps(requested: RequestedMode, dialect: Dialect) -> ModeSteps:
     """Finds out how to ask a server for scores.
 
     Raises:
         TemplateMismatchError: the server changes the prompt, scores something else, or cannot do
             what was requested.
+        ScoreError: its scores are no probabilities, and nothing says that they are logits.
     """
+    plain = dialect.scores if requested.scores == "auto" else requested.scores
     if requested.template == "none":
-        return Mode(route="rerank", template="none", warning="template='none' checks nothing.")
+        warning = "template='none' checks nothing."
+        return Mode(route="rerank", template="none", plain=plain, warning=warning)
+    if dialect.inexact is not None and requested.template != "server":
+        raise TemplateMismatchError(dialect.inexact)
     tokens = yield from _canary_tokens()
     exact = tokens.agreement if tokens is not None else None
     if requested.protocol == "classify" and exact is None:
@@ -124,8 +136,8 @@ def handshake_steps(requested: RequestedMode) -> ModeSteps:
     if tokens is not None and exact and tokens.proven and prefers_ids:
         return Mode.classify()
     try:
-        owner = yield from _find_template_owner(
-            requested.template, tokens.counts if tokens else None
+        owner, is_counted = yield from _find_template_owner(
+            requested.template, dialect, tokens.counts if tokens else None
         )
     except TemplateMismatchError:
         if exact is None:
@@ -133,9 +145,14 @@ def handshake_steps(requested: RequestedMode) -> ModeSteps:
         raise
     if exact is None and owner == "client":
         yield from _refuse_cosine()
-    mode, reply = yield from _rerank_mode(owner)
+    asks_logits = dialect.logits_field is not None and plain == "probability"
+    mode, reply = yield from _rerank_mode(owner, plain, asks_logits=asks_logits)
+    instructions = owner == "client" or (yield from _uses_instruction(dialect, is_counted))
+    mode = replace(mode, instructions=instructions)
     if tokens is None or exact is None:
-        return replace(mode, warning=UNCHECKED)
+        if is_counted:
+            return replace(mode, warning=UNCHECKED)
+        return replace(mode, verified=None, warning=UNMEASURED)
     same_count = reply.tokens in (None, tokens.total)
     agrees = same_count and exact.holds(reply.values, logits=mode.logits)
     return _select_mode(requested, tokens, mode, agrees)
@@ -195,18 +212,25 @@ def _agreement(
 
 
 def _find_template_owner(
-    requested: TemplateChoice, expected: tuple[int, int] | None
-) -> Steps[CanaryQuestion, Any, TemplateOwner]:
-    """Who templates, from the token counts of the bare canary and of the templated one."""
+    requested: TemplateChoice, dialect: Dialect, expected: tuple[int, int] | None
+) -> Steps[CanaryQuestion, Any, tuple[TemplateOwner, bool]]:
+    """Who templates, from the token counts of the bare canary and of the templated one.
+
+    Returns:
+        the owner, and whether the server counts, so that it is no hearsay.
+    """
     bare: ScoreReply = yield AskRerank(CANARY_QUERY, (CANARY_DOCUMENT,))
     whole: ScoreReply = yield AskRerank(
         query_part(DEFAULT_INSTRUCTION, CANARY_QUERY), (document_part(CANARY_DOCUMENT),)
     )
-    if bare.tokens is not None and whole.tokens is not None:
-        return check_requested(requested, owner_by_counts(bare.tokens, whole.tokens, expected))
+    if bare.tokens is not None and whole.tokens is not None and is_of_tokens(whole.tokens):
+        owner = owner_by_counts(bare.tokens, whole.tokens, expected)
+        return check_requested(requested, owner), True
+    if dialect.template != "measured":
+        return check_requested(requested, dialect.template), False
     if requested == "auto":
         raise TemplateMismatchError(UNCOUNTED)
-    return requested
+    return requested, False
 
 
 def _refuse_cosine() -> Steps[CanaryQuestion, Any, None]:
@@ -218,26 +242,59 @@ def _refuse_cosine() -> Steps[CanaryQuestion, Any, None]:
     raise TemplateMismatchError(embeddings_advice())
 
 
-def _rerank_mode(owner: TemplateOwner) -> Steps[CanaryQuestion, Any, tuple[Mode, ScoreReply]]:
+def _rerank_mode(
+    owner: TemplateOwner, plain: PlainScore, *, asks_logits: bool
+) -> Steps[CanaryQuestion, Any, tuple[Mode, ScoreReply]]:
     """The mode of the rerank route, and its scores to compare with those of `/classify`."""
     query: str = SCORED_QUERY
     documents: tuple[str, ...] = SCORED_DOCUMENTS
     if owner == "client":
         query = query_part(DEFAULT_INSTRUCTION, SCORED_QUERY)
         documents = tuple(document_part(document) for document in SCORED_DOCUMENTS)
-    reply: ScoreReply = yield AskRerank(query, documents, logits=True)
+    mode = Mode(route="rerank", template=owner, plain=plain)
+    if not asks_logits:
+        reply: ScoreReply = yield AskRerank(query, documents)
+        _check_plain(reply, owner, plain)
+        return mode, reply
+    reply = yield AskRerank(query, documents, logits=True)
     probabilities: ScoreReply = yield AskRerank(query, documents)
     for value in probabilities.values:
         if not 0 <= value <= 1:
             raise TemplateMismatchError(no_probability_advice(value))
-    logits = tells_logits(reply.values, probabilities.values)
-    instructions = owner == "client" or (yield from _uses_instruction())
-    mode = Mode(route="rerank", template=owner, logits=logits, instructions=instructions)
-    return mode, reply if logits else probabilities
+    _check_unlike(probabilities, owner)
+    if tells_logits(reply.values, probabilities.values):
+        return replace(mode, logits=True), reply
+    return mode, probabilities
 
 
-def _uses_instruction() -> Steps[CanaryQuestion, Any, bool]:
-    """Whether a longer instruction makes a longer prompt; servers ignore unknown keys silently."""
+def _check_plain(reply: ScoreReply, owner: TemplateOwner, plain: PlainScore) -> None:
+    """Raise if these cannot be scores of the canaries."""
+    for value in reply.values:
+        if plain == "probability" and not 0 <= value <= 1:
+            raise ScoreError(
+                f"The server's score {value} is no probability. If it returns logits, say "
+                "scores='logit'; else it does not serve a Qwen3 reranker."
+            )
+    _check_unlike(reply, owner)
+
+
+def _check_unlike(reply: ScoreReply, owner: TemplateOwner) -> None:
+    """Raise if very different documents score alike."""
+    if max(reply.values) - min(reply.values) < _LEAST_DIFFERENCE:
+        raise TemplateMismatchError(alike_advice(owner))
+
+
+def _uses_instruction(
+    dialect: Dialect, is_counted: bool
+) -> Steps[CanaryQuestion, Any, bool | None]:
+    """Whether a longer instruction makes a longer prompt; servers ignore unknown keys silently.
+
+    None where it can be sent, and nothing is counted.
+    """
+    if dialect.instruction_field is None:
+        return False
+    if not is_counted:
+        return None
     counts = []
     for times in (1, 3):
         instruction = " ".join([DEFAULT_INSTRUCTION] * times)

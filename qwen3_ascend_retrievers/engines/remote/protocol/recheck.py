@@ -72,7 +72,8 @@ def take_reference(
     query = query_part(DEFAULT_INSTRUCTION, SCORED_QUERY) if by_client else SCORED_QUERY
     documents = tuple(document_part(text) if by_client else text for text in _REFERENCE_DOCUMENTS)
     reply = yield AskRerank(query, documents, logits=mode.logits)
-    logits = reply.values if mode.logits else tuple(map(readable_logit, reply.values))
+    are_logits = mode.logits or mode.plain == "logit"
+    logits = reply.values if are_logits else tuple(map(readable_logit, reply.values))
     instructed = None
     if mode.template == "server" and mode.instructions:
         longer = " ".join([DEFAULT_INSTRUCTION] * 2)

@@ -1,21 +1,36 @@
-"""The formats of `/v1/rerank`, `/classify`, `/tokenize` and `/v1/models`: bodies and replies.
+"""The replies of rerank servers, `/classify`, `/tokenize` and `/v1/models`, in every dialect.
 
-Replies are parsed JSON, of which every used value is validated here. Sending, retrying and the
-meaning of HTTP statuses are in http/.
+Replies are parsed JSON, of which every used value is validated here. Requests are built by the
+dialects, sent by http/, which also knows the meaning of HTTP statuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from ....errors import ReplyError
+from ....errors import ReplyError, ScoreError
 from ....settings import is_finite, printed
 from .error_bodies import error_message
 
+Headers = Mapping[str, str]
+
 # Digits of a number that an error quotes.
 _MAX_NUMBER_LENGTH = 30
+# A character is at most four bytes of UTF-8, and a few letters take more in lower case.
+_MOST_TOKENS_PER_CHARACTER: Final = 8
+# Where prompt tokens of all documents are counted: vLLM, llama.cpp and most others; Cohere and its
+# gateways (LiteLLM), SiliconFlow.
+_COUNTS: Final = (
+    ("usage", "total_tokens"),
+    ("usage", "prompt_tokens"),
+    ("meta", "billed_units", "total_tokens"),
+    ("meta", "tokens", "input_tokens"),
+    ("tokens", "input_tokens"),
+)
+# Text Embeddings Inference has it in a header.
+_COUNT_HEADER: Final = "x-compute-tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +56,20 @@ class ServedModel:
         name: its name in requests.
         root: the loaded checkpoint; several names may share it.
         max_length: most tokens of a prompt (`max_model_len`); None if not listed.
+        owner: `owned_by`; "" if not listed.
     """
 
     name: str
     root: str
     max_length: int | None
-
-
-def rerank_body(
-    model: str | None,
-    query: str,
-    documents: Sequence[str],
-    *,
-    instruction: str | None = None,
-    logits: bool = False,
-) -> dict[str, Any]:
-    """A request to `/v1/rerank`. `top_n` is never sent: all scores are needed."""
-    body: dict[str, Any] = {"query": query, "documents": list(documents)}
-    return _with_common(body, model, logits) | (
-        {} if instruction is None else {"instruction": instruction}
-    )
+    owner: str = ""
 
 
 def classify_body(
     model: str | None, prompts: Sequence[Sequence[int]], *, logits: bool = False
 ) -> dict[str, Any]:
     """A request to `/classify` with the token ids of whole prompts."""
-    return _with_common({"input": [list(ids) for ids in prompts]}, model, logits)
-
-
-def tokenize_body(model: str | None, text: str) -> dict[str, Any]:
-    """A request to `/tokenize` for the tokens of `text` and nothing else."""
-    body = {"prompt": text, "add_special_tokens": False, "return_token_strs": True}
-    return _with_common(body, model, False)
-
-
-def _with_common(body: dict[str, Any], model: str | None, logits: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"input": [list(ids) for ids in prompts]}
     if model is not None:
         body["model"] = model
     if logits:
@@ -84,7 +77,7 @@ def _with_common(body: dict[str, Any], model: str | None, logits: bool) -> dict[
     return body
 
 
-def read_rerank(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
+def read_rerank(reply: Any, headers: Headers, count: int, *, logits: bool = False) -> ScoreReply:
     """The scores of a rerank reply, in the order of the request.
 
     Understood are vLLM's and Cohere's `results` with `relevance_score`, Jina's and Voyage's
@@ -92,11 +85,13 @@ def read_rerank(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
 
     Args:
         reply: the parsed JSON.
+        headers: the reply's.
         count: how many documents were sent.
         logits: whether numbers outside [0, 1] are valid.
 
     Raises:
-        ReplyError: another shape, or an index or score that is missing, duplicated or wrong.
+        ReplyError: another shape, or an index or score that is missing, duplicated or no number.
+        ScoreError: a score is no probability.
     """
     entries = reply
     if isinstance(reply, Mapping):
@@ -107,10 +102,11 @@ def read_rerank(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
     for entry in entries:
         score = _entry_field(entry, "relevance_score", "score")
         _add_score(values, _entry_index(entry, count), _score_value(score, logits), count)
-    return ScoreReply(_all_scores(values, count), _usage_tokens(reply), _reply_model(reply))
+    tokens = _counted_tokens(reply, headers)
+    return ScoreReply(_all_scores(values, count), tokens, _reply_model(reply))
 
 
-def read_classify(reply: Any, count: int, *, logits: bool = False) -> ScoreReply:
+def read_classify(reply: Any, headers: Headers, count: int, *, logits: bool = False) -> ScoreReply:
     """The scores of a classify reply, in the order of the request.
 
     Raises:
@@ -128,11 +124,12 @@ def read_classify(reply: Any, count: int, *, logits: bool = False) -> ScoreReply
                 "Qwen3 reranker has one"
             )
         _add_score(values, _entry_index(entry, count), _score_value(probs[0], logits), count)
-    return ScoreReply(_all_scores(values, count), _usage_tokens(reply), _reply_model(reply))
+    tokens = _counted_tokens(reply, headers)
+    return ScoreReply(_all_scores(values, count), tokens, _reply_model(reply))
 
 
-def read_tokenize(reply: Any) -> tuple[tuple[int, ...], tuple[str, ...] | None, int | None]:
-    """Token ids, the tokens' strings and the model's maximum length, the latter two if sent.
+def read_token_ids(reply: Any) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+    """Token ids, and the tokens' strings if they are sent.
 
     Raises:
         ReplyError: there are no ids.
@@ -145,7 +142,16 @@ def read_tokenize(reply: Any) -> tuple[tuple[int, ...], tuple[str, ...] | None, 
         strings = None
     if strings is not None and len(strings) != len(ids):
         strings = None
-    return tuple(ids), None if strings is None else tuple(strings), _max_model_len(reply)
+    return tuple(ids), None if strings is None else tuple(strings)
+
+
+def check_tokens(text: str, ids: Sequence[int]) -> None:
+    """Raise ReplyError if these cannot be a text's tokens, as where a route expects other fields.
+
+    llama.cpp answers with no tokens where it finds no field that it knows.
+    """
+    if (text and not ids) or len(ids) > _MOST_TOKENS_PER_CHARACTER * len(text):
+        raise ReplyError(f"The reply has {len(ids)} tokens for a text of {len(text)} characters")
 
 
 def read_models(reply: Any) -> list[ServedModel]:
@@ -164,7 +170,9 @@ def read_models(reply: Any) -> list[ServedModel]:
         name, root = entry.get("id"), entry.get("root")
         if isinstance(name, str):
             root = root if isinstance(root, str) else name
-            models.append(ServedModel(name, root, _max_model_len(entry)))
+            owner = entry.get("owned_by")
+            owner = owner if isinstance(owner, str) else ""
+            models.append(ServedModel(name, root, _max_model_len(entry), owner))
     return models
 
 
@@ -187,9 +195,14 @@ def _entry_index(entry: Any, count: int) -> int:
 
 
 def _score_value(value: Any, logits: bool) -> float:
-    if not is_finite(value) or not (logits or 0 <= value <= 1):
+    if not is_finite(value):
         expected = "finite number" if logits else "probability"
         raise ReplyError(f"The reply's score {_printable_value(value)} is no {expected}")
+    if not (logits or 0 <= value <= 1):
+        raise ScoreError(
+            f"The reply's score {_printable_value(value)} is no probability. If the server "
+            "returns logits, say scores='logit'"
+        )
     return float(value)
 
 
@@ -206,16 +219,23 @@ def _all_scores(values: dict[int, float], count: int) -> tuple[float, ...]:
     return tuple(values[index] for index in range(count))
 
 
-def _usage_tokens(reply: Any) -> int | None:
-    usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    if not isinstance(usage, Mapping):
-        return None
-    tokens = usage.get("total_tokens", usage.get("prompt_tokens"))
-    return tokens if _is_int(tokens) and tokens > 0 else None
+def _counted_tokens(reply: Any, headers: Headers) -> int | None:
+    """Prompt tokens of all documents, wherever they are; None if they are nowhere."""
+    for path in _COUNTS:
+        value = reply
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if _is_int(value) and value > 0:
+            return int(value)
+    header = headers.get(_COUNT_HEADER, "")
+    return int(header) if header.isascii() and header.isdigit() and int(header) > 0 else None
 
 
 def _max_model_len(entry: Mapping[str, Any]) -> int | None:
-    length: Any = entry.get("max_model_len")
+    meta: Any = entry.get("meta")
+    # llama.cpp has it as the context of one slot.
+    fallback = meta.get("n_ctx") if isinstance(meta, Mapping) else None
+    length: Any = entry.get("max_model_len", fallback)
     return length if _is_int(length) and length > 0 else None
 
 

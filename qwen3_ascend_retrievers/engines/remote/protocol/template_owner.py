@@ -10,18 +10,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ....core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ....core.tokens import token_ceiling
 from ....errors import TemplateMismatchError
 
 TemplateOwner = Literal["client", "server", "none"]
 TemplateChoice = Literal["auto", "client", "server", "none"]
 RouteChoice = Literal["auto", "rerank", "classify"]
+PlainScore = Literal["probability", "logit"]
+ScoreChoice = Literal["auto", "probability", "logit"]
 
 # The canary pair: as short as possible, so that most tokens are the template's.
 CANARY_QUERY: Final = "a"
 CANARY_DOCUMENT: Final = "b"
 # Tokens may merge differently at both ends of both texts in the server's template.
 _MAX_MERGED_TOKENS: Final = 4
+# A count of characters may lack those that were stripped off.
+_LEAST_SHARE_OF_CHARACTERS: Final = 0.8
 
 SERVE_FLAGS: Final = (
     '--runner pooling --hf-overrides \'{"architectures": ["Qwen3ForSequenceClassification"], '
@@ -32,13 +37,21 @@ UNCHECKED: Final = (
     "token ids (vLLM before 0.18), or neither tokenizer=... nor /tokenize gives any."
 )
 UNCOUNTED: Final = (
-    "The server counts no tokens (no usage in its replies), so who applies the template cannot "
-    "be found out. Say it: template='client' if the server was started without a rerank template, "
+    "The server counts no tokens in its replies, so who applies the template cannot be found out. "
+    "Say it: template='client' if the server was started without a rerank template, "
     "template='server' if it has Qwen3's."
+)
+UNMEASURED: Final = (
+    "The server counts no tokens in its replies, so nothing shows whether the exact prompt is "
+    "built: the scores are as right as its template. Compare a known pair (qwen3-rerank doctor)."
 )
 NO_CLASSIFY: Final = (
     "protocol='classify' needs a server whose /classify takes token ids (vLLM 0.18 or later), and "
     "token ids: pass tokenizer=..., or let /tokenize be reached. Else use protocol='rerank'."
+)
+NO_PLACE_FOR_INSTRUCTION: Final = (
+    "template='none' sends texts as they are, so that `instruction` has no place in them. Leave it "
+    "out, or write it into the texts."
 )
 IGNORED_INSTRUCTION: Final = (
     "The server applies its own template and ignores `instruction` (vLLM before 0.23, or a "
@@ -54,6 +67,7 @@ class RequestedMode:
 
     template: TemplateChoice = "auto"
     protocol: RouteChoice = "auto"
+    scores: ScoreChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +77,11 @@ class Mode:
     Attributes:
         route: "classify" sends token ids, "rerank" sends texts.
         template: whose template the texts get on the rerank route.
-        logits: whether the route can return logits.
-        instructions: whether a custom instruction reaches the prompt.
-        verified: whether the server's prompt was proven exact; None on the classify route.
+        logits: whether the route can return logits, if it is asked for them.
+        plain: what its numbers are if it is not.
+        instructions: whether a custom instruction reaches the prompt; None if nothing shows it.
+        verified: whether the server's prompt was proven exact; None on the classify route, and
+            where nothing shows it.
         fallback: whether `/classify` with token ids works too and returns exact scores, in logits.
         warning: a warning for the caller, or None.
     """
@@ -73,7 +89,8 @@ class Mode:
     route: Literal["rerank", "classify"]
     template: TemplateOwner
     logits: bool = False
-    instructions: bool = False
+    plain: PlainScore = "probability"
+    instructions: bool | None = False
     verified: bool | None = False
     fallback: bool = False
     warning: str | None = None
@@ -89,6 +106,16 @@ class Mode:
             verified=None,
             fallback=True,
         )
+
+
+def is_of_tokens(whole: int) -> bool:
+    """Whether the count of the templated canary may be one of tokens.
+
+    Some servers count words (LocalAI) or characters (Infinity), which would tell nothing of the
+    template. A prompt has more tokens than words, and even twice it has fewer than characters.
+    """
+    text = query_part(DEFAULT_INSTRUCTION, CANARY_QUERY) + document_part(CANARY_DOCUMENT)
+    return len(text.split()) < whole < _LEAST_SHARE_OF_CHARACTERS * len(text)
 
 
 def owner_by_counts(bare: int, whole: int, expected: tuple[int, int] | None) -> TemplateOwner:
@@ -175,11 +202,23 @@ def no_rerank_advice() -> str:
 
 
 def no_probability_advice(value: float) -> str:
-    """What to do about a score outside [0, 1]."""
+    """What to do about a score of vLLM's outside [0, 1]."""
     return (
         f"The server's score {value} is no probability, so it is not a Qwen3 reranker's. Start "
-        f"the server with {SERVE_FLAGS}."
+        f"the server with {SERVE_FLAGS}. (If it returns logits: scores='logit'.)"
     )
+
+
+def alike_advice(owner: TemplateOwner) -> str:
+    """What to do about a server to which a right answer and a wrong one are the same."""
+    advice = (
+        "The server's template drops the texts (SGLang: pass --chat-template with its "
+        "qwen3_reranker.jinja), or the model was converted without its classifier (llama.cpp: "
+        "convert it from a folder with qwen3-reranker in its name)."
+    )
+    if owner == "client":
+        advice = "It is no Qwen3-Reranker, or it was converted without its classifier."
+    return f"The server gives three very different documents the same score. {advice}"
 
 
 def counts_differ(expected: Iterable[int | None], actual: int | None) -> bool:

@@ -1,0 +1,113 @@
+"""How a server's dialect is found: in few requests, by what it says; a name and a route insist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qwen3_ascend_retrievers import Reranker
+from qwen3_ascend_retrievers.core.steps import drive
+from qwen3_ascend_retrievers.engines.remote.protocol.dialects.table import DIALECTS
+from qwen3_ascend_retrievers.engines.remote.protocol.discovery import discovery_steps
+from qwen3_ascend_retrievers.errors import InvalidInputError, StatusError, TemplateMismatchError
+from support.dialects.cohere import CohereFake, InfinityFake
+from support.dialects.tei import TeiFake
+from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
+from support.rerank_answers import Setup
+
+PLAIN = tuple(text for text in DOCUMENTS if text.strip())
+
+
+def test_first_contact_costs_vllm_no_more_than_before(serve: Any, connect: Any) -> None:
+    server = serve(Setup())
+    connect(server.url).facts()
+    paths = server.paths()
+    # The models, ten texts' tokens, two classifications, two counts, two scores, a reference.
+    expected = {"/v1/models": 1, "/tokenize": 10, "/classify": 2, "/v1/rerank": 5}
+    assert {path: paths.count(path) for path in set(paths)} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [("sglang", 1), ("llamacpp", 1), ("tei", 1), ("cohere", 2), ("gpustack", 0)]
+)
+def test_finding_a_dialect_costs_a_request_or_two(start: Any, name: str, extra: int) -> None:
+    server, engine = start(name, "exact")
+    engine.facts()
+    named_server, named = start(name, "exact", dialect=name)
+    named.facts()
+    details = sum(path in ("/model_info", "/props", "/info") for path in named_server.paths())
+    assert len(server.requests) - len(named_server.requests) + details == extra + (name == "tei")
+
+
+@pytest.mark.parametrize("route", ["/rerank", "/v2/rerank", "/v1/rerank", "/v1/rerank/"])
+def test_a_route_is_taken_as_typed(serve: Any, connect: Any, route: str) -> None:
+    server = serve(Setup(template="exact"), kind=CohereFake)
+    engine = connect(server.url + route)
+    check_ranking(Reranker(engine).rank(QUERY, PLAIN), documents=PLAIN)
+    typed = route.rstrip("/")
+    assert {path for path in server.paths() if "rerank" in path} == {typed}
+    assert engine.config()["base_url"] == server.url + typed
+    assert engine.facts().details["route"] == f"{typed}, texts"
+
+
+def test_a_missing_route_leads_to_the_next(serve: Any, connect: Any) -> None:
+    class Second(CohereFake):
+        def routes(self) -> Any:
+            return {"/v2/rerank": self.rerank, "/v1/models": self.models}
+
+    server = serve(Setup(template="exact"), kind=Second)
+    engine = connect(server.url)
+    check_ranking(Reranker(engine).rank(QUERY, PLAIN), documents=PLAIN)
+    assert engine.facts().details["route"] == "/v2/rerank, texts"
+
+
+def test_a_server_of_no_dialect_is_an_error_that_lists_them(serve: Any, connect: Any) -> None:
+    class Nothing(CohereFake):
+        def routes(self) -> Any:
+            return {"/v1/models": self.models}
+
+    with pytest.raises(StatusError) as caught:
+        connect(serve(kind=Nothing).url, max_retries=0).facts()
+    for name in DIALECTS:
+        assert name in str(caught.value)
+    with pytest.raises(InvalidInputError, match=r"dialect must be auto, vllm, sglang, .*'ollama'"):
+        connect("http://npu:8000", dialect="ollama")
+
+
+def test_infinity_cannot_be_exact_and_says_so(serve: Any, connect: Any) -> None:
+    server = serve(kind=InfinityFake)
+    with pytest.raises(TemplateMismatchError, match="cuts white space off"):
+        connect(server.url).facts()
+    with pytest.raises(TemplateMismatchError, match="cuts white space off"):
+        connect(server.url, template="client").facts()
+    assert connect(server.url, template="none").facts().templated is False
+    # A checkpoint whose tokenizer builds the prompt is the user's word.
+    assert connect(server.url, template="server").facts().template_verified is None
+
+
+def test_a_vendor_needs_the_model_s_name(start: Any) -> None:
+    _, engine = start("dashscope", "exact", model=None)
+    with pytest.raises(InvalidInputError, match="needs the model's name: set model="):
+        engine.facts()
+
+
+def test_a_vendor_is_known_by_its_host(connect: Any) -> None:
+    def nothing(question: Any) -> Any:
+        raise AssertionError(question)
+
+    for host, name in (
+        ("dashscope.aliyuncs.com", "dashscope"),
+        ("dashscope-intl.aliyuncs.com", "dashscope"),
+        ("api.siliconflow.cn", "siliconflow"),
+    ):
+        found = drive(discovery_steps("auto", host), nothing)
+        assert (found.dialect.name, found.reason) == (name, f"{host} is its host")
+
+
+def test_a_server_that_has_no_reranker_says_so(serve: Any, connect: Any) -> None:
+    class Embedder(TeiFake):
+        model_type = "embedding"
+
+    with pytest.raises(StatusError, match="no reranker but embedding"):
+        connect(serve(kind=Embedder).url).facts()
