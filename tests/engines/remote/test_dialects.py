@@ -7,6 +7,8 @@ The servers are fakes, written from the servers' source or vendors' pages; tests
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,13 @@ PLAIN = tuple(text for text in DOCUMENTS if text.strip())
 
 def test_every_dialect_has_a_fake() -> None:
     assert {*FAKES, "infinity"} == set(DIALECTS)
+
+
+@pytest.mark.parametrize("page", ["remote.md", "remote.zh.md"])
+def test_the_pages_have_a_row_for_each(page: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text("utf-8")
+    _, _, rows = text.partition("| `dialect=` |")
+    assert re.findall(r"^\| `(\w+)` \|", rows.partition("\n\n")[0], re.MULTILINE) == list(DIALECTS)
 
 
 @CASES
