@@ -12,6 +12,7 @@ from qwen3_ascend_retrievers.engines.remote.protocol.dialects.table import DIALE
 from qwen3_ascend_retrievers.engines.remote.protocol.discovery import discovery_steps
 from qwen3_ascend_retrievers.errors import InvalidInputError, StatusError, TemplateMismatchError
 from support.dialects.cohere import CohereFake, InfinityFake
+from support.dialects.sglang import SglangFake
 from support.dialects.tei import TeiFake
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
 from support.rerank_answers import Setup
@@ -103,6 +104,18 @@ def test_a_vendor_is_known_by_its_host(connect: Any) -> None:
     ):
         found = drive(discovery_steps("auto", host), nothing)
         assert (found.dialect.name, found.reason) == (name, f"{host} is its host")
+
+
+def test_an_sglang_that_does_not_describe_itself_must_be_told_of(serve: Any, connect: Any) -> None:
+    class Silent(SglangFake):
+        def routes(self) -> Any:
+            return {path: route for path, route in super().routes().items() if "info" not in path}
+
+    server = serve(Setup(template="exact"), kind=Silent)
+    with pytest.raises(TemplateMismatchError, match="Say it: template='client'"):
+        connect(server.url).facts()
+    engine = connect(server.url, template="server")
+    check_ranking(Reranker(engine).rank(QUERY, PLAIN), documents=PLAIN)
 
 
 def test_a_server_that_has_no_reranker_says_so(serve: Any, connect: Any) -> None:

@@ -39,7 +39,6 @@ SGLANG: Final = Dialect(
         read=read_token_ids,
     ),
     details=DetailsRoute(path="/model_info", read=_read_model_info),
-    template="server",
     words=Words(
         too_long=re.compile(
             r"is longer than the model's context length|exceeds the maximum allowed length",
