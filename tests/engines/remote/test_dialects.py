@@ -189,9 +189,9 @@ def test_templates_by_both_or_by_neither(start: Any, name: str, template: str) -
         engine.facts()
 
 
-@NAMES
-def test_a_server_that_scores_all_alike(start: Any, name: str) -> None:
-    _, engine = start(name, "exact", setup={"scorer": lambda ids: -50.0})
+@CASES
+def test_a_server_that_scores_all_alike(start: Any, name: str, template: str) -> None:
+    _, engine = start(name, template, setup={"scorer": lambda ids: -50.0})
     with pytest.raises(TemplateMismatchError, match="three very different documents"):
         engine.facts()
 

@@ -10,12 +10,18 @@ from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.core.steps import drive
 from qwen3_ascend_retrievers.engines.remote.protocol.dialects.table import DIALECTS
 from qwen3_ascend_retrievers.engines.remote.protocol.discovery import discovery_steps
-from qwen3_ascend_retrievers.errors import InvalidInputError, StatusError, TemplateMismatchError
+from qwen3_ascend_retrievers.errors import (
+    InvalidInputError,
+    ScoreError,
+    StatusError,
+    TemplateMismatchError,
+)
 from support.dialects.cohere import CohereFake, InfinityFake
+from support.dialects.llamacpp import LlamacppFake
 from support.dialects.sglang import SglangFake
 from support.dialects.tei import TeiFake
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
-from support.rerank_answers import Setup
+from support.rerank_answers import RerankAnswers, Setup
 
 PLAIN = tuple(text for text in DOCUMENTS if text.strip())
 
@@ -116,6 +122,29 @@ def test_an_sglang_that_does_not_describe_itself_must_be_told_of(serve: Any, con
         connect(server.url).facts()
     engine = connect(server.url, template="server")
     check_ranking(Reranker(engine).rank(QUERY, PLAIN), documents=PLAIN)
+
+
+def test_a_vllm_whose_owner_is_hidden_is_known_by_its_maximum(serve: Any, connect: Any) -> None:
+    class Hidden(RerankAnswers):
+        def models(self, body: Any) -> Any:
+            reply = super().models(body)
+            for card in reply["data"]:
+                card["owned_by"] = "gateway"
+            return reply
+
+    engine = connect(serve(kind=Hidden).url)
+    assert engine.facts().details["dialect"] == "vllm: /v1/models says max_model_len"
+
+
+def test_llama_cpp_s_number_for_a_failure_is_no_score(serve: Any, connect: Any) -> None:
+    class Failing(LlamacppFake):
+        def rerank(self, body: Any) -> Any:
+            reply = super().rerank(body)
+            reply["results"][-1]["relevance_score"] = -1_000_000.0
+            return reply
+
+    with pytest.raises(ScoreError, match=r"-1000000.0 is no probability.*scores='logit'"):
+        connect(serve(Setup(template="exact"), kind=Failing).url).facts()
 
 
 def test_a_server_that_has_no_reranker_says_so(serve: Any, connect: Any) -> None:
