@@ -192,23 +192,27 @@ class Scoring:
     async def _score_shortened(
         self, plan: Plan, sent: SentPassage, call: Call, failure: RequestFailure
     ) -> PassageScore:
-        """The score of a document that is too long for the server, cut to what it may take.
+        """The score of a document that is too long for the server, cut to half of it.
 
-        That is what fits the limit that the refusal names, or else half of it; tried once.
+        If that is refused too, to what fits the limit that the refusal names, if it names one.
         """
         if failure.most is not None:
             self._limits.learn("prompt_tokens", failure.most)
-        share = _share_that_fits(plan, sent.position, failure.most)
-        length = int(len(sent.passage.text) * share)
-        if sent.kept is not None or length == 0:
+        text = plan.passages[sent.position].text
+        length = len(text) // 2
+        if sent.kept is not None:
+            fitting = int(len(text) * _share_that_fits(plan, sent.position, failure.most))
+            length = fitting if sent.kept == length > fitting else 0
+        if length == 0:
             index = plan.input_of(sent.position)
             raise TooLongError(
                 f"documents[{index}] does not fit the server, even when cut. Set max_length to "
                 f"the server's --max-model-len, or shorten it. {failure}",
                 index=index,
             ) from failure.error
-        half = replace(sent.passage, text=sent.passage.text[:length], ids=None)
-        (score,) = await self._score_batch(plan, [SentPassage(sent.position, half, length)], call)
+        shorter = replace(sent.passage, text=text[:length], ids=None)
+        document = SentPassage(sent.position, shorter, length)
+        (score,) = await self._score_batch(plan, [document], call)
         return score
 
     async def _request_scores(
@@ -296,15 +300,13 @@ def _with_advice(failure: RequestFailure, advice: str) -> RequestFailure:
 
 
 def _share_that_fits(plan: Plan, position: int, most: int | None) -> float:
-    """How much of a document to send, from 0 to 0.9, where a prompt may have `most` tokens."""
+    """How much of a document fits, where a prompt may have `most` tokens; 0 if that is unknown."""
     if most is None:
-        return 0.5
+        return 0.0
     passage = plan.passages[position]
     texts = [passage.text, plan.queries[passage.query].part + document_part("")]
     tokens, template = (len(tokens.ids) for tokens in estimate(texts))
-    share = (most - template) / max(1, tokens)
-    # Where it should have fitted, the tokens are an estimate, and a wrong one.
-    return 0.5 if share >= 1 else _CAUTION * max(0.0, share)
+    return _CAUTION * max(0.0, (most - template) / max(1, tokens))
 
 
 def _refused_document(index: int, error: EngineError) -> StatusError:

@@ -115,23 +115,19 @@ class Curt(RerankAnswers):
             raise vllm_error(400, "The prompt is too long.") from None
 
 
-@pytest.mark.parametrize("kind", [Curt, RerankAnswers])
 @pytest.mark.parametrize("settings", [{}, {"tokenizer": "tiny"}])
 async def test_the_one_document_that_is_too_long_is_cut_harder(
-    serve: Any, connect: Any, settings: dict[str, Any], kind: Any
+    serve: Any, connect: Any, settings: dict[str, Any]
 ) -> None:
-    server = serve(forgetful(Setup(max_model_len=300)), kind=kind)
+    server = serve(forgetful(Setup(max_model_len=300)))
     documents = [f"short {at}" for at in range(9)] + ["number " * 250]
     ranking = await Reranker(connect(server.url, **settings)).arank(QUERY, documents)
     assert len(ranking.results) == len(documents)
     (cut,) = [result for result in ranking.results if result.index == 9]
     assert cut.truncated
     assert cut.cut == "estimated"
-    assert cut.span is not None
-    start, end = cut.span
-    half = len(documents[9]) // 2
-    assert (start, end) == (0, half) if kind is Curt else 0 < end < 2 * half
-    assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][:end]))
+    assert cut.span == (0, len(documents[9]) // 2)
+    assert cut.logit == pytest.approx(right_logit(QUERY, documents[9][: len(documents[9]) // 2]))
     uncut = [result for result in ranking.results if result.index != 9]
     assert not any(result.truncated for result in uncut)
     for result in uncut:
@@ -146,6 +142,21 @@ async def test_a_cut_that_was_not_allowed_is_an_error(serve: Any, connect: Any) 
         await reranker.arank(QUERY, documents)
     assert caught.value.index == 1
     check_ranking(await reranker.arank(QUERY, ["a", "b"]), documents=["a", "b"])
+
+
+async def test_what_is_far_too_long_is_cut_to_the_limit_that_is_named(
+    serve: Any, connect: Any
+) -> None:
+    engine = connect(serve(forgetful(Setup(max_model_len=300))).url)
+    document = "number " * 5000
+    # The limit holds for later calls, which count.
+    for expected in ("estimated", "exact"):
+        (cut,) = (await Reranker(engine).arank(QUERY, [document])).results
+        assert cut.cut == expected
+        assert cut.span is not None
+        assert 200 < cut.span[1] < len(document) // 2
+        assert cut.logit == pytest.approx(right_logit(QUERY, document[: cut.span[1]]))
+    assert engine.facts().max_length == 300
 
 
 async def test_what_stays_too_long_is_named(serve: Any, connect: Any) -> None:
