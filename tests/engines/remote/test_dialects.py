@@ -93,11 +93,10 @@ def test_what_each_server_counts(
 ) -> None:
     _, engine = start(name, template)
     dialect, facts = DIALECTS[name], engine.facts()
-    is_counted = dialect.counts_prompts and name != "sglang"
     if name == "vllm":
         assert facts.template_verified is True
     else:
-        assert facts.template_verified is (False if is_counted else None)
+        assert facts.template_verified is (False if FAKES[name].counts else None)
         assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert facts.counting == ("when_needed" if dialect.tokenize else "never")
 
@@ -132,17 +131,18 @@ def test_a_query_that_is_too_long(start: Any, name: str) -> None:
 @CASES
 def test_too_many_documents(start: Any, name: str, template: str) -> None:
     server, engine = start(name, template, setup={"max_documents": 8})
-    documents = documents_of(1, 20)
+    documents, row = documents_of(1, 20), FAKES[name]
+    told = "at most 8 in a request" in engine.facts().details["documents"]
+    assert told is row.tells_documents
     for _ in range(2):
         check_ranking(Reranker(engine).rank(QUERY, documents), documents=documents)
-    if not FAKES[name].too_many:
+    if not row.too_many or row.is_queue:
         return
     field = DIALECTS[name].documents_field
     begin = len(server.requests)
     check_ranking(Reranker(engine).rank(QUERY, documents), documents=documents)
-    if name not in ("vllm", "sglang"):  # Theirs is a queue that may have room again.
-        assert all(len(request.body[field]) <= 8 for request in server.requests[begin:])
-        assert "at most 8 in a request" in engine.facts().details["documents"]
+    assert all(len(request.body[field]) <= 8 for request in server.requests[begin:])
+    assert "at most 8 in a request" in engine.facts().details["documents"]
 
 
 @NAMES

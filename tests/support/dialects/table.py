@@ -25,6 +25,9 @@ class FakeRow:
         scores_blank: whether it scores a blank text.
         checks_model: whether it refuses a wrong model's name.
         too_many: whether it refuses a number of documents.
+        is_queue: whether that number is a queue's, which may have room again.
+        tells_documents: whether it says that number before it is exceeded.
+        counts: whether its replies count the tokens of prompts.
     """
 
     kind: Callable[[Setup], RerankAnswers]
@@ -34,27 +37,40 @@ class FakeRow:
     scores_blank: bool = True
     checks_model: bool = True
     too_many: bool = True
+    is_queue: bool = False
+    tells_documents: bool = False
+    counts: bool = True
 
 
 FAKES = {
-    "vllm": FakeRow(kind=RerankAnswers, templates=("exact", "none")),
+    "vllm": FakeRow(kind=RerankAnswers, templates=("exact", "none"), is_queue=True),
     "sglang": FakeRow(
-        kind=SglangFake, templates=("exact", "none"), scores_blank=False, checks_model=False
+        kind=SglangFake,
+        templates=("exact", "none"),
+        scores_blank=False,
+        checks_model=False,
+        is_queue=True,
+        counts=False,
     ),
-    "tei": FakeRow(kind=TeiFake, templates=("exact", "none"), checks_model=False),
+    "tei": FakeRow(
+        kind=TeiFake, templates=("exact", "none"), checks_model=False, tells_documents=True
+    ),
     "llamacpp": FakeRow(
         kind=LlamacppFake, templates=("exact", "none"), checks_model=False, too_many=False
     ),
     "cohere": FakeRow(kind=cohere.CohereFake, templates=("exact", "none"), too_many=False),
     "gpustack": FakeRow(kind=cohere.GpustackFake, templates=("exact", "none"), too_many=False),
-    "xinference": FakeRow(kind=cohere.XinferenceFake, too_many=False),
+    "xinference": FakeRow(kind=cohere.XinferenceFake, too_many=False, counts=False),
     "dashscope": FakeRow(
         kind=cohere.DashscopeFake,
         path="/compatible-api/v1/reranks",
         settings={"dialect": "dashscope", "model": "tiny"},
         scores_blank=False,
+        counts=False,
     ),
     "siliconflow": FakeRow(
-        kind=cohere.SiliconflowFake, settings={"dialect": "siliconflow", "model": "tiny"}
+        kind=cohere.SiliconflowFake,
+        settings={"dialect": "siliconflow", "model": "tiny"},
+        counts=False,
     ),
 }

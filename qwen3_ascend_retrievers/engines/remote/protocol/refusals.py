@@ -7,7 +7,7 @@ them says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from .dialects.table import DIALECTS
@@ -37,11 +37,6 @@ _SEARCHED: Final = 2000
 _QUOTED_STATUS: Final = re.compile(r"(\d{3}): ")
 # vLLM's words, older and newer, for a model that was loaded for another task.
 _NO_RERANK: Final = re.compile(r"does not support (the )?(rerank|scor|classif)", re.IGNORECASE)
-_LENGTH: Final = re.compile(
-    r"(?:maximum [a-z ]{0,40}(?:length|tokens) (?:is|of)|context length \(|less than"
-    r"|context size \(|batch size: |maximum allowed length \(|max_seq_len \()\D{0,3}(\d{2,7})",
-    re.IGNORECASE,
-)
 
 
 class Refusal(NamedTuple):
@@ -69,13 +64,11 @@ def refusal_of(status: int, message: str, *, has_wait: bool) -> Refusal:
         return Refusal("wrong_key")
     quoted = _QUOTED_STATUS.match(words) if status == 400 else None
     status = int(quoted[1]) if quoted else status
-    if status in _SIZE_STATUSES and (match := _search("too_many", words)):
-        return Refusal("too_many", next((int(most) for most in match.groups() if most), None))
-    if status == 413 or (status in _SIZE_STATUSES and _search("too_long", words)):
-        return Refusal("too_long", _stated_length(words))
-    # A llama.cpp server fails with 500 at a text beyond its batch, however often it is asked.
-    if status == 500 and DIALECTS["llamacpp"].words.too_long.search(words):  # type: ignore[union-attr]
-        return Refusal("too_long", _stated_length(words))
+    if status in _SIZE_STATUSES and (matches := list(_matches("too_many", words))):
+        return Refusal("too_many", _limit(matches))
+    matches = list(_matches("too_long", words, status))
+    if matches or status == 413:
+        return Refusal("too_long", _limit(matches))
     if status == 503 and _search("busy", words):
         return Refusal("busy")
     if status in _LATER_STATUSES or (status in RETRIED_STATUSES and has_wait):
@@ -92,18 +85,20 @@ def does_not_rerank(message: str) -> bool:
     return _NO_RERANK.search(message[:_SEARCHED]) is not None
 
 
-def _search(what: str, words: str) -> re.Match[str] | None:
-    return next(filter(None, (pattern.search(words) for pattern in _patterns(what))), None)
+def _search(what: str, words: str) -> bool:
+    return next(_matches(what, words), None) is not None
 
 
-def _patterns(what: str) -> Iterator[re.Pattern[str]]:
+def _matches(what: str, words: str, status: int | None = None) -> Iterator[re.Match[str]]:
+    """Where the words of each dialect occur, of those that use them with this status."""
     for dialect in DIALECTS.values():
-        pattern = getattr(dialect.words, what)
-        if pattern is not None:
-            yield pattern
+        pattern: re.Pattern[str] | None = getattr(dialect.words, what)
+        if pattern is None or (status and status not in dialect.words.too_long_statuses):
+            continue
+        yield from pattern.finditer(words)
 
 
-def _stated_length(words: str) -> int | None:
-    """The most tokens that an error names, such as vLLM's "maximum context length is 512"."""
-    match = _LENGTH.search(words)
-    return None if match is None else int(match[1])
+def _limit(matches: Iterable[re.Match[str]]) -> int | None:
+    """The limit that a refusal names, by whichever dialect's words find it."""
+    numbers = (group for match in matches for group in match.groups() if group)
+    return next((int(number) for number in numbers if number.isdigit()), None)

@@ -20,15 +20,17 @@ class Words:
     They are searched in the error's message, whichever server is asked: gateways pass them on.
 
     Attributes:
-        too_long: a text, or all together, has too many tokens or bytes.
-        too_many: too many documents in one request. The first group that matches is the limit, if
-            it is said.
+        too_long: a text, or all together, has too many tokens or bytes. The first group that
+            matches is the limit in tokens, if it is said.
+        too_long_statuses: the HTTP statuses that these words come with.
+        too_many: too many documents in one request. The first group that matches is the limit.
         busy: the server has no room for so many documents now.
         unknown_model: it does not serve a model of that name.
         wrong_key: there is no key, or a wrong one, where the status does not say so.
     """
 
     too_long: re.Pattern[str] | None = None
+    too_long_statuses: tuple[int, ...] = (400, 413, 422)
     too_many: re.Pattern[str] | None = None
     busy: re.Pattern[str] | None = None
     unknown_model: re.Pattern[str] | None = None
@@ -75,6 +77,7 @@ class TokenizeRoute:
         path: under the server's root.
         text_field: the request's field of the text.
         constants: further fields of every request, so that no token is added.
+        sends_model: whether requests name the model.
         read: from the parsed reply to the ids, and the tokens' strings if they are sent; raises
             ReplyError.
     """
@@ -82,6 +85,7 @@ class TokenizeRoute:
     path: str
     text_field: str
     constants: Mapping[str, Any]
+    sends_model: bool = False
     read: Callable[[Any], tuple[tuple[int, ...], tuple[str, ...] | None]]
 
 
@@ -105,7 +109,9 @@ class Dialect:
         lists_models: whether there is `/v1/models`.
         tokenize: its route for token ids; None if there is none.
         classifies_ids: whether `/classify` scores token ids, as vLLM's does.
-        details: the route at which a server describes itself; None if there is none.
+        details: the route at which a server describes itself; None if there is none. It is read
+            after the dialect was found; where `lists_models` is False, it is also tried on
+            servers that nothing else tells.
         template: who templates.
         counts_prompts: whether its token counts are of whole prompts, and in tokens, so that they
             show who templates.
@@ -168,7 +174,7 @@ class Dialect:
     def tokenize_body(self, route: TokenizeRoute, model: str | None, text: str) -> dict[str, Any]:
         """A request for the tokens of `text` and nothing else."""
         body: dict[str, Any] = {route.text_field: text, **route.constants}
-        return body | {"model": model} if self.sends_model and model is not None else body
+        return body | {"model": model} if route.sends_model and model is not None else body
 
     def with_details(self, details: Details) -> Dialect:
         """The same for one server, with what it says of itself."""
@@ -196,6 +202,11 @@ class RerankRoute:
     dialect: Dialect
     model: str | None
     any_number: bool = False
+
+
+def size_of(value: Any) -> int | None:
+    """A limit in a server's reply: an int above 0; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def least(*limits: int | None) -> int | None:

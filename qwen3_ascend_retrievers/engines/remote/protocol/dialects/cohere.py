@@ -34,7 +34,8 @@ COHERE: Final = Dialect(
         ),
         # Infinity, SiliconFlow, DashScope.
         too_long=re.compile(
-            r"at most \d+ characters|must be less than max_seq_len|document index:\d+ is invalid"
+            r"at most \d+ characters|must be less than max_seq_len(?: \((\d+))?"
+            r"|document index:\d+ is invalid"
             r"|exceeds the model's maximum",
             re.IGNORECASE,
         ),

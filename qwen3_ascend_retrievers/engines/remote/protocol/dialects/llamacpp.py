@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..rerank_api import read_token_ids
-from .base import Details, DetailsRoute, Dialect, TokenizeRoute, Words
+from .base import Details, DetailsRoute, Dialect, TokenizeRoute, Words, size_of
 
 
 def _read_props(reply: Any) -> Details | None:
     generation = reply.get("default_generation_settings") if isinstance(reply, Mapping) else None
     if not isinstance(generation, Mapping):
         return None
-    length = generation.get("n_ctx")
-    return Details(max_length=length if isinstance(length, int) and length > 0 else None)
+    return Details(max_length=size_of(generation.get("n_ctx")))
 
 
 LLAMACPP: Final = Dialect(
@@ -41,9 +40,12 @@ LLAMACPP: Final = Dialect(
     ),
     words=Words(
         too_long=re.compile(
-            r"is too large to process|exceeds the available context size"
-            r"|larger than the max context size",
+            r"is too large to process(?:.{0,80}batch size: (\d+))?"
+            r"|exceeds the available context size(?: \((\d+))?"
+            r"|larger than the max context size(?: \((\d+))?",
             re.IGNORECASE,
         ),
+        # It fails with 500 at a text beyond its batch, however often it is asked.
+        too_long_statuses=(400, 500),
     ),
 )

@@ -41,7 +41,8 @@ SGLANG: Final = Dialect(
     details=DetailsRoute(path="/model_info", read=_read_model_info),
     words=Words(
         too_long=re.compile(
-            r"is longer than the model's context length|exceeds the maximum allowed length",
+            r"is longer than the model's context length(?: \((\d+))?"
+            r"|exceeds the maximum allowed length(?: \((\d+))?",
             re.IGNORECASE,
         ),
         busy=re.compile(r"request queue is full|request waiting timeout", re.IGNORECASE),

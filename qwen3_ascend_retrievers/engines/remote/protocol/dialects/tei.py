@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .....errors import ReplyError
-from .base import Details, DetailsRoute, Dialect, TokenizeRoute, Words
+from .base import Details, DetailsRoute, Dialect, TokenizeRoute, Words, size_of
 
 
 def _read_tokenize(reply: Any) -> tuple[tuple[int, ...], None]:
@@ -35,14 +35,10 @@ def _read_info(reply: Any) -> Details | None:
             "this build takes it."
         )
     return Details(
-        max_length=_size(reply.get("max_input_length")),
-        max_documents=_size(reply.get("max_client_batch_size")),
+        max_length=size_of(reply.get("max_input_length")),
+        max_documents=size_of(reply.get("max_client_batch_size")),
         problem=problem,
     )
-
-
-def _size(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 TEI: Final = Dialect(
@@ -68,7 +64,7 @@ TEI: Final = Dialect(
         "DEFAULT_PROMPT), or drop the instruction."
     ),
     words=Words(
-        too_long=re.compile(r"must have less than \d+ (tokens|characters)", re.IGNORECASE),
+        too_long=re.compile(r"must have less than (?:(\d+) tokens|\d+ characters)", re.IGNORECASE),
         too_many=re.compile(r"batch size \d+ > maximum allowed batch size (\d+)", re.IGNORECASE),
         busy=re.compile(r"model is overloaded", re.IGNORECASE),
     ),

@@ -23,13 +23,15 @@ VLLM: Final = Dialect(
         path="/tokenize",
         text_field="prompt",
         constants={"add_special_tokens": False, "return_token_strs": True},
+        sends_model=True,
         read=read_token_ids,
     ),
     classifies_ids=True,
     words=Words(
         too_long=re.compile(
-            r"maximum (context|model|input|sequence)|context length|max_model_len|too long"
-            r"|too many tokens|longer than|exceeds? .{0,100}(length|limit|tokens)",
+            r"maximum (?:context|model|input|sequence) length (?:is|of) (\d+)"
+            r"|maximum (?:context|model|input|sequence)|context length|max_model_len|too long"
+            r"|too many tokens|longer than|exceeds? .{0,100}(?:length|limit|tokens)",
             re.IGNORECASE,
         ),
         # The two admission errors of vLLM's exceptions.py.
