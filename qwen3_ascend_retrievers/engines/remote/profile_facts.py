@@ -9,6 +9,7 @@ from ..base import EngineFacts
 from .config import RemoteConfig
 from .limits import LearnedLimits
 from .protocol.dialects.base import least
+from .protocol.dialects.table import DIALECTS
 from .protocol.template_owner import Mode
 from .replicas import ServerProfile
 
@@ -84,7 +85,8 @@ def _length_text(profile: ServerProfile, learned: int | None) -> str:
         return f"{learned:,} tokens, by the server's refusal of more"
     if profile.max_length is None:
         return "unknown; set max_length=... if the server's is known"
-    is_fixed = profile.max_length == profile.dialect.max_length
+    # The profile's dialect has what the server says of itself; this is the family's.
+    is_fixed = profile.max_length == DIALECTS[profile.dialect.name].max_length
     return f"{profile.max_length:,} tokens, by the {'dialect' if is_fixed else 'server'}"
 
 

@@ -147,6 +147,12 @@ def test_llama_cpp_s_number_for_a_failure_is_no_score(serve: Any, connect: Any) 
         connect(serve(Setup(template="exact"), kind=Failing).url).facts()
 
 
+@pytest.mark.parametrize(("name", "source"), [("llamacpp", "server"), ("dashscope", "dialect")])
+def test_a_maximum_says_whose_it_is(start: Any, name: str, source: str) -> None:
+    _, engine = start(name, "exact")
+    assert engine.facts().details["max_length"].endswith(f" tokens, by the {source}")
+
+
 def test_a_server_that_has_no_reranker_says_so(serve: Any, connect: Any) -> None:
     class Embedder(TeiFake):
         model_type = "embedding"
