@@ -207,7 +207,7 @@ class Scoring:
             index = plan.input_of(sent.position)
             raise TooLongError(
                 f"documents[{index}] does not fit the server, even when cut. Set max_length to "
-                f"the server's --max-model-len, or shorten it. {failure}",
+                f"the server's --max-model-len, or shorten it or the query. {failure}",
                 index=index,
             ) from failure.error
         shorter = replace(sent.passage, text=text[:length], ids=None)
