@@ -22,6 +22,7 @@ from .template_owner import (
     UNCHECKED,
     UNCOUNTED,
     UNMEASURED,
+    UNPROVEN,
     Mode,
     PlainScore,
     RequestedMode,
@@ -151,7 +152,8 @@ def handshake_steps(requested: RequestedMode, dialect: Dialect) -> ModeSteps:
     mode = replace(mode, instructions=instructions)
     if tokens is None or exact is None:
         if is_counted:
-            return replace(mode, warning=UNCHECKED)
+            warning = UNCHECKED if dialect.classifies_ids else UNPROVEN
+            return replace(mode, warning=warning)
         return replace(mode, verified=None, warning=UNMEASURED)
     same_count = reply.tokens in (None, tokens.total)
     agrees = same_count and exact.holds(reply.values, logits=mode.logits)

@@ -64,12 +64,12 @@ def refusal_of(status: int, message: str, *, has_wait: bool) -> Refusal:
         return Refusal("wrong_key")
     quoted = _QUOTED_STATUS.match(words) if status == 400 else None
     status = int(quoted[1]) if quoted else status
-    if status in _SIZE_STATUSES and (matches := list(_matches("too_many", words))):
+    if status in _SIZE_STATUSES and (matches := list(_matches("too_many", words, None))):
         return Refusal("too_many", _limit(matches))
     matches = list(_matches("too_long", words, status))
     if matches or status == 413:
         return Refusal("too_long", _limit(matches))
-    if status == 503 and _search("busy", words):
+    if _search("busy", words, status):
         return Refusal("busy")
     if status in _LATER_STATUSES or (status in RETRIED_STATUSES and has_wait):
         return Refusal("later")
@@ -85,17 +85,18 @@ def does_not_rerank(message: str) -> bool:
     return _NO_RERANK.search(message[:_SEARCHED]) is not None
 
 
-def _search(what: str, words: str) -> bool:
-    return next(_matches(what, words), None) is not None
+def _search(what: str, words: str, status: int | None = None) -> bool:
+    return next(_matches(what, words, status), None) is not None
 
 
-def _matches(what: str, words: str, status: int | None = None) -> Iterator[re.Match[str]]:
-    """Where the words of each dialect occur, of those that use them with this status."""
+def _matches(what: str, words: str, status: int | None) -> Iterator[re.Match[str]]:
+    """Where the words of each dialect occur; with a status, of those that use them with it."""
     for dialect in DIALECTS.values():
         pattern: re.Pattern[str] | None = getattr(dialect.words, what)
-        if pattern is None or (status and status not in dialect.words.too_long_statuses):
+        if pattern is None:
             continue
-        yield from pattern.finditer(words)
+        if status is None or status in getattr(dialect.words, f"{what}_statuses"):
+            yield from pattern.finditer(words)
 
 
 def _limit(matches: Iterable[re.Match[str]]) -> int | None:

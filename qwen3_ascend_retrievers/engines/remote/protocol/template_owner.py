@@ -36,6 +36,10 @@ UNCHECKED: Final = (
     "Whether the server builds the exact prompt could not be checked: its /classify takes no "
     "token ids (vLLM before 0.18), or neither tokenizer=... nor /tokenize gives any."
 )
+UNPROVEN: Final = (
+    "The server's token counts fit Qwen3-Reranker's prompt, and nothing shows whether its text is "
+    "exact too. Compare a known pair (qwen3-rerank doctor)."
+)
 UNCOUNTED: Final = (
     "The server counts no tokens in its replies, so who applies the template cannot be found out. "
     "Say it: template='client' if the server was started without a rerank template, "

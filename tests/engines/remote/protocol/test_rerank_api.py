@@ -273,7 +273,8 @@ TOO_MANY = [
 OTHERS = [
     (503, "The engine is currently busy and cannot accept new requests.", "busy"),
     (503, "The engine has reached its prefill token backlog limit.", "busy"),
-    # SGLang's rerank route.
+    # llama.cpp, whose slots share a cache; SGLang's rerank route.
+    (500, "Context size has been exceeded.", "busy"),
     (400, "503: The request queue is full.", "busy"),
     (429, "Model is overloaded", "later"),
     (503, "Service Unavailable", "later"),

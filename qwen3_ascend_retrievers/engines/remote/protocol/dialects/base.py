@@ -25,6 +25,7 @@ class Words:
         too_long_statuses: the HTTP statuses that these words come with.
         too_many: too many documents in one request. The first group that matches is the limit.
         busy: the server has no room for so many documents now.
+        busy_statuses: the HTTP statuses that these words come with.
         unknown_model: it does not serve a model of that name.
         wrong_key: there is no key, or a wrong one, where the status does not say so.
     """
@@ -33,6 +34,7 @@ class Words:
     too_long_statuses: tuple[int, ...] = (400, 413, 422)
     too_many: re.Pattern[str] | None = None
     busy: re.Pattern[str] | None = None
+    busy_statuses: tuple[int, ...] = (503,)
     unknown_model: re.Pattern[str] | None = None
     wrong_key: re.Pattern[str] | None = None
 

@@ -47,5 +47,8 @@ LLAMACPP: Final = Dialect(
         ),
         # It fails with 500 at a text beyond its batch, however often it is asked.
         too_long_statuses=(400, 500),
+        # Its slots share one cache, which several long documents fill by chance.
+        busy=re.compile(r"context size has been exceeded", re.IGNORECASE),
+        busy_statuses=(500,),
     ),
 )
