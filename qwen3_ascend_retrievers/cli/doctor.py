@@ -1,18 +1,34 @@
-"""`qwen3-rerank doctor`: checks of this machine, a model or a server."""
+"""`qwen3-rerank doctor`: checks, proofs, and their comparison."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Final
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..engines.remote import RemoteEngine
 from ..engines.remote.config import key_of
 from ..errors import InvalidInputError, RerankError
-from ..tools.diagnosis import Finding, check_engine, check_environment, check_texts, versions, worst
+from ..reranker import Reranker
+from ..tools.diagnosis import (
+    ComparedValue,
+    EngineRecord,
+    Finding,
+    Proof,
+    check_engine,
+    check_environment,
+    check_texts,
+    compare,
+    read_proof,
+)
 from ..tools.diagnosis.engine_checks import error_finding
 from ..tools.diagnosis.findings import exit_code
 from .options import EngineOptions, Json
@@ -21,65 +37,110 @@ from .running import command
 
 _MARKS: Final = {"green": "✓", "amber": "!", "red": "✗"}
 _COLOUR_STYLES: Final = {"green": "green", "amber": "yellow", "red": "bold red"}
+# Of a comparison with marked values, where nothing else is wrong.
+_MARKED: Final = 1
 
 
 @command
-def doctor_command(*, json: Json = False, options: EngineOptions) -> None:
+def doctor_command(
+    *,
+    compared: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="FILE",
+            help="A proof file, whose values are shown beside those of this machine. Given twice, "
+            "two files are compared and nothing is checked.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    options: EngineOptions,
+) -> None:
     """Check this machine, and the model or server if one is named.
 
     Exit code: 0 all green, 1 something amber (not proven), 2 something red (wrong). --json writes
-    a report to attach to an issue, without the key.
+    a proof file, to keep, to compare or to attach to an issue: versions, devices, the known pairs'
+    scores beside the published ones, what each check measured. No key is in it and no path into
+    your home; the address of a server is.
+
+    --compare marks checks with another colour, and scores of the known pairs that differ by more
+    than bf16 explains; with a mark the exit code is 1 at least.
 
     Example: qwen3-rerank doctor --base-url http://npu-host:8000
     """
     if options.instruction is not None:
         raise InvalidInputError("doctor uses its own instructions; leave --instruction out.")
-    findings = [*check_environment(), *_engine_findings(options)]
-    if json:
-        print_json(
-            {
-                "colour": worst(findings),
-                "versions": versions(),
-                "findings": [
-                    {
-                        "name": finding.name,
-                        "colour": finding.colour,
-                        "said": finding.message,
-                        "remedy": finding.remedy,
-                        "source": finding.source,
-                    }
-                    for finding in findings
-                ],
-            }
-        )
+    proofs = [read_proof(path) for path in compared or ()]
+    if len(proofs) > 1:
+        _check_two_files(len(proofs), options)
+        _end(_print_comparison(proofs[0], proofs[1], json))
+        return
+    proof = _examined(options)
+    code = exit_code(proof.findings)
+    if proofs:
+        # As it is written, so that a path is compared with a path.
+        code = max(code, _print_comparison(proofs[0], proof.public(), json))
+    elif json:
+        print_json(proof.as_json())
     else:
-        print_findings(findings)
-    if code := exit_code(findings):
+        print_findings(proof.findings)
+    _end(code)
+
+
+def _end(code: int) -> None:
+    if code:
         raise typer.Exit(code)
 
 
-def _engine_findings(options: EngineOptions) -> list[Finding]:
+def _check_two_files(count: int, options: EngineOptions) -> None:
+    if count > 2:
+        raise InvalidInputError("--compare takes one file, or two.")
+    if options.engine_option or replace(options, engine_option=None) != EngineOptions():
+        raise InvalidInputError(
+            "Two files are compared without checking anything: leave the engine options out, or "
+            "one of the files."
+        )
+
+
+def _examined(options: EngineOptions) -> Proof:
+    findings = check_environment()
     if options.model is None and options.base_url is None:
         print_note("Only this machine is checked; name a model with --model or --base-url.")
-        return []
-    findings: list[Finding] = []
+        return Proof.of(findings, None)
     try:
         reranker = options.reranker(show_progress=False)
     except InvalidInputError:
         raise
     except RerankError as error:
         # The machine's findings are most useful where no engine can start.
-        return [error_finding(error, "engine")]
+        return Proof.of([*findings, error_finding(error, "engine")], None)
     with reranker, err().status("") as status:
+        engine_findings: list[Finding] = []
         for finding in check_engine(reranker, options.base_url, key_of(options.api_key())):
-            findings.append(finding)
+            engine_findings.append(finding)
             status.update(f"checked: {finding.name}")
-    # A failed handshake is the only finding.
-    if options.base_url is not None and len(findings) > 1:
-        engine = options.make_engine(protocol="rerank")
-        findings.append(check_texts(engine))
-        engine.close()
-    return findings
+        # A failed handshake is the only finding.
+        is_ready = len(engine_findings) > 1
+        if is_ready and options.base_url is not None:
+            engine_findings += _text_findings(options, reranker)
+        engine = EngineRecord.of(reranker, is_ready=is_ready)
+    return Proof.of([*findings, *engine_findings], engine)
+
+
+def _text_findings(options: EngineOptions, reranker: Reranker) -> list[Finding]:
+    """What the server's other clients get, by engines that ask it as they do."""
+    by_texts = options.make_engine(protocol="rerank")
+    bare = Reranker(options.make_engine(protocol="rerank", template="none"))
+    # Their warnings are for users of such engines; the findings say what is to be said.
+    engine_logger = logging.getLogger(RemoteEngine.__module__.rpartition(".")[0])
+    level = engine_logger.level
+    engine_logger.setLevel(logging.ERROR)
+    try:
+        with closing(by_texts), bare:
+            return check_texts(reranker, by_texts, bare)
+    finally:
+        engine_logger.setLevel(level)
 
 
 def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
@@ -98,3 +159,50 @@ def print_findings(findings: Sequence[Finding], console: Console | None = None) 
         mark = Text(f"{_MARKS[finding.colour]} {finding.colour}", style=style)
         table.add_row(mark, Text(finding.name, style="bold"), details)
     (console or out()).print(table)
+
+
+def _print_comparison(there: Proof, here: Proof, json: bool) -> int:
+    """Print two proofs side by side; returns the exit code that their differences ask for."""
+    values = compare(there, here)
+    marked = sum(value.is_marked for value in values)
+    if json:
+        rows = [
+            {
+                "section": value.section,
+                "name": value.name,
+                "there": value.there,
+                "here": value.here,
+                "difference": value.difference,
+                "marked": value.is_marked,
+            }
+            for value in values
+        ]
+        print_json({"there": there.as_json(), "here": here.as_json(), "values": rows})
+    else:
+        out().print(_comparison_table(values, there, here))
+        print_note(
+            f"{marked} marked with !: another colour, or scores that differ by more than bf16 "
+            "explains."
+        )
+    return _MARKED if marked else 0
+
+
+def _comparison_table(values: Sequence[ComparedValue], there: Proof, here: Proof) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("", "there", "here", "difference"):
+        table.add_column(heading, overflow="fold")
+    table.add_row("", "written at", terminal_text(there.written_at), terminal_text(here.written_at))
+    section = ""
+    for value in values:
+        if value.section != section:
+            section = value.section
+            table.add_row("", Text(section, style="bold"))
+        table.add_row(
+            Text("!" if value.is_marked else "", style="yellow"),
+            *(
+                Text(terminal_text(text))
+                for text in (value.name, value.there, value.here, value.difference)
+            ),
+        )
+    return table

@@ -35,6 +35,8 @@ class EngineFacts:
             nothing by which to prove it.
         templated: whether the prompt is built around the texts, here or by a server; False where
             they go out as they are.
+        token_ids: whether this side makes the token ids that are scored, so that no template of a
+            server's is involved.
         details: what else is known, for people: its name, and what it is and how that is known.
     """
 
@@ -43,6 +45,7 @@ class EngineFacts:
     counting: Counting = "always"
     template_verified: bool | None = None
     templated: bool = True
+    token_ids: bool = True
     details: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -44,6 +44,8 @@ _QUANTIZATION_FILES: Final = (
 )
 # Modules of sentence-transformers that turn a text into one embedding.
 _VECTOR_MODULES: Final = ("Pooling", "Normalize", "StaticEmbedding", "SpladePooling")
+# The vision reranker's architecture, which older guides name for the text model too.
+VISION_ARCHITECTURE: Final = "Qwen3VLForSequenceClassification"
 _RERANKER_ADVICE: Final = (
     f'Use a reranker such as "{DEFAULT_MODEL}", or a checkpoint made from one.'
 )
@@ -147,6 +149,13 @@ def reranker_kind(model: str, config: Mapping[str, Any]) -> CheckpointKind:
     elif architectures == ["Qwen3ForCausalLM"]:
         _check_name(model, config)
         kind = "original"
+    elif architectures == [VISION_ARCHITECTURE] and config.get("model_type") == "qwen3":
+        raise ModelError(
+            f"{model}: config.json names the vision model's architecture ({VISION_ARCHITECTURE}) "
+            'for a text model. Restore "architectures": ["Qwen3ForCausalLM"], or '
+            '["Qwen3ForSequenceClassification"] if its weights hold score.weight. Older guides '
+            "name the other one, and vLLM does not load the model under it."
+        )
     else:
         raise ModelError(
             f"{model} is {_describe_architectures(architectures)}, no Qwen3-Reranker. "

@@ -8,10 +8,12 @@ from typing import Final
 
 from ..engines.remote.protocol.canary import SHORTEST
 from ..errors import InvalidInputError
+from ..models.checkpoint import VISION_ARCHITECTURE
 
 # argparse also takes prefixes of names; no other name has this one.
 _KEY_FLAG: Final = "--api-k"
 _LENGTH_FLAG: Final = "--max-model-l"
+_OVERRIDES_FLAG: Final = "--hf-o"
 
 
 def check_key(key: str, source: str) -> str:
@@ -38,11 +40,19 @@ def check_key(key: str, source: str) -> str:
 
 
 def check_extra(extra: Sequence[str]) -> None:
-    """Raise InvalidInputError for a key among vLLM's own arguments."""
+    """Raise InvalidInputError for a key, or the vision model's architecture, among vLLM's own."""
     if any(name.startswith(_KEY_FLAG) for name, _ in _flag_values(extra)):
         raise InvalidInputError(
             "vLLM's --api-key shows the key to every user of this machine and leaves /rerank, "
             "/classify and /tokenize open. Put the key into a file: --api-key-file FILE."
+        )
+    if any(
+        name.startswith(_OVERRIDES_FLAG) and VISION_ARCHITECTURE in value
+        for name, value in _flag_values(extra)
+    ):
+        raise InvalidInputError(
+            f"{VISION_ARCHITECTURE} is the vision model's architecture, and vLLM does not load the "
+            "text model under it. Leave --hf-overrides out: the right ones are set here."
         )
 
 

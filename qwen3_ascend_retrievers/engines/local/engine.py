@@ -157,7 +157,9 @@ class LocalEngine(Configured):
 
     def _facts(self, model: LocalModel) -> EngineFacts:
         length = min(self._config.max_length, model.checkpoint.max_positions)
-        return EngineFacts(model=self._config.model, max_length=length, counting="always")
+        return EngineFacts(
+            model=self._config.model, max_length=length, details=model.forward.placement()
+        )
 
     def _scoring(self, plan: Plan, call: Call) -> Steps[_Question, Any, list[Score]]:
         """The worker's tasks for one call: a query part where it is shared, then each batch."""

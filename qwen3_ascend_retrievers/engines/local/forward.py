@@ -35,6 +35,11 @@ class ForwardPass:
         names = inspect.signature(base.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
 
+    def placement(self) -> dict[str, str]:
+        """The device and the dtype that it computes with, by their names."""
+        dtype = str(self._base.dtype).removeprefix("torch.")
+        return {"device": str(self._direction.device), "dtype": dtype}
+
     def cache_query(self, ids: Sequence[int]) -> Any:
         """Keys and values of a query part, to be passed to `logits` with its document parts.
 

@@ -35,6 +35,7 @@ def facts_of(profile: ServerProfile, limits: LearnedLimits, config: RemoteConfig
         counting=counting,
         template_verified=profile.mode.verified,
         templated=profile.mode.template != "none",
+        token_ids=profile.mode.route == "classify",
         details=_descriptions(profile, limits, config),
     )
 

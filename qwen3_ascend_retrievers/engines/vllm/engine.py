@@ -143,7 +143,8 @@ class VLLMEngine(Configured):
         self._finalizer()
 
     def _facts(self, loaded: LoadedModel) -> EngineFacts:
-        return EngineFacts(model=self._config.model, max_length=loaded.max_length)
+        details = {"vllm": str(loaded.vllm.version), "device": loaded.vllm.device()}
+        return EngineFacts(model=self._config.model, max_length=loaded.max_length, details=details)
 
 
 async def _itself(loaded: LoadedModel) -> LoadedModel:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from pydantic import SecretStr
 
-from ...engines.base import Engine, EngineFacts
-from ...engines.registry import row_of
+from ...engines.base import EngineFacts
+from ...engines.configured import Configured
 from ...errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -24,14 +24,35 @@ from ...errors import (
 )
 from ...reranker import Reranker
 from .findings import Colour, Finding
-from .metrics import cache_hits
-from .score_checks import PrefixCheck, instruction_is_honoured, known_pairs, long_document, speed
+from .pairs import known_pairs
+from .score_checks import instruction_is_honoured, long_document, speed
+from .step_checks import check_long_batch, check_prefix_cache
+from .subject import Subject
 
 _VLLM_ISSUES: Final = "https://github.com/vllm-project/vllm/issues"
 _MODEL_CARD: Final = "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B"
 # The model card's own limit is 8,192 tokens; below an eighth of it ordinary pages are cut.
 _MIN_LENGTH: Final = 1024
 _LENGTH_REMEDY: Final = "Start it with a greater maximum: --max-model-len 8192 on a server."
+# What vLLM's log says of the text model under the vision model's architecture, with and without
+# torchvision; such a server ends at its start, so that only its log tells.
+_VISION_HINT: Final = (
+    "If vLLM ended at its start and its log names Qwen3VLForSequenceClassification or "
+    "Qwen3VLConfig: that is the vision model's architecture, which older guides have in "
+    "--hf-overrides; the text model's is Qwen3ForSequenceClassification."
+)
+_UNPROVEN_REMEDY: Final = (
+    "On vLLM 0.18 or later add --tokenizer with the served model's folder. A template file of the "
+    "server's must end in three newlines, of which Jinja takes one. The known pairs below are the "
+    "rest of the evidence."
+)
+_UNSEEN_REMEDY: Final = (
+    "Compare the known pairs below with the published scores. To have it proven, serve with vLLM "
+    "0.18 or later (qwen3-rerank serve)."
+)
+_UNTEMPLATED_REMEDY: Final = (
+    "Leave template=none out of the engine's options, unless your texts hold the whole prompt."
+)
 # For an error at the handshake: the finding's name, and a reference.
 _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
     (ConnectionFailedError, "reachability", "docs/remote.md, troubleshooting"),
@@ -44,34 +65,6 @@ _FIRST_CONTACT: Final[tuple[tuple[type[RerankError], str, str], ...]] = (
 )
 # Where the remedy starts in an error's message: its second sentence, or the pip command.
 _REMEDY_START: Final = re.compile(r"\. |: (?=pip install)")
-# What VLLMEngine.self_check proves, and the remedy where it proves nothing.
-_SELF_CHECK_OUTCOMES: Final[dict[str, tuple[str, str | None]]] = {
-    "passed": ("and the engine's self-check passed with cached tokens in use", None),
-    "not exercised": (
-        "the engine's self-check could not exercise its caches or its steps (the log says which)",
-        "Load it with --max-length 1024 or more; where prefix caching is off, nothing is cached "
-        "that could be wrong.",
-    ),
-    "off": ("the engine's self-check is off", "Load it with self_check=True, the default."),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The engine under examination.
-
-    Attributes:
-        reranker: with the engine, which it does not close.
-        facts: the engine's, read at the handshake.
-        base_url: the server, or None for a model in this process.
-        key: sent with the request for /metrics.
-    """
-
-    reranker: Reranker
-    facts: EngineFacts
-    base_url: str | None
-    key: SecretStr | None = None
-
 
 Check = Callable[[Subject], list[Finding]]
 
@@ -110,7 +103,9 @@ def _run_checks(
     except RerankError as error:
         yield error_finding(error, "engine")
         return
-    yield _model_finding(facts, reranker.settings.max_length)
+    yield _model_finding(facts, reranker)
+    if facts.details:
+        yield _details_finding(facts, "engine" if base_url is None else "server")
     subject = Subject(reranker, facts, base_url, key)
     for name, check in checks:
         try:
@@ -121,8 +116,9 @@ def _run_checks(
             yield error_finding(error, name)
 
 
-def _model_finding(facts: EngineFacts, configured: int | None) -> Finding:
-    message = f"{facts.model}, at most {facts.max_length} tokens"
+def _model_finding(facts: EngineFacts, reranker: Reranker) -> Finding:
+    configured = reranker.settings.max_length
+    message = f"{facts.model}, {_limit_text(facts, reranker)}"
     if facts.max_length is None or facts.max_length >= _MIN_LENGTH:
         return Finding("model", "green", message)
     # A short length that the user configured is amber; a server's own is a configuration error.
@@ -132,21 +128,24 @@ def _model_finding(facts: EngineFacts, configured: int | None) -> Finding:
     )
 
 
-def check_texts(engine: Engine) -> Finding:
-    """Whether clients that send texts to the server, and no token ids, get exact scores.
+def _limit_text(facts: EngineFacts, reranker: Reranker) -> str:
+    """The longest prompt, and who set that; of a server the details say it."""
+    configured, length = reranker.settings.max_length, facts.max_length
+    if configured is not None and (length is None or configured <= length):
+        return f"at most {configured:,} tokens, by --max-length"
+    if length is None:
+        return "of unknown maximum length"
+    if "max_length" in facts.details:
+        return f"at most {length:,} tokens"
+    engine = reranker.engine
+    is_default = isinstance(engine, Configured) and engine.config().get("max_length") == length
+    return f"at most {length:,} tokens, by the {'engine' if is_default else 'model'}"
 
-    Args:
-        engine: a RemoteEngine that uses the rerank route.
-    """
-    name = "texts to /v1/rerank"
-    try:
-        facts = engine.facts()
-    except RerankError as error:
-        return replace(error_finding(error, name), name=name)
-    if facts.template_verified:
-        return Finding(name, "green", "scored exactly as token ids are")
-    remedy = "Use vLLM 0.18 or later, whose /classify lets scores be compared."
-    return Finding(name, "amber", "could not be compared with token ids", remedy)
+
+def _details_finding(facts: EngineFacts, name: str) -> Finding:
+    """What is known of the server or the engine, and how: a line for each detail."""
+    lines = [f"{about.replace('_', ' ')}: {text}" for about, text in facts.details.items()]
+    return Finding(name, "green", "\n".join(lines))
 
 
 def error_finding(error: RerankError, name: str) -> Finding:
@@ -155,72 +154,33 @@ def error_finding(error: RerankError, name: str) -> Finding:
         ((about, source) for kind, about, source in _FIRST_CONTACT if isinstance(error, kind)),
         (name, "docs/remote.md, troubleshooting"),
     )
-    message, *remedy = _REMEDY_START.split(str(error), maxsplit=1)
-    return Finding(
-        about, "red", f"{type(error).__name__}: {message}.", (remedy or [message])[0], source
-    )
+    message, *rest = _REMEDY_START.split(str(error), maxsplit=1)
+    remedy = (rest or [message])[0]
+    if isinstance(error, ConnectionFailedError):
+        remedy = f"{remedy} {_VISION_HINT}"
+    return Finding(about, "red", f"{type(error).__name__}: {message}.", remedy, source)
 
 
 def _check_template(subject: Subject) -> list[Finding]:
-    verified = subject.facts.template_verified
-    if verified is None:
+    facts = subject.facts
+    if not facts.templated:
+        message = "none is applied: texts are sent as they are, and nothing is checked"
+        return [Finding("template", "amber", message, _UNTEMPLATED_REMEDY)]
+    if facts.token_ids:
         return [Finding("template", "green", "token ids are sent; no template is involved")]
-    if verified:
+    if facts.template_verified:
         return [Finding("template", "green", "proven exact: same scores by two routes")]
-    remedy = "Add --tokenizer with the served model's folder, and use vLLM 0.18 or later."
-    message = "could not be proven exact"
+    message = f"not proven exact: {facts.details.get('template', 'nothing shows it')}"
+    remedy = _UNSEEN_REMEDY if facts.template_verified is None else _UNPROVEN_REMEDY
     return [Finding("template", "amber", message, remedy, f"{_VLLM_ISSUES}/20478")]
-
-
-def _check_prefix_cache(subject: Subject) -> list[Finding]:
-    check = PrefixCheck(subject.reranker)
-    before = cache_hits(subject.base_url, subject.key)
-    check.repeat()
-    after = cache_hits(subject.base_url, subject.key)
-    difference = check.largest_difference()
-    message = f"logits of repeated prompts differ by at most {difference:.3f}"
-    source = "https://github.com/vllm-project/vllm-ascend/issues/7145"
-    if not check.agrees():
-        remedy = (
-            "Serve with --no-enable-prefix-caching and --no-enable-chunked-prefill; on Ascend "
-            "upgrade to vllm-ascend 0.18.0 or later."
-        )
-        return [Finding("prefix cache", "red", message, remedy, source)]
-    use, advice = _cache_use(subject.reranker.engine, before, after)
-    if advice is None:
-        return [Finding("prefix cache", "green", f"{message}, {use}")]
-    return [Finding("prefix cache", "amber", f"{message}; {use}", advice, source)]
-
-
-def _cache_use(engine: Engine, before: float | None, after: float | None) -> tuple[str, str | None]:
-    """Whether cached tokens were in use, and where that is not proven, what to do.
-
-    Args:
-        engine: its row in the registry says what it can.
-        before: a server's count of cached tokens before prompts were repeated.
-        after: the same count afterwards.
-    """
-    row = row_of(engine)
-    use = "unknown" if row is None else row.prefix_cache
-    if use == "self_checked":
-        return _SELF_CHECK_OUTCOMES[getattr(engine, "self_check", None) or "off"]
-    if use == "never":
-        return "and the engine caches none", None
-    if use == "always" or (before is not None and after is not None and after > before):
-        return "with cached tokens in use", None
-    if before is None or after is None:
-        return "whether cached tokens were in use could not be seen", "Let /metrics be reached."
-    return "no cached tokens were in use", (
-        "Serve with --enable-prefix-caching for this to be checked; without it nothing is cached "
-        "that could be wrong."
-    )
 
 
 _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("template", _check_template),
     ("known pairs", lambda subject: known_pairs(subject.reranker, subject.facts.model)),
     ("instruction", lambda subject: instruction_is_honoured(subject.reranker)),
-    ("prefix cache", _check_prefix_cache),
+    ("prefix cache", check_prefix_cache),
     ("long document", lambda subject: long_document(subject.reranker, subject.facts.max_length)),
+    ("long batch", check_long_batch),
     ("speed", lambda subject: speed(subject.reranker)),
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from ...engines.registry import PUBLIC
-from ...settings import environment
 from ..wording import counted
 from .findings import Finding
+from .machine import cann_folder, cann_setting, driver_file, driver_version, npu_devices
 
 _ENGINE_PACKAGES: Final = dict.fromkeys(package for row in PUBLIC for package in row.packages)
 PACKAGES: Final = (
@@ -26,9 +26,6 @@ PACKAGES: Final = (
 _VLLM_PROJECT: Final = "https://github.com/vllm-project"
 _POLICY: Final = "https://docs.vllm.ai/projects/ascend (versioning policy)"
 _GUIDE: Final = "https://vllm-ascend.readthedocs.io (installation)"
-# CANN's own variables, and where its installer puts it.
-_CANN_VARIABLES: Final = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
-_CANN_FOLDERS: Final = ("ascend-toolkit/latest", "cann/latest", "cann")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ def check_environment(
         if _is_bad(bad, installed_versions)
     ]
     findings += _check_version_pairs(installed_versions)
-    devices = sorted(path.name for path in (root / "dev").glob("davinci[0-9]*"))
+    devices = npu_devices(root)
     if devices:
         findings += _check_npu(devices, installed_versions, root)
     else:
@@ -152,9 +149,9 @@ def _release_number(number: str) -> str:
 
 def _check_npu(devices: list[str], installed: Mapping[str, str], root: Path) -> list[Finding]:
     findings = [Finding("NPU", "green", f"{counted(len(devices), 'device')}: {', '.join(devices)}")]
-    driver = root / "usr/local/Ascend/driver/version.info"
+    driver = driver_file(root)
     findings.append(
-        Finding("NPU driver", "green", _version_in(driver))
+        Finding("NPU driver", "green", driver_version(root) or "of unknown version")
         if driver.is_file()
         else Finding(
             "NPU driver",
@@ -182,21 +179,15 @@ def _check_npu(devices: list[str], installed: Mapping[str, str], root: Path) -> 
 
 
 def _check_cann(root: Path) -> Finding:
-    set_to = next((environment(name) for name in _CANN_VARIABLES if environment(name)), None)
-    if set_to is not None:
-        return Finding("CANN", "green", f"set up, at {set_to}")
-    base = root / "usr/local/Ascend"
-    folder = next((base / name for name in _CANN_FOLDERS if (base / name).is_dir()), None)
+    setting, folder = cann_setting(), cann_folder(root)
+    if setting is not None:
+        return Finding("CANN", "green", f"set up, at {setting}")
     if folder is None:
         remedy = "Install CANN in the version that vllm-ascend's release notes name."
-        return Finding("CANN", "red", f"not found under {base}", remedy, _GUIDE)
+        message = f"not found under {root / 'usr/local/Ascend'}"
+        return Finding("CANN", "red", message, remedy, _GUIDE)
     remedy = f"source {folder.parent}/set_env.sh in this shell."
     return Finding("CANN", "red", f"installed at {folder}, but not set up", remedy, _GUIDE)
-
-
-def _version_in(path: Path) -> str:
-    match = re.search(r"^Version=(.*)$", path.read_text(errors="replace"), re.MULTILINE)
-    return match.group(1).strip() if match else "of unknown version"
 
 
 def _sort_key(number: str) -> tuple[int, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Colour = Literal["green", "amber", "red"]
+# None where it is not known.
+Measurement = float | bool | None
 
 _ORDER: Final[tuple[Colour, ...]] = ("green", "amber", "red")
 
@@ -21,6 +23,8 @@ class Finding:
         message: what was observed.
         remedy: what to do; every red finding has it.
         source: the reference for this, such as an issue.
+        measured: the numbers behind the message, by name; a name that ends in "logit" is of a
+            score, and can be compared with that of another machine.
     """
 
     name: str
@@ -28,6 +32,7 @@ class Finding:
     message: str
     remedy: str | None = None
     source: str | None = None
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
 
 
 def worst(findings: Iterable[Finding]) -> Colour:

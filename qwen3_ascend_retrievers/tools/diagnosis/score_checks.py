@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
+from ...core.prompt import DEFAULT_INSTRUCTION, document_part, query_part
 from ...core.ranking import RankedDocument
 from ...errors import TemplateMismatchError
-from ...models.files import TINY, TINY_FOLDER
-from ...models.known_pairs import CHINESE, GUIDE, KNOWN_PAIRS
+from ...models.known_pairs import GUIDE
 from ...reranker import Reranker
-from .findings import Finding
+from .findings import Finding, Measurement
+from .logits import logit_of, noise_of
 
-_GUIDE_SOURCE: Final = "vLLM-Ascend's guide for Qwen3-Reranker"
-# Scores that the guide prints for its pair, by a part of the model's name; none for the 4B.
-_PUBLISHED: Final = {"8b": (0.99443, 6.7e-07), "0.6b": (0.99950, 5.1e-06)}
-# bf16 and other kernels change logits of this size by less; a wrong prompt by more.
-_LOGITS: Final = 1.5
-# The bundled model's scores of the Chinese pair, as docs/tiny-model.md has them; bfloat16 moves its
-# logits by a hundredth of their range.
-_TINY_CHINESE: Final = (0.074, 0.089)
-_TINY_LOGITS: Final = 0.3
-_RELEVANT, _IRRELEVANT = 0.9, 0.1
-_CLOSE: Final = 0.02
 # Over three blocks of 128 tokens, vLLM's largest usual block.
 _LONG_QUERY: Final = "Which of the following passages says where the capital of China is? " * 30
 # As many as LocalEngine needs to share a query's part among documents.
@@ -34,80 +23,10 @@ _FACTS: Final = (
     "Bread is made of flour, water and yeast. ",
     "An egg is boiled in water for eight minutes. ",
 )
-
-
-def known_pairs(reranker: Reranker, model: str) -> list[Finding]:
-    """The guide's pair and its Chinese twin; and whether all scores are 0.5."""
-    scores: list[tuple[float, float]] = []
-    for pair in KNOWN_PAIRS:
-        relevant, other = reranker.score(
-            [(pair.query, pair.relevant), (pair.query, pair.irrelevant)]
-        )
-        scores.append((relevant, other))
-    if all(abs(score - 0.5) < _CLOSE for both in scores for score in both):
-        return [
-            Finding(
-                "known pairs",
-                "red",
-                "every score is 0.5: the yes/no head or the weights are broken",
-                "Serve the original checkpoint with the three overrides (qwen3-rerank serve "
-                "--print shows them), and use another vLLM than 0.11.1rc4.",
-                "https://github.com/vllm-project/vllm/issues/27857",
-            )
-        ]
-    published = next((pair for name, pair in _PUBLISHED.items() if name in model.lower()), None)
-    english = _pair_finding("guide's pair", scores[KNOWN_PAIRS.index(GUIDE)], published)
-    chinese = _pair_finding("Chinese pair", scores[KNOWN_PAIRS.index(CHINESE)], None)
-    if chinese.colour != "green":
-        chinese = _missed_chinese(chinese, model, scores[KNOWN_PAIRS.index(CHINESE)])
-    return [english, chinese]
-
-
-def _missed_chinese(finding: Finding, model: str, scores: tuple[float, float]) -> Finding:
-    """Green for the bundled model if it scores as documented; amber for any other."""
-    if model in (TINY, str(TINY_FOLDER)) and _agree(scores, _TINY_CHINESE, _TINY_LOGITS):
-        relevant, other = scores
-        message = (
-            f"relevant {relevant:.4f}, irrelevant {other:.2g}: as documented, since the bundled "
-            "model has not learnt Chinese (docs/tiny-model.md, where it fails)"
-        )
-        return Finding(finding.name, "green", message)
-    # Nothing is published for it, and a model without Chinese may fail it.
-    remedy = "Every Qwen3-Reranker knows Chinese: check the model."
-    return replace(finding, colour="amber", remedy=remedy)
-
-
-def _pair_finding(
-    name: str, scores: tuple[float, float], published: tuple[float, float] | None
-) -> Finding:
-    relevant, other = scores
-    if published is None:
-        # Green where it is met: nothing is published for the Chinese pair of any model, so amber
-        # for the lack of it would leave no server green.
-        reference = f"expected, not published: above {_RELEVANT} and below {_IRRELEVANT}"
-        holds = relevant > _RELEVANT and other < _IRRELEVANT
-    else:
-        reference = f"published {published[0]} and {published[1]:g}"
-        holds = _agree(scores, published, _LOGITS)
-    message = f"relevant {relevant:.4f}, irrelevant {other:.2g} ({reference})"
-    if holds:
-        return Finding(name, "green", message)
-    if relevant <= other:
-        remedy = (
-            "The order is wrong, so the prompt, the head or the model is. Check the template "
-            "above, the model's name, and start the server with qwen3-rerank serve."
-        )
-        return Finding(name, "red", message, remedy, _GUIDE_SOURCE)
-    remedy = "Compare with another dtype or the original checkpoint before relying on the scores."
-    return Finding(name, "amber", message, remedy, _GUIDE_SOURCE)
-
-
-def _agree(scores: tuple[float, float], expected: tuple[float, float], tolerance: float) -> bool:
-    """Whether both scores are within `tolerance` of the expected ones, as logits."""
-    return all(
-        abs(_logit_of_probability(score) - _logit_of_probability(expected_score)) <= tolerance
-        for score, expected_score in zip(scores, expected, strict=True)
-    )
+_FILLER: Final = "Beijing lies in the north. "
+_LONG_DOCUMENTS: Final = 6
+# Documents of the sample of throughput.
+_MANY: Final = 32
 
 
 def instruction_is_honoured(reranker: Reranker) -> list[Finding]:
@@ -122,11 +41,14 @@ def instruction_is_honoured(reranker: Reranker) -> list[Finding]:
         message = "the server ignores instructions of its clients"
         return [Finding("instruction", "red", message, str(error), source)]
     difference = max(
-        abs(_result_logit(before) - _result_logit(after))
+        abs(logit_of(before) - logit_of(after))
         for before, after in zip(plain, changed, strict=True)
     )
     if difference > 0:
-        return [Finding("instruction", "green", f"another one moves a logit by {difference:.3f}")]
+        message = f"another one moves a logit by {difference:.3f}"
+        return [
+            Finding("instruction", "green", message, measured={"largest difference": difference})
+        ]
     return [
         Finding(
             "instruction",
@@ -162,12 +84,12 @@ class PrefixCheck:
     def largest_difference(self) -> float:
         """The largest difference of a logit between alone and together."""
         pairs = zip(self._alone, self._again, strict=True)
-        return max(abs(_result_logit(alone) - _result_logit(again)) for alone, again in pairs)
+        return max(abs(logit_of(alone) - logit_of(again)) for alone, again in pairs)
 
     def agrees(self) -> bool:
         """Whether they are equal but for rounding: bf16's 2 % of a logit, and a little."""
-        largest = max(abs(_result_logit(result)) for result in self._alone)
-        return self.largest_difference() <= 0.1 + 0.02 * largest
+        largest = max(abs(logit_of(result)) for result in self._alone)
+        return self.largest_difference() <= noise_of(largest)
 
 
 def long_document(reranker: Reranker, max_length: int | None) -> list[Finding]:
@@ -176,48 +98,90 @@ def long_document(reranker: Reranker, max_length: int | None) -> list[Finding]:
     if limit is None:
         remedy = "Add --max-length, or --tokenizer with the served model's folder."
         return [Finding("long document", "amber", "the model's length is not known", remedy)]
-    # Each word and space is at least one token.
-    text = GUIDE.relevant + " " + "Beijing lies in the north. " * (3 * limit // 6)
+    # Each of its words is at least one token, and so is the full stop.
+    text = GUIDE.relevant + " " + _FILLER * (3 * limit // 6)
     (whole,) = reranker.rank(GUIDE.query, [text]).results
     if not whole.truncated or whole.span is None:
         remedy = "Set --max-length to what the server was started with (--max-model-len)."
         message = f"a document of {len(text)} characters was not cut"
         return [Finding("long document", "red", message, remedy, "docs/remote.md")]
     (cut,) = reranker.rank(GUIDE.query, [text[: whole.span[1]]]).results
-    difference = abs(_result_logit(whole) - _result_logit(cut))
+    difference = abs(logit_of(whole) - logit_of(cut))
+    measured: dict[str, Measurement] = {
+        "prompt tokens": whole.tokens,
+        "cut at character": whole.span[1],
+        "logit of the cut document": logit_of(whole),
+        "difference": difference,
+    }
     message = (
         f"cut at character {whole.span[1]} ({whole.cut}); as that text scores, "
         f"within {difference:.3f}"
     )
-    if difference <= 0.1 + 0.02 * abs(_result_logit(cut)):
-        return [Finding("long document", "green", message)]
+    if difference <= noise_of(logit_of(cut)):
+        return [Finding("long document", "green", message, measured=measured)]
     remedy = "Set --max-length below --max-model-len, and do not let the server truncate."
-    return [Finding("long document", "red", message, remedy, "docs/remote.md")]
+    return [Finding("long document", "red", message, remedy, "docs/remote.md", measured)]
+
+
+class LongBatch:
+    """Long documents, scored together and each alone.
+
+    Together they are longer than a prompt may be, so that a server that computes prompts in chunks
+    splits one of them between two steps, unless its steps are greater than that.
+
+    Args:
+        reranker: scores them in the constructor.
+        limit: most tokens of a prompt, of which each document takes a fifth to a third.
+    """
+
+    def __init__(self, reranker: Reranker, limit: int) -> None:
+        facts = [f"Part {at}. {_FACTS[at % len(_FACTS)]}" for at in range(_LONG_DOCUMENTS)]
+        self.texts = [fact + _FILLER * (limit // 30) for fact in facts]
+        # Unique from its start: nothing of these prompts is cached yet.
+        query = f"{uuid4().hex} {GUIDE.query}"
+        together = _by_index(reranker.rank(query, self.texts).results)
+        alone = [reranker.rank(query, [text]).results[0] for text in self.texts]
+        self.pairs = [(logit_of(a), logit_of(b)) for a, b in zip(together, alone, strict=True)]
+
+    def largest_difference(self) -> float:
+        """The largest difference of a logit between together and alone."""
+        return max(abs(together - alone) for together, alone in self.pairs)
+
+    def agrees(self) -> bool:
+        """Whether they are equal but for rounding."""
+        return all(abs(together - alone) <= noise_of(alone) for together, alone in self.pairs)
 
 
 def speed(reranker: Reranker) -> list[Finding]:
     """A sample of latency and throughput: one document, and 32 of 50 to 210 words."""
     seconds = reranker.rank(GUIDE.query, [GUIDE.irrelevant]).timings.total
-    texts = [f"Document {at}. " + _FACTS[at % len(_FACTS)] * (8 + at % 16) for at in range(32)]
-    many = reranker.rank(GUIDE.query, texts)
-    tokens = many.usage.prompt_tokens
-    rate = "" if tokens is None else f", {tokens / many.timings.total:,.0f} tokens/s"
+    texts = [f"Document {at}. " + _FACTS[at % len(_FACTS)] * (8 + at % 16) for at in range(_MANY)]
+    many = reranker.rank(GUIDE.query, texts).timings.total
+    tokens = _prompt_tokens(reranker, GUIDE.query, texts)
+    rate = "" if tokens is None else f", {tokens / many:,.0f} tokens/s"
     message = (
-        f"one document in {seconds * 1000:,.0f} ms; 32 in {many.timings.total * 1000:,.0f} ms, "
-        f"{32 / many.timings.total:,.1f} documents/s{rate}"
+        f"one document in {seconds * 1000:,.0f} ms; {_MANY} in {many * 1000:,.0f} ms, "
+        f"{_MANY / many:,.1f} documents/s{rate}"
     )
-    return [Finding("speed", "green", message)]
+    measured: dict[str, Measurement] = {
+        "seconds for one pair": seconds,
+        "pairs": _MANY,
+        "prompt tokens": tokens,
+        "pairs per second": _MANY / many,
+        "tokens per second": None if tokens is None else tokens / many,
+    }
+    return [Finding("speed", "green", message, measured=measured)]
+
+
+def _prompt_tokens(reranker: Reranker, query: str, documents: Sequence[str]) -> int | None:
+    """Tokens of all prompts, counted after they were scored; None where nothing counts them."""
+    engine = reranker.engine
+    if engine.facts().counting == "never":
+        return None
+    parts = [query_part(DEFAULT_INSTRUCTION, query), *map(document_part, documents)]
+    first, *others = engine.encode(parts)
+    return len(first.ids) * len(others) + sum(len(encoding.ids) for encoding in others)
 
 
 def _by_index(results: tuple[RankedDocument, ...]) -> list[RankedDocument]:
     return sorted(results, key=lambda result: result.index)
-
-
-def _result_logit(result: RankedDocument) -> float:
-    return _logit_of_probability(result.score or 0.0) if result.logit is None else result.logit
-
-
-def _logit_of_probability(score: float) -> float:
-    """The logit of a probability, kept finite as a float32 probability would be."""
-    bounded = min(max(score, 1e-7), 1 - 1e-7)
-    return math.log(bounded / (1 - bounded))
