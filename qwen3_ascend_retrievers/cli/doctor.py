@@ -26,7 +26,7 @@ from ..tools.diagnosis import (
     check_engine,
     check_environment,
     check_texts,
-    compare,
+    compare_proofs,
     read_proof,
 )
 from ..tools.diagnosis.engine_checks import error_finding
@@ -60,12 +60,12 @@ def doctor_command(
     """Check this machine, and the model or server if one is named.
 
     Exit code: 0 all green, 1 something amber (not proven), 2 something red (wrong). --json writes
-    a proof file, to keep, to compare or to attach to an issue: versions, devices, the known pairs'
-    scores beside the published ones, what each check measured. No key is in it and no path into
-    your home; the address of a server is.
+    a proof file, to keep, to send or to compare: versions, devices, the known pairs' scores beside
+    the published ones, and what each check measured. It holds no key, and ~ for your home; a
+    server's address is in it.
 
-    --compare marks checks with another colour, and scores of the known pairs that differ by more
-    than bf16 explains; with a mark the exit code is 1 at least.
+    --compare marks checks with another colour, and scores of the same texts that differ by more
+    than bf16 explains; with a mark the exit code is at least 1.
 
     Example: qwen3-rerank doctor --base-url http://npu-host:8000
     """
@@ -74,13 +74,13 @@ def doctor_command(
     proofs = [read_proof(path) for path in compared or ()]
     if len(proofs) > 1:
         _check_two_files(len(proofs), options)
-        _end(_print_comparison(proofs[0], proofs[1], json))
+        _end(_print_proofs(proofs[0], proofs[1], json))
         return
     proof = _examined(options)
     code = exit_code(proof.findings)
     if proofs:
         # As it is written, so that a path is compared with a path.
-        code = max(code, _print_comparison(proofs[0], proof.public(), json))
+        code = max(code, _print_proofs(proofs[0], proof.public(), json))
     elif json:
         print_json(proof.as_json())
     else:
@@ -161,9 +161,9 @@ def print_findings(findings: Sequence[Finding], console: Console | None = None) 
     (console or out()).print(table)
 
 
-def _print_comparison(there: Proof, here: Proof, json: bool) -> int:
+def _print_proofs(there: Proof, here: Proof, json: bool) -> int:
     """Print two proofs side by side; returns the exit code that their differences ask for."""
-    values = compare(there, here)
+    values = compare_proofs(there, here)
     marked = sum(value.is_marked for value in values)
     if json:
         rows = [
@@ -179,7 +179,7 @@ def _print_comparison(there: Proof, here: Proof, json: bool) -> int:
         ]
         print_json({"there": there.as_json(), "here": here.as_json(), "values": rows})
     else:
-        out().print(_comparison_table(values, there, here))
+        out().print(_proofs_table(values, there, here))
         print_note(
             f"{marked} marked with !: another colour, or scores that differ by more than bf16 "
             "explains."
@@ -187,7 +187,7 @@ def _print_comparison(there: Proof, here: Proof, json: bool) -> int:
     return _MARKED if marked else 0
 
 
-def _comparison_table(values: Sequence[ComparedValue], there: Proof, here: Proof) -> Table:
+def _proofs_table(values: Sequence[ComparedValue], there: Proof, here: Proof) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("", no_wrap=True)
     for heading in ("", "there", "here", "difference"):

@@ -325,6 +325,12 @@ def test_other_architectures_are_described(architecture: str, message: str) -> N
         reranker_kind("any/name", {"architectures": [architecture]})
 
 
+def test_the_text_model_under_the_vision_model_s_name_is_told_apart(folder: Path) -> None:
+    change_config(folder, architectures=["Qwen3VLForSequenceClassification"])
+    with pytest.raises(ModelError, match=r"for a text model. Restore .*Qwen3ForCausalLM"):
+        find_checkpoint(str(folder))
+
+
 @pytest.mark.parametrize("method", ["awq", "gptq", "bitsandbytes", "fp8"])
 def test_quantized_checkpoints_are_for_vllm_only(folder: Path, method: str) -> None:
     change_config(folder, quantization_config={"quant_method": method, "bits": 4})

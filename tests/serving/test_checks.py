@@ -41,6 +41,15 @@ def test_a_key_among_vllm_s_arguments_is_refused(extra: list[str]) -> None:
         check_extra(extra)
 
 
+@pytest.mark.parametrize("flag", ["--hf-overrides", "--hf_overrides", "--hf-overrides.x"])
+def test_the_vision_model_s_architecture_is_refused(flag: str) -> None:
+    value = '{"architectures": ["Qwen3VLForSequenceClassification"]}'
+    for extra in ([flag, value], [f"{flag}={value}"]):
+        with pytest.raises(InvalidInputError, match="vision model's architecture"):
+            check_extra(extra)
+    check_extra([flag, '{"architectures": ["Qwen3ForSequenceClassification"]}'])
+
+
 def test_other_arguments_are_vllm_s() -> None:
     check_extra(["--api-server-count", "2", "--seed", "--", "api-key"])
 

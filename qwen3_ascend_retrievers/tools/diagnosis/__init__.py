@@ -4,7 +4,7 @@ Each check returns findings; showing them is the command line's part. A proof is
 them, to be sent and compared.
 """
 
-from .differences import ComparedValue, compare
+from .differences import ComparedValue, compare_proofs
 from .engine_checks import check_engine
 from .environment import check_environment, versions
 from .findings import Colour, Finding, worst
@@ -20,7 +20,7 @@ __all__ = [
     "check_engine",
     "check_environment",
     "check_texts",
-    "compare",
+    "compare_proofs",
     "read_proof",
     "versions",
     "worst",

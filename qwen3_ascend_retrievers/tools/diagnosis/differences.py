@@ -38,7 +38,7 @@ class ComparedValue:
     is_marked: bool = False
 
 
-def compare(there: Proof, here: Proof) -> list[ComparedValue]:
+def compare_proofs(there: Proof, here: Proof) -> list[ComparedValue]:
     """All values of both, in the second one's order; what only the first has comes after."""
     engines = [_engine_values(proof.engine) for proof in (there, here)]
     return [

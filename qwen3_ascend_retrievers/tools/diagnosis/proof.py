@@ -70,7 +70,7 @@ class EngineRecord:
             config=config,
             model=facts.model,
             max_length=reranker.settings.max_length or facts.max_length,
-            weights=_weights(config) if row is not None and row.in_process else None,
+            weights=_weights_of(config) if row is not None and row.in_process else None,
             details=facts.details,
         )
 
@@ -159,7 +159,7 @@ def read_proof(path: Path) -> Proof:
         ) from error
 
 
-def _weights(config: Mapping[str, Any]) -> str | None:
+def _weights_of(config: Mapping[str, Any]) -> str | None:
     """The fingerprint of a loaded model's weights; None where its folder is another's to find."""
     try:
         checkpoint = find_checkpoint(config["model"], config.get("revision"))

@@ -23,7 +23,7 @@ _FACTS: Final = (
     "Bread is made of flour, water and yeast. ",
     "An egg is boiled in water for eight minutes. ",
 )
-_FILLER: Final = "Beijing lies in the north. "
+_LONG_FILLER: Final = "Beijing lies in the north. "
 _LONG_DOCUMENTS: Final = 6
 # Documents of the sample of throughput.
 _MANY: Final = 32
@@ -99,7 +99,7 @@ def long_document(reranker: Reranker, max_length: int | None) -> list[Finding]:
         remedy = "Add --max-length, or --tokenizer with the served model's folder."
         return [Finding("long document", "amber", "the model's length is not known", remedy)]
     # Each of its words is at least one token, and so is the full stop.
-    text = GUIDE.relevant + " " + _FILLER * (3 * limit // 6)
+    text = GUIDE.relevant + " " + _LONG_FILLER * (3 * limit // 6)
     (whole,) = reranker.rank(GUIDE.query, [text]).results
     if not whole.truncated or whole.span is None:
         remedy = "Set --max-length to what the server was started with (--max-model-len)."
@@ -136,7 +136,7 @@ class LongBatch:
 
     def __init__(self, reranker: Reranker, limit: int) -> None:
         facts = [f"Part {at}. {_FACTS[at % len(_FACTS)]}" for at in range(_LONG_DOCUMENTS)]
-        self.texts = [fact + _FILLER * (limit // 30) for fact in facts]
+        self.texts = [fact + _LONG_FILLER * (limit // 30) for fact in facts]
         # Unique from its start: nothing of these prompts is cached yet.
         query = f"{uuid4().hex} {GUIDE.query}"
         together = _by_index(reranker.rank(query, self.texts).results)
@@ -157,7 +157,7 @@ def speed(reranker: Reranker) -> list[Finding]:
     seconds = reranker.rank(GUIDE.query, [GUIDE.irrelevant]).timings.total
     texts = [f"Document {at}. " + _FACTS[at % len(_FACTS)] * (8 + at % 16) for at in range(_MANY)]
     many = reranker.rank(GUIDE.query, texts).timings.total
-    tokens = _prompt_tokens(reranker, GUIDE.query, texts)
+    tokens = _tokens_of_prompts(reranker, GUIDE.query, texts)
     rate = "" if tokens is None else f", {tokens / many:,.0f} tokens/s"
     message = (
         f"one document in {seconds * 1000:,.0f} ms; {_MANY} in {many * 1000:,.0f} ms, "
@@ -173,7 +173,7 @@ def speed(reranker: Reranker) -> list[Finding]:
     return [Finding("speed", "green", message, measured=measured)]
 
 
-def _prompt_tokens(reranker: Reranker, query: str, documents: Sequence[str]) -> int | None:
+def _tokens_of_prompts(reranker: Reranker, query: str, documents: Sequence[str]) -> int | None:
     """Tokens of all prompts, counted after they were scored; None where nothing counts them."""
     engine = reranker.engine
     if engine.facts().counting == "never":

@@ -16,10 +16,10 @@ from qwen3_ascend_retrievers.errors import TemplateMismatchError
 from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 from qwen3_ascend_retrievers.models.known_pairs import CHINESE, GUIDE
 from qwen3_ascend_retrievers.testing import FakeEngine
-from qwen3_ascend_retrievers.tools.diagnosis import score_checks
+from qwen3_ascend_retrievers.tools.diagnosis import pairs
 from qwen3_ascend_retrievers.tools.diagnosis.engine_checks import first_checks
 from qwen3_ascend_retrievers.tools.diagnosis.metrics import cache_hits
-from qwen3_ascend_retrievers.tools.diagnosis.score_checks import known_pairs
+from qwen3_ascend_retrievers.tools.diagnosis.pairs import known_pairs
 from support.doctor_runs import AlteredEngine, examine, fixed_reply_server
 from support.rerank_answers import rerank_only_setup
 from support.rerank_server import RerankServer
@@ -58,7 +58,7 @@ def test_only_the_bundled_model_may_miss_the_chinese_pair(
 
 def test_the_documented_scores_are_those_of_the_page() -> None:
     page = (Path(__file__).parents[3] / "docs" / "tiny-model.md").read_text("utf-8")
-    relevant, irrelevant = score_checks._TINY_CHINESE
+    relevant, irrelevant = pairs._TINY_CHINESE
     assert f"{relevant} / {irrelevant}, the wrong order" in " ".join(page.split())
 
 
