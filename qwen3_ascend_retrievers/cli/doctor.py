@@ -116,15 +116,16 @@ def _examined(options: EngineOptions) -> Proof:
         # The machine's findings are most useful where no engine can start.
         return Proof.of([*findings, error_finding(error, "engine")], None)
     with reranker, err().status("") as status:
+        server = options.base_url, key_of(options.api_key())
         engine_findings: list[Finding] = []
-        for finding in check_engine(reranker, options.base_url, key_of(options.api_key())):
+        for finding in check_engine(reranker, *server):
             engine_findings.append(finding)
             status.update(f"checked: {finding.name}")
         # A failed handshake is the only finding.
         is_ready = len(engine_findings) > 1
         if is_ready and options.base_url is not None:
             engine_findings += _text_findings(options, reranker)
-        engine = EngineRecord.of(reranker, is_ready=is_ready)
+        engine = EngineRecord.of(reranker, *server, is_ready=is_ready)
     return Proof.of([*findings, *engine_findings], engine)
 
 

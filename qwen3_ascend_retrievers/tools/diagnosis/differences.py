@@ -58,7 +58,7 @@ def _engine_values(engine: EngineRecord | None) -> dict[str, str]:
         "weights": engine.weights or "unknown",
         "max length": "unknown" if length is None else f"{length:,}",
     }
-    values |= {name.replace("_", " "): text for name, text in engine.details.items()}
+    values |= engine.details
     for name, value in engine.config.items():
         if name not in _NOT_COMPARED:
             values[f"{name}="] = value if isinstance(value, str) else json.dumps(value)
@@ -90,6 +90,8 @@ def _compare_measured(
 ) -> Iterator[ComparedValue]:
     for name in _all_names(there, here):
         before, now = there.get(name), here.get(name)
+        if before is None and now is None:
+            continue
         difference, is_marked = "", False
         if _is_number(before) and _is_number(now) and before != now:
             difference = f"{now - before:+.3g}"

@@ -24,6 +24,7 @@ from ...errors import (
 )
 from ...reranker import Reranker
 from .findings import Colour, Finding
+from .metrics import server_version
 from .pairs import known_pairs
 from .score_checks import instruction_is_honoured, long_document, speed
 from .step_checks import check_long_batch, check_prefix_cache
@@ -105,7 +106,7 @@ def _run_checks(
         return
     yield _model_finding(facts, reranker)
     if facts.details:
-        yield _details_finding(facts, "engine" if base_url is None else "server")
+        yield _details_finding(facts, base_url, key)
     subject = Subject(reranker, facts, base_url, key)
     for name, check in checks:
         try:
@@ -142,10 +143,16 @@ def _limit_text(facts: EngineFacts, reranker: Reranker) -> str:
     return f"at most {length:,} tokens, by the {'engine' if is_default else 'model'}"
 
 
-def _details_finding(facts: EngineFacts, name: str) -> Finding:
-    """What is known of the server or the engine, and how: a line for each detail."""
-    lines = [f"{about.replace('_', ' ')}: {text}" for about, text in facts.details.items()]
-    return Finding(name, "green", "\n".join(lines))
+def details_of(facts: EngineFacts, base_url: str | None, key: SecretStr | None) -> dict[str, str]:
+    """What is known of an engine or a server, and how; with the server's version if it says it."""
+    version = server_version(base_url, key)
+    named = {} if version is None else {"version": f"{version}, by /version"}
+    return named | {name.replace("_", " "): text for name, text in facts.details.items()}
+
+
+def _details_finding(facts: EngineFacts, base_url: str | None, key: SecretStr | None) -> Finding:
+    lines = [f"{name}: {text}" for name, text in details_of(facts, base_url, key).items()]
+    return Finding("engine" if base_url is None else "server", "green", "\n".join(lines))
 
 
 def error_finding(error: RerankError, name: str) -> Finding:

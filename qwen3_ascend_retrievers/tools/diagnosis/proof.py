@@ -16,12 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pydantic import SecretStr
+
 from ...engines.base import EngineFacts
 from ...engines.registry import row_of
 from ...errors import InvalidInputError, RerankError
 from ...models.checkpoint import find_checkpoint
 from ...models.fingerprint import weights_fingerprint
 from ...reranker import Reranker
+from .engine_checks import details_of
 from .environment import versions
 from .findings import Colour, Finding, Measurement, worst
 from .machine import machine_facts
@@ -43,7 +46,7 @@ class EngineRecord:
         model: the model's name; None if it did not come to a handshake.
         max_length: most tokens of a prompt; None if unknown.
         weights: a fingerprint of the weights; None where they are not on this machine.
-        details: see `EngineFacts`.
+        details: what is known of it, and how.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -53,11 +56,20 @@ class EngineRecord:
     details: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reranker: Reranker, *, is_ready: bool) -> EngineRecord:
+    def of(
+        cls,
+        reranker: Reranker,
+        base_url: str | None = None,
+        key: SecretStr | None = None,
+        *,
+        is_ready: bool,
+    ) -> EngineRecord:
         """What is known of a reranker's engine.
 
         Args:
             reranker: whose engine was examined.
+            base_url: its server; None for a model in this process.
+            key: the server's.
             is_ready: whether its model is loaded, or its server was reached.
         """
         engine: Any = reranker.engine
@@ -71,7 +83,7 @@ class EngineRecord:
             model=facts.model,
             max_length=reranker.settings.max_length or facts.max_length,
             weights=_weights_of(config) if row is not None and row.in_process else None,
-            details=facts.details,
+            details=details_of(facts, base_url, key),
         )
 
 

@@ -6,6 +6,7 @@ official template file ends in one newline too few; a template is another model'
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ...core.agreement import Agreement
@@ -38,8 +39,8 @@ _NEWLINE_REMEDY: Final = (
 )
 _BARE_REMEDY: Final = (
     "Clients that send bare texts (curl, CohereRerank, mteb's wrapper of vLLM) need the template: "
-    "serve with qwen3-rerank serve, or with --chat-template and its file. This package's scores "
-    "are right already: it sends the whole prompt."
+    "serve with qwen3-rerank serve, or with --chat-template and its file. This package sends the "
+    "whole prompt itself."
 )
 
 
@@ -76,13 +77,9 @@ def _check_route(
     except TemplateMismatchError as error:
         if _is_short_of_a_newline(reranker, bare):
             return _newline_finding(name, exact, texts)
-        finding = error_finding(error, name)
-        return Finding(
-            name, "red", finding.message, finding.remedy, finding.source, _measured(exact, texts)
-        )
+        return replace(error_finding(error, name), name=name, measured=_measured(exact, texts))
     except RerankError as error:
-        finding = error_finding(error, name)
-        return Finding(name, "red", finding.message, finding.remedy, finding.source)
+        return replace(error_finding(error, name), name=name)
     if facts.template_verified:
         return Finding(name, "green", "scored exactly as token ids are")
     remedy = "Use vLLM 0.18 or later, whose /classify lets scores be compared."
