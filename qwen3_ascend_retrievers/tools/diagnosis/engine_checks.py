@@ -75,7 +75,7 @@ def first_checks(reranker: Reranker, base_url: str | None = None) -> Iterator[Fi
 
     For a server that the user started: its length was configured, so a short one is no error.
     """
-    for finding in _run_checks(reranker, base_url, None, _CHECKS[:2]):
+    for finding in _run_checks(reranker, base_url, None, _CHECKS[1:3]):
         short = finding.name == "model" and finding.remedy == _LENGTH_REMEDY
         yield replace(finding, colour="amber") if short else finding
 
@@ -105,8 +105,6 @@ def _run_checks(
         yield error_finding(error, "engine")
         return
     yield _model_finding(facts, reranker)
-    if facts.details:
-        yield _details_finding(facts, base_url, key)
     subject = Subject(reranker, facts, base_url, key)
     for name, check in checks:
         try:
@@ -150,9 +148,11 @@ def details_of(facts: EngineFacts, base_url: str | None, key: SecretStr | None) 
     return named | {name.replace("_", " "): text for name, text in facts.details.items()}
 
 
-def _details_finding(facts: EngineFacts, base_url: str | None, key: SecretStr | None) -> Finding:
-    lines = [f"{name}: {text}" for name, text in details_of(facts, base_url, key).items()]
-    return Finding("engine" if base_url is None else "server", "green", "\n".join(lines))
+def _show_details(subject: Subject) -> list[Finding]:
+    details = details_of(subject.facts, subject.base_url, subject.key)
+    lines = [f"{name}: {text}" for name, text in details.items()]
+    name = "engine" if subject.base_url is None else "server"
+    return [Finding(name, "green", "\n".join(lines))] if lines else []
 
 
 def error_finding(error: RerankError, name: str) -> Finding:
@@ -183,6 +183,7 @@ def _check_template(subject: Subject) -> list[Finding]:
 
 
 _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("details", _show_details),
     ("template", _check_template),
     ("known pairs", lambda subject: known_pairs(subject.reranker, subject.facts.model)),
     ("instruction", lambda subject: instruction_is_honoured(subject.reranker)),
