@@ -186,7 +186,7 @@ def test_bare_texts_are_shown_and_the_key_is_not(tmp_path: Path) -> None:
         arguments = ("--base-url", server.url, "--api-key-file", str(key))
         result = invoke("doctor", *arguments)
         report = invoke("doctor", *arguments, "--json")
-    assert "! amber  bare texts" in result.stdout
+    assert "✓ green  bare texts" in result.stdout
     assert "template: by this side, proven exact" in result.stdout
     assert "checks nothing" not in result.stderr
     assert "sk-very-secret" not in result.output + report.output

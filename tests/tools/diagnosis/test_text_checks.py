@@ -80,7 +80,7 @@ def test_scores_that_show_no_newline_are_no_proof_of_one() -> None:
 def test_bare_texts_are_shown_beside_the_exact_prompt(settings: Any) -> None:
     findings = texts_to(Setup(template="none"), **settings)
     bare = findings["bare texts"]
-    assert bare.colour == "amber"
+    assert bare.colour == "green"
     assert "adds no template" in bare.message
     assert "qwen3-rerank serve" in str(bare.remedy)
     assert set(bare.measured) == {
