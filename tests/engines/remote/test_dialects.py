@@ -132,8 +132,8 @@ def test_a_query_that_is_too_long(start: Any, name: str) -> None:
 def test_too_many_documents(start: Any, name: str, template: str) -> None:
     server, engine = start(name, template, setup={"max_documents": 8})
     documents, row = documents_of(1, 20), FAKES[name]
-    told = "at most 8 in a request" in engine.facts().details["documents"]
-    assert told is row.tells_documents
+    is_stated = "at most 8 in a request" in engine.facts().details["documents"]
+    assert is_stated is row.states_documents
     for _ in range(2):
         check_ranking(Reranker(engine).rank(QUERY, documents), documents=documents)
     if not row.too_many or row.is_queue:

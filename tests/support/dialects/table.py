@@ -26,7 +26,7 @@ class FakeRow:
         checks_model: whether it refuses a wrong model's name.
         too_many: whether it refuses a number of documents.
         is_queue: whether that number is a queue's, which may have room again.
-        tells_documents: whether it says that number before it is exceeded.
+        states_documents: whether it says that number before it is exceeded.
         counts: whether its replies count the tokens of prompts.
     """
 
@@ -38,7 +38,7 @@ class FakeRow:
     checks_model: bool = True
     too_many: bool = True
     is_queue: bool = False
-    tells_documents: bool = False
+    states_documents: bool = False
     counts: bool = True
 
 
@@ -53,7 +53,7 @@ FAKES = {
         counts=False,
     ),
     "tei": FakeRow(
-        kind=TeiFake, templates=("exact", "none"), checks_model=False, tells_documents=True
+        kind=TeiFake, templates=("exact", "none"), checks_model=False, states_documents=True
     ),
     "llamacpp": FakeRow(
         kind=LlamacppFake, templates=("exact", "none"), checks_model=False, too_many=False
