@@ -46,8 +46,8 @@ class RerankServer:
 
     Attributes:
         setup: how it was started; may be changed on the way.
-        kind: which family of servers it is of.
         decide: what goes wrong with a request, None for nothing.
+        kind: which family of servers it is of.
         port: 0 takes a free one.
         requests: all of them, in order.
         idle: open connections without a request under way.
@@ -55,8 +55,8 @@ class RerankServer:
     """
 
     setup: Setup = field(default_factory=Setup)
-    kind: Callable[[Setup], RerankAnswers] = RerankAnswers
     decide: Decide = field(default=lambda request: None)
+    kind: Callable[[Setup], RerankAnswers] = RerankAnswers
     port: int = 0
     requests: list[ReceivedRequest] = field(default_factory=list)
     idle: int = 0

@@ -42,7 +42,7 @@ def serve() -> Iterator[Serve]:
             decide: Any = lambda request: None,
             kind: Any = RerankAnswers,
         ) -> RerankServer:
-            server = stack.enter_context(RerankServer(setup or Setup(), kind, decide))
+            server = stack.enter_context(RerankServer(setup or Setup(), decide, kind))
             servers.append(server)
             return server
 
