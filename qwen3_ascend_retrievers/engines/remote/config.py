@@ -55,6 +55,9 @@ class Address(NamedTuple):
     route: str | None
 
     def __str__(self) -> str:
+        if self.route is None and _RERANK_ROUTE.search(self.root):
+            # A prefix of that name, which must not be read as the route.
+            return self.root + "/v1"
         return self.root + (self.route or "")
 
 

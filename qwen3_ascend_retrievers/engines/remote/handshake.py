@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ...core.steps import adrive
 from ...core.tokens import Tokens
-from ...errors import (
-    EngineError,
-    InvalidInputError,
-    ReplyError,
-    StatusError,
-    TemplateMismatchError,
-)
+from ...errors import InvalidInputError, ReplyError, StatusError, TemplateMismatchError
 from .config import RemoteConfig
 from .discovery import find_server, is_unusable
-from .http.failures import RequestFailure, copy_of_error
+from .http.failures import RequestFailure, with_advice
 from .http.retrying import ApiRequest, RetryingClient
 from .protocol.canary import (
     SHORTEST,
@@ -43,6 +37,10 @@ from .tokenization import LocalTokenizer, server_tokens
 
 # How often the canaries are sent for a reply with each new model name, behind a load balancer.
 _NAME_ATTEMPTS: Final = 8
+_OTHER_FAMILY: Final = (
+    f"For a server of another family set dialect=... to one of {', '.join(DIALECTS)}; base_url may "
+    "be the whole URL of its route."
+)
 
 
 async def perform_handshake(
@@ -212,7 +210,7 @@ class _Probe:
                 if not _is_missing_route(failure):
                     raise
                 if len(self.routes) == 1:
-                    raise _without_route(failure) from failure.__cause__
+                    raise with_advice(failure, _OTHER_FAMILY) from failure.__cause__
                 self.routes = self.routes[1:]
 
     async def _rerank_on(self, path: str, question: AskRerank) -> ScoreReply:
@@ -269,16 +267,6 @@ def _too_short(root: str, failure: RequestFailure) -> RequestFailure:
 def _candidate_routes(client: RetryingClient, dialect: Dialect) -> tuple[str, ...]:
     """The route in base_url, as it was typed; else the dialect's."""
     return dialect.routes if client.typed_route is None else (client.typed_route,)
-
-
-def _without_route(failure: RequestFailure) -> RequestFailure:
-    """The same failure, with what a server of another kind needs."""
-    error = copy_of_error(failure.error)
-    error.args = (
-        f"{failure.error} For a server of another family set dialect=... to one of "
-        f"{', '.join(DIALECTS)}; base_url may be the whole URL of its route.",
-    )
-    return RequestFailure(cast(EngineError, error), failure.kind)
 
 
 def _is_missing_route(failure: RequestFailure) -> bool:

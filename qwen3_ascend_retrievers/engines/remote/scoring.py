@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
@@ -17,7 +17,7 @@ from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchErro
 from ..base import Call
 from .config import MAX_TOKENS, RemoteConfig
 from .http.concurrency import run_concurrently
-from .http.failures import RequestFailure, copy_of_error
+from .http.failures import RequestFailure, with_advice
 from .http.retrying import ApiRequest, RetryingClient
 from .limits import LearnedLimits
 from .protocol.dialects.base import least
@@ -31,6 +31,7 @@ Encode = Callable[[Sequence[str]], Awaitable[Sequence[Tokens]]]
 BuildRequest = Callable[[bool], ApiRequest]
 # A document that no server has a reason to refuse.
 _HARMLESS_DOCUMENT: Final = "a"
+_FEWER_DOCUMENTS: Final = "Lower batch_size=... in RemoteEngine."
 # Chinese has about three, English more.
 _BYTES_PER_TOKEN: Final = 3
 # Tokens are not spread evenly over a text.
@@ -130,7 +131,7 @@ class Scoring:
             if len(batch) > 1 and failure.kind in _SPLIT_KINDS:
                 return await self._score_parts(plan, batch, call, failure, isolating=isolating)
             if failure.kind == "too_many":
-                raise _with_advice(failure, "Lower batch_size=... in RemoteEngine") from failure
+                raise with_advice(failure, _FEWER_DOCUMENTS) from failure
             if failure.kind == "document":
                 scores = [await self._score_refused(plan, batch[0])]
             elif failure.kind == "too_long":
@@ -290,13 +291,6 @@ class Scoring:
                     f"{sum(count or 0 for count in expected)}. Check its --chat-template."
                 )
             )
-
-
-def _with_advice(failure: RequestFailure, advice: str) -> RequestFailure:
-    """The same failure, its message ending in what the user can do."""
-    error = copy_of_error(failure.error)
-    error.args = (f"{failure.error} {advice}.",)
-    return RequestFailure(cast(EngineError, error))
 
 
 def _share_that_fits(plan: Plan, position: int, most: int | None) -> float:

@@ -58,6 +58,12 @@ def test_a_route_is_taken_as_typed(serve: Any, connect: Any, route: str) -> None
     assert engine.facts().details["route"] == f"{typed}, texts"
 
 
+def test_a_prefix_that_is_called_like_a_route_is_no_route(connect: Any) -> None:
+    written = connect("http://gateway/rerank/v1").config()["base_url"]
+    assert written == "http://gateway/rerank/v1"
+    assert connect(written).config()["base_url"] == written
+
+
 def test_a_missing_route_leads_to_the_next(serve: Any, connect: Any) -> None:
     class Second(CohereFake):
         def routes(self) -> Any:
@@ -78,8 +84,11 @@ def test_a_server_of_no_dialect_is_an_error_that_lists_them(serve: Any, connect:
         connect(serve(kind=Nothing).url, max_retries=0).facts()
     for name in DIALECTS:
         assert name in str(caught.value)
-    with pytest.raises(InvalidInputError, match=r"dialect must be auto, vllm, sglang, .*'ollama'"):
-        connect("http://npu:8000", dialect="ollama")
+    for wrong in ("ollama", ["vllm"], None, 3):
+        with pytest.raises(
+            InvalidInputError, match=r"dialect must be auto, vllm, sglang, .*, not "
+        ):
+            connect("http://npu:8000", dialect=wrong)
 
 
 def test_infinity_cannot_be_exact_and_says_so(serve: Any, connect: Any) -> None:

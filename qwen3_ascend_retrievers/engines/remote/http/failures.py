@@ -69,6 +69,14 @@ def copy_of_error(error: Exception) -> Exception:
     return copied
 
 
+def with_advice(failure: RequestFailure, advice: str) -> RequestFailure:
+    """The same failure, its message ending in what the user can do."""
+    changed = cast(RequestFailure, copy_of_error(failure))
+    changed.error.args = (f"{failure.error} {advice}",)
+    changed.__cause__ = failure.__cause__
+    return changed
+
+
 def parse_reply(
     request: HttpRequest,
     reply: HttpReply,

@@ -55,13 +55,13 @@ class FoundServer:
     models: Sequence[ServedModel]
 
 
-def dialect_of_name(name: str) -> Dialect:
+def dialect_of_name(name: Any) -> Dialect:
     """The dialect.
 
     Raises:
         InvalidInputError: there is none of that name.
     """
-    if name not in DIALECTS:
+    if not isinstance(name, str) or name not in DIALECTS:
         raise InvalidInputError(f"dialect must be {AUTO}, {', '.join(DIALECTS)}, not {name!r}.")
     return DIALECTS[name]
 

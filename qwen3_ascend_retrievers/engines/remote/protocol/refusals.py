@@ -33,6 +33,8 @@ _SIZE_STATUSES: Final = frozenset({400, 413, 422})
 _NAME_STATUSES: Final = frozenset({400, 404, 422})
 # How much of an error body is searched: it may go on with the caller's own texts.
 _SEARCHED: Final = 2000
+# A limit that means something; what is longer is noise.
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 # SGLang's rerank route answers every failure with 400, and the status in its words.
 _QUOTED_STATUS: Final = re.compile(r"(\d{3}): ")
 # vLLM's words, older and newer, for a model that was loaded for another task.
@@ -101,5 +103,5 @@ def _matches(what: str, words: str, status: int | None) -> Iterator[re.Match[str
 
 def _limit(matches: Iterable[re.Match[str]]) -> int | None:
     """The limit that a refusal names, by whichever dialect's words find it."""
-    numbers = (group for match in matches for group in match.groups() if group)
-    return next((int(number) for number in numbers if number.isdigit()), None)
+    groups = (group for match in matches for group in match.groups() if group)
+    return next((int(group) for group in groups if _NUMBER.fullmatch(group)), None)

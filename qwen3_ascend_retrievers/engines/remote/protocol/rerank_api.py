@@ -228,7 +228,8 @@ def _counted_tokens(reply: Any, headers: Headers) -> int | None:
         if _is_int(value) and value > 0:
             return int(value)
     header = headers.get(_COUNT_HEADER, "")
-    return int(header) if header.isascii() and header.isdigit() and int(header) > 0 else None
+    is_number = header.isascii() and header.isdigit() and len(header) <= _MAX_NUMBER_LENGTH
+    return int(header) or None if is_number else None
 
 
 def _max_model_len(entry: Mapping[str, Any]) -> int | None:

@@ -136,7 +136,7 @@ def test_a_number_outside_probability_names_what_it_may_be(value: float) -> None
         read_rerank(results({"index": 0, "relevance_score": value}), {}, 1)
 
 
-@pytest.mark.parametrize("count", ["0", "-3", "many", "", "²"])
+@pytest.mark.parametrize("count", ["0", "-3", "many", "", "²", "9" * 5000])
 def test_a_count_in_a_header_is_a_number_or_none(count: str) -> None:
     assert read_rerank([GOOD], {"x-compute-tokens": count}, 1).tokens is None
 
@@ -252,6 +252,7 @@ TOO_LONG = [
     ),
     (422, "String should have at most 122880 characters", None),
     (400, "length of prompt_tokens (900) must be less than max_seq_len (512).", 512),
+    (400, f"maximum context length is {'9' * 400} tokens", None),
     (400, "Input exceeds the number of tokens that one request may have", None),
     (413, "<html>Request Entity Too Large</html>", None),
 ]

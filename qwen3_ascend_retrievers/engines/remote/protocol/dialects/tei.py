@@ -17,8 +17,8 @@ from .base import Details, DetailsRoute, Dialect, TokenizeRoute, Words, size_of
 def _read_tokenize(reply: Any) -> tuple[tuple[int, ...], None]:
     lists = reply if isinstance(reply, list) and len(reply) == 1 else [None]
     tokens = lists[0] if isinstance(lists[0], list) else [None]
-    found = [token.get("id") if isinstance(token, Mapping) else None for token in tokens]
-    ids = tuple(token for token in found if isinstance(token, int) and token >= 0)
+    ids_or_none = [token.get("id") if isinstance(token, Mapping) else None for token in tokens]
+    ids = tuple(token for token in ids_or_none if isinstance(token, int) and token >= 0)
     if len(ids) != len(tokens):
         raise ReplyError("The reply has no list of tokens with ids")
     return ids, None
