@@ -21,7 +21,7 @@ from support.dialects.llamacpp import LlamacppFake
 from support.dialects.sglang import SglangFake
 from support.dialects.tei import TeiFake
 from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
-from support.rerank_answers import RerankAnswers, Setup
+from support.rerank_answers import RerankAnswers, Setup, tokens_of
 
 PLAIN = tuple(text for text in DOCUMENTS if text.strip())
 
@@ -168,3 +168,17 @@ def test_a_server_that_has_no_reranker_says_so(serve: Any, connect: Any) -> None
 
     with pytest.raises(StatusError, match="no reranker but embedding"):
         connect(serve(kind=Embedder).url).facts()
+
+
+def test_a_named_dialect_is_not_misled_by_a_gateway_s_estimates(serve: Any, connect: Any) -> None:
+    class Estimating(CohereFake):
+        """new-api in front of Xinference: the server templates, the gateway counts the texts."""
+
+        def counts(self, scored: Any) -> Any:
+            total = sum(len(tokens_of(document.text)) for document in scored)
+            return {"usage": {"total_tokens": total}}
+
+    server = serve(Setup(template="exact"), kind=Estimating)
+    engine = connect(server.url, dialect="xinference")
+    check_ranking(Reranker(engine).rank(QUERY, PLAIN), documents=PLAIN)
+    assert engine.facts().template_verified is None
