@@ -19,6 +19,7 @@ OnError = Literal["raise", "keep_order"]
 
 API_KEY_VARIABLE: Final = "QWEN3_RERANK_API_KEY"
 DEFAULT_MODEL: Final = "Qwen/Qwen3-Reranker-0.6B"
+_LARGEST: Final = sys.float_info.max
 
 
 def printed(value: Any) -> str:
@@ -31,9 +32,11 @@ def printed(value: Any) -> str:
 
 def is_finite(value: Any) -> bool:
     """Whether it is a number that a float can hold; True and False are not numbers here."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = type(value) is float or (
+        isinstance(value, int | float) and not isinstance(value, bool)
+    )
     # Compared, because math.isfinite cannot take an int beyond every float.
-    return number and abs(value) <= sys.float_info.max
+    return number and -_LARGEST <= value <= _LARGEST
 
 
 def whole_number(name: str, value: Any, *, minimum: int) -> int:

@@ -15,7 +15,7 @@ from .batching import portions
 from .plan import Cut, Limits, Passage, Plan, Query
 from .prompt import document_part, neutralise, original_offsets, query_part, replace_surrogates
 from .steps import NeedTokens, TokenSteps, side_by_side
-from .tokens import TokenIds, token_ceiling
+from .tokens import TokenIds, may_exceed, token_ceiling
 from .truncation import CHARACTERS_PER_TOKEN, Piece, fit_prefix, windows
 from .validation import Pair
 
@@ -32,23 +32,19 @@ _FITS_AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """One distinct pair of a query and a document.
+    """A distinct pair of a query and a document, whose tokens must be counted.
 
     Attributes:
-        query_position: position of `query` in the plan.
         query: its query.
         document: its document as passed.
-        text: its document, neutralised.
+        whole: the passage that it is if it fits.
         index: position of the first such pair in the input.
-        counted: whether its tokens are counted.
     """
 
-    query_position: int
     query: Query
     document: str
-    text: str
+    whole: Passage
     index: int
-    counted: bool
 
 
 def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Planning:
@@ -59,15 +55,22 @@ def plan_steps(pairs: Sequence[Pair], instruction: str, limits: Limits) -> Plann
             `overflow` is "error".
     """
     queries = _queries(pairs, instruction, limits)
-    candidates = _candidates(pairs, queries, limits)
+    wholes = _wholes(pairs, queries, limits)
+    candidates = _candidates(wholes, pairs, queries, limits)
     ids_by_text = yield from _encode_parts(candidates.values(), limits)
-    passages: list[Passage] = []
-    positions: dict[Pair, tuple[int, ...]] = {}
     fits = [_fit(candidate, ids_by_text, limits) for candidate in candidates.values()]
     passage_lists = yield from side_by_side(fits, _FITS_AT_ONCE)
-    for pair, own_passages in zip(candidates, passage_lists, strict=True):
-        positions[pair] = tuple(range(len(passages), len(passages) + len(own_passages)))
-        passages += own_passages
+    fitted = dict(zip(candidates, passage_lists, strict=True))
+    passages: list[Passage] = []
+    positions: dict[Pair, tuple[int, ...]] = {}
+    for pair, whole in wholes.items():
+        own_passages = fitted.get(pair)
+        if own_passages is None:
+            positions[pair] = (len(passages),)
+            passages.append(whole)
+        else:
+            positions[pair] = tuple(range(len(passages), len(passages) + len(own_passages)))
+            passages += own_passages
     plan = Plan(
         tuple([replace(query, ids=ids_by_text.get(query.part)) for query in queries.values()]),
         tuple(passages),
@@ -92,43 +95,59 @@ def _sanitiser(limits: Limits) -> Callable[[str], str]:
     return neutralise if limits.neutralise else replace_surrogates
 
 
-def _candidates(
+def _wholes(
     pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits
-) -> dict[Pair, _Candidate]:
-    """Each distinct pair, grouped by query."""
-    documents: dict[str, dict[str, int]] = {query: {} for query in queries}
-    for index, (query_text, document) in enumerate(pairs):
-        documents[query_text].setdefault(document, index)
+) -> dict[Pair, Passage]:
+    """Each distinct pair, grouped by query, as the passage that it is if it fits."""
     sanitise = _sanitiser(limits)
-    candidates: dict[Pair, _Candidate] = {}
-    for position, (query_text, query) in enumerate(queries.items()):
-        for document, index in documents[query_text].items():
-            text = sanitise(document)
-            counted = _must_count(query, text, limits)
-            candidates[query_text, document] = _Candidate(
-                position, query, document, text, index, counted
-            )
-    return candidates
+    groups: dict[str, dict[Pair, None]] = {query: {} for query in queries}
+    for pair in pairs:
+        groups[pair[0]][pair] = None
+    return {
+        pair: Passage(position, sanitise(pair[1]), (0, len(pair[1])))
+        for position, group in enumerate(groups.values())
+        for pair in group
+    }
 
 
-def _must_count(query: Query, text: str, limits: Limits) -> bool:
-    """Whether this pair's tokens are needed, to be sent or to decide whether it fits."""
-    if limits.counting == "always" or limits.max_length is None:
-        return limits.counting == "always"
-    # Its length already decides: no need to count the bytes of a 2 MB document.
-    if len(text) > limits.max_length:
-        return True
-    return token_ceiling(query.part) + token_ceiling(document_part(text)) > limits.max_length
+def _candidates(
+    wholes: dict[Pair, Passage], pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits
+) -> dict[Pair, _Candidate]:
+    """Those whose tokens are needed, to be sent or to decide whether they fit."""
+    counted = [pair for pair, _ in _counted(wholes, queries, limits)]
+    if not counted:
+        return {}
+    indexes: dict[Pair, int] = {}
+    for index, pair in enumerate(pairs):
+        indexes.setdefault(pair, index)
+    return {
+        pair: _Candidate(queries[pair[0]], pair[1], wholes[pair], indexes[pair]) for pair in counted
+    }
+
+
+def _counted(
+    wholes: dict[Pair, Passage], queries: dict[str, Query], limits: Limits
+) -> Iterable[tuple[Pair, Passage]]:
+    if limits.counting == "always":
+        return wholes.items()
+    if limits.max_length is None:
+        return ()
+    used = token_ceiling(document_part(""))
+    rooms = [limits.max_length - used - token_ceiling(query.part) for query in queries.values()]
+    return [
+        (pair, whole)
+        for pair, whole in wholes.items()
+        if may_exceed(whole.text, rooms[whole.query])
+    ]
 
 
 def _encode_parts(candidates: Iterable[_Candidate], limits: Limits) -> TokenSteps[IdsByText]:
     """Tokens of the query parts, of the empty document and of all documents but huge ones."""
     parts: dict[str, None] = {}
     for candidate in candidates:
-        if candidate.counted:
-            parts[candidate.query.part] = parts[document_part("")] = None
-            if not _is_huge(candidate.text, limits):
-                parts[document_part(candidate.text)] = None
+        parts[candidate.query.part] = parts[document_part("")] = None
+        if not _is_huge(candidate.whole.text, limits):
+            parts[candidate.whole.part] = None
     ids_by_text: IdsByText = {}
     texts = list(parts)
     sizes = [len(text) for text in texts]
@@ -150,10 +169,10 @@ def _fit(
     candidate: _Candidate, ids_by_text: IdsByText, limits: Limits
 ) -> TokenSteps[list[Passage]]:
     """The passages of one document: itself if it fits, else what `overflow` makes of it."""
-    text = candidate.text
-    ids = ids_by_text.get(document_part(text))
-    whole = Passage(candidate.query_position, text, (0, len(candidate.document)), ids)
-    if not candidate.counted or limits.max_length is None:
+    text = candidate.whole.text
+    ids = ids_by_text.get(candidate.whole.part)
+    whole = replace(candidate.whole, ids=ids)
+    if limits.max_length is None:
         return [whole]
     budget = _document_budget(candidate.query, ids_by_text, limits, limits.max_length)
     if ids is not None and len(ids) <= budget:
@@ -207,7 +226,7 @@ def _passages(candidate: _Candidate, pieces: Sequence[Piece], limits: Limits) ->
     # Windows cover the whole document, so that nothing of it is truncated.
     cut: Cut = "no" if limits.overflow == "window" else "exact"
     return [
-        Passage(candidate.query_position, piece.text, span, piece.ids, cut)
+        Passage(candidate.whole.query, piece.text, span, piece.ids, cut)
         for piece, span in zip(pieces, zip(starts, ends, strict=True), strict=True)
     ]
 

@@ -101,12 +101,27 @@ def neutralise(text: str) -> str:
     occurrence, in any case, of one of Qwen3's 26 added tokens. Clean text comes back unchanged,
     and a second pass changes nothing.
     """
-    return _CONTROL_TOKEN_START.sub("< ", _SURROGATE.sub("\ufffd", text))
+    text = replace_surrogates(text)
+    return _CONTROL_TOKEN_START.sub("< ", text) if "<" in text else text
 
 
 def replace_surrogates(text: str) -> str:
     """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server accepts."""
-    return _SURROGATE.sub("\ufffd", text)
+    try:
+        # Ten times as fast as a search for them, where there are none.
+        utf8_length(text)
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
+    return text
+
+
+def utf8_length(text: str) -> int:
+    """Bytes of `text`, in no time if it is ASCII.
+
+    Raises:
+        UnicodeEncodeError: there is a lone surrogate in it.
+    """
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def original_offset(text: str, offset: int) -> int:

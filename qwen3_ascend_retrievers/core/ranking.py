@@ -131,18 +131,22 @@ def rank(
 
     Documents without a score come after all others, in the input's order and with their error.
     """
-    ranked: list[tuple[float, int, RankedDocument]] = []
-    unscored: list[RankedDocument] = []
-    for index, document in enumerate(documents):
-        winner = _winner(plan.inputs[index], scores)
+    ranked: list[tuple[float, int]] = []
+    unscored: list[int] = []
+    winners = [_winner(positions, scores) for positions in plan.inputs]
+    for index, winner in enumerate(winners):
         score = scores[winner]
         if isinstance(score, Unscored):
-            unscored.append(RankedDocument(index, document, None, error=score.error))
+            unscored.append(index)
         elif threshold is None or score.score >= threshold:
-            result = _ranked_document(plan, score, winner, index, document)
-            ranked.append((-score.score, index, result))
+            ranked.append((-score.score, index))
     ranked.sort()
-    return [*[result for _, _, result in ranked], *unscored][:top_n]
+    # Only what is returned is worth an object.
+    order = [*[index for _, index in ranked], *unscored][:top_n]
+    return [
+        _ranked_document(plan, scores[winners[index]], winners[index], index, documents[index])
+        for index in order
+    ]
 
 
 def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
@@ -173,8 +177,10 @@ def _winner(positions: Sequence[int], scores: Sequence[PassageScore]) -> int:
 
 
 def _ranked_document(
-    plan: Plan, score: Score, winner: int, index: int, document: str
+    plan: Plan, score: PassageScore, winner: int, index: int, document: str
 ) -> RankedDocument:
+    if isinstance(score, Unscored):
+        return RankedDocument(index, document, None, error=score.error)
     positions, passage = plan.inputs[index], plan.passages[winner]
     engine_truncated = score.kept is not None
     span = passage.span

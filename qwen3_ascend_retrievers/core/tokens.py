@@ -129,9 +129,25 @@ def token_ceiling(text: str) -> int:
 
     Every token covers at least one byte of the normalised text, so its bytes bound the tokens.
     """
+    if text.isascii():
+        return len(text)
     normal = unicodedata.normalize("NFC", text)
     # A few letters take more bytes in lower case, such as U+023A.
     return max(len(form.encode("utf-8", "surrogatepass")) for form in (normal, normal.lower()))
+
+
+# NFC makes at most three times the bytes of UTF-8 (UAX 15), lower case half as many again.
+_MOST_GROWTH: Final = 5
+
+
+def may_exceed(text: str, tokens: int) -> bool:
+    """Whether `text` may have more than so many tokens; most texts are settled by their length."""
+    # No need to count the bytes of a 2 MB document.
+    if len(text) > tokens:
+        return True
+    if text.isascii() or _MOST_GROWTH * len(text.encode("utf-8", "surrogatepass")) <= tokens:
+        return False
+    return token_ceiling(text) > tokens
 
 
 # Pieces that a byte-level BPE seldom splits finer: a space, a capital and four small letters, or

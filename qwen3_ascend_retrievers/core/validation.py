@@ -42,7 +42,10 @@ def check_documents(documents: Any) -> list[str]:
         InvalidInputError: it is one str, no iterable, or holds something that is no str.
     """
     listed = check_list("documents", documents, "str")
-    return [check_text(f"documents[{at}]", document) for at, document in enumerate(listed)]
+    if not all(isinstance(document, str) for document in listed):
+        for at, document in enumerate(listed):
+            check_text(f"documents[{at}]", document)
+    return listed
 
 
 def check_pairs(pairs: Any) -> list[Pair]:
