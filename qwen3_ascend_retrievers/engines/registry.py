@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,6 +47,7 @@ class EngineRow:
         in_process: whether it takes a model's name and loads that model here.
         tiny: whether it may be chosen for the bundled model, because it starts in a second.
         secrets: those of its constructor's arguments that are never written down or shown.
+        renamed: former names of arguments, as they were written down -> today's.
         prefix_cache: whether tokens of a query's part are computed once: "always"; "self_checked"
             if scores with and without are compared at loading, with the outcome in its attribute
             `self_check`; "never"; or "unknown", as with a server.
@@ -61,6 +62,7 @@ class EngineRow:
     in_process: bool = False
     tiny: bool = False
     secrets: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     prefix_cache: PrefixCache = "unknown"
 
     @property
@@ -121,6 +123,7 @@ _ROWS: Final = (
         about="a server",
         packages=("httpx",),
         secrets=("api_key", "headers"),
+        renamed={"max_concurrency": "max_connections"},
     ),
     EngineRow(tag="fake", home="testing.fake:FakeEngine"),
 )
@@ -165,7 +168,9 @@ def engine_from_config(config: Any) -> Any:
             f"An engine's config needs 'engine', one of {', '.join(sorted(ENGINES))}."
         )
     row = ENGINES[tag]
-    arguments = {name: value for name, value in config.items() if name != "engine"}
+    arguments = {
+        row.renamed.get(name, name): value for name, value in config.items() if name != "engine"
+    }
     try:
         return row.load()(**arguments)
     except TypeError as error:

@@ -56,7 +56,7 @@ def engines() -> dict[str, Any]:
             timeout=5,
             deadline=20,
             max_retries=2,
-            max_concurrency=3,
+            max_connections=3,
             batch_size=16,
             tokenizer="tiny",
             backoff=0.5,

@@ -33,7 +33,7 @@ _PLAIN: Final = (
     "timeout",
     "deadline",
     "max_retries",
-    "max_concurrency",
+    "max_connections",
     "batch_size",
     "tokenizer",
     "tokenizer_revision",
@@ -77,7 +77,7 @@ class RemoteConfig:
     timeout: float
     deadline: float
     max_retries: int | None
-    max_concurrency: int
+    max_connections: int
     batch_size: int
     headers: Mapping[str, SecretStr] = field(repr=False)
     verify: Any
@@ -101,7 +101,7 @@ class RemoteConfig:
             whole_number("max_retries", self.max_retries, minimum=0)
         if not isinstance(self.trust_env, bool):
             raise InvalidInputError(f"trust_env must be True or False, not {self.trust_env!r}.")
-        whole_number("max_concurrency", self.max_concurrency, minimum=1)
+        whole_number("max_connections", self.max_connections, minimum=1)
         whole_number("batch_size", self.batch_size, minimum=1)
         if not isinstance(self.verify, bool | str | ssl.SSLContext):
             raise InvalidInputError("verify must be True, False, a CA file or an SSLContext.")

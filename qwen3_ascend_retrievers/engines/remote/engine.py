@@ -58,7 +58,9 @@ class RemoteEngine(Configured):
         max_retries: how often a request is sent again, whatever the failure; 0 never does. None:
             three times after a lost connection, a timeout or a failing server, and as long as the
             deadline allows if the server asks to come back later (429, 503, Retry-After).
-        max_concurrency: requests under way at once, of all calls together.
+        max_connections: connections to each server, which is how many requests of all calls
+            together are under way there at once; 64 by default. The others take turns, call by
+            call. One call has at most eight requests under way.
         batch_size: documents in one request, at most.
         headers: sent with every request.
         verify: False to accept any certificate, or a CA file or folder, or an SSLContext.
@@ -90,7 +92,7 @@ class RemoteEngine(Configured):
         timeout: float = 30.0,
         deadline: float = 120.0,
         max_retries: int | None = None,
-        max_concurrency: int = 8,
+        max_connections: int = 64,
         batch_size: int = 32,
         headers: Mapping[str, str] | None = None,
         verify: Any = True,
@@ -112,7 +114,7 @@ class RemoteEngine(Configured):
             timeout=timeout,
             deadline=deadline,
             max_retries=max_retries,
-            max_concurrency=max_concurrency,
+            max_connections=max_connections,
             batch_size=batch_size,
             headers=headers_of(headers),
             verify=verify,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ...core.plan import Passage, Plan
 from .http.retrying import ApiRequest
@@ -14,8 +14,7 @@ from .protocol.template_owner import TemplateOwner
 from .replicas import ServerProfile
 
 
-@dataclass(frozen=True, slots=True)
-class SentPassage:
+class SentPassage(NamedTuple):
     """One passage as it is sent.
 
     Attributes:

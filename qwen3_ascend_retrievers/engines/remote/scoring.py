@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby, islice
 from typing import Final
 
 from ...core.agreement import kind_of, look_like_probabilities
 from ...core.batching import portions
 from ...core.plan import Plan
-from ...core.prompt import DEFAULT_INSTRUCTION, document_part
+from ...core.prompt import DEFAULT_INSTRUCTION, document_part, utf8_length
 from ...core.ranking import PassageScore, Score, Unscored
 from ...core.tokens import Tokens, estimate
 from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchError, TooLongError
@@ -36,6 +37,8 @@ _FEWER_DOCUMENTS: Final = "Lower batch_size=... in RemoteEngine."
 _BYTES_PER_TOKEN: Final = 3
 # Tokens are not spread evenly over a text.
 _CAUTION: Final = 0.9
+# Of one call, so that a long one fills neither the server nor the turns of others.
+_REQUESTS_AT_ONCE: Final = 8
 # Refusals of a whole request that its parts may not get.
 _SPLIT_KINDS: Final = ("too_long", "too_many", "busy", "document")
 
@@ -84,38 +87,38 @@ class Scoring:
             ServerChanged: the server differs from its profile.
             RerankCancelled: the caller wanted to stop.
         """
+        batches = self._batches(plan)
         scores: dict[int, PassageScore] = {}
 
-        async def job(positions: Sequence[int]) -> None:
-            batch = [SentPassage(position, plan.passages[position]) for position in positions]
-            for position, score in zip(
-                positions, await self._score_batch(plan, batch, call), strict=True
-            ):
-                scores[position] = score
+        async def score_all(batch: list[SentPassage] | None) -> None:
+            # Each request is sized and written when the one before it is over: the loop that all
+            # callers share is never busy with a whole call.
+            while batch is not None:
+                batch_scores = await self._score_batch(plan, batch, call)
+                scores.update(zip((sent.position for sent in batch), batch_scores, strict=True))
+                batch = next(batches, None)
 
-        await run_concurrently([partial(job, positions) for positions in self._batches(plan)])
+        first_batches = islice(batches, _REQUESTS_AT_ONCE)
+        await run_concurrently([partial(score_all, batch) for batch in first_batches])
         ordered = [scores[position] for position in range(len(plan.passages))]
         unscored = [score for score in ordered if isinstance(score, Unscored)]
         if unscored and len(unscored) == len(ordered):
             raise unscored[0].error
         return ordered
 
-    def _batches(self, plan: Plan) -> list[list[int]]:
-        """Positions for one request each: of one query, within both limits."""
-        batch_size, dialect = self._config.batch_size, self._profile.dialect
-        max_count = least(batch_size, dialect.max_documents, self._limits.documents) or batch_size
+    def _batches(self, plan: Plan) -> Iterator[list[SentPassage]]:
+        """The passages of one request each: of one query, within both limits."""
         max_tokens = least(MAX_TOKENS, self._limits.tokens) or MAX_TOKENS
-        groups: dict[int, list[int]] = {}
-        for position, passage in enumerate(plan.passages):
-            groups.setdefault(passage.query, []).append(position)
-        batches: list[list[int]] = []
-        for group in groups.values():
-            lengths = _request_sizes(plan, group)
-            batches += (
-                [group[index] for index in portion]
-                for portion in portions(lengths, max_count=max_count, max_tokens=max_tokens)
-            )
-        return batches
+        for _, group in groupby(enumerate(plan.passages), key=lambda at: at[1].query):
+            sent = [SentPassage(position, passage) for position, passage in group]
+            sizes = _request_sizes(plan, sent)
+            for portion in portions(sizes, max_count=self._max_documents(), max_tokens=max_tokens):
+                yield [sent[at] for at in portion]
+
+    def _max_documents(self) -> int:
+        batch_size = self._config.batch_size
+        dialect_limit = self._profile.dialect.max_documents
+        return least(batch_size, dialect_limit, self._limits.documents) or batch_size
 
     async def _score_batch(
         self, plan: Plan, batch: list[SentPassage], call: Call, *, isolating: bool = False
@@ -162,8 +165,8 @@ class Scoring:
             self._limits.learn("documents", size)
         whole = all(isinstance(score, Score) and score.kept is None for score in scores)
         if failure.kind == "too_long" and whole:
-            lengths = _request_sizes(plan, [sent.position for sent in batch])
-            self._limits.learn("tokens", sum(lengths) * size // len(batch))
+            tokens = sum(_request_sizes(plan, batch))
+            self._limits.learn("tokens", tokens * size // len(batch))
         return scores
 
     async def _check_request(self, plan: Plan, sent: SentPassage, failure: RequestFailure) -> None:
@@ -234,9 +237,8 @@ class Scoring:
             logits = kind == "logits"
             reply = reply if logits else probabilities
         are_logits = logits or (not by_ids and self._profile.mode.plain == "logit")
-        score_of = Score.of_logit if are_logits else Score
         return [
-            replace(score_of(value), kept=sent.kept)
+            Score.of_logit(value, sent.kept) if are_logits else Score(value, None, sent.kept)
             for sent, value in zip(batch, reply.values, strict=True)
         ]
 
@@ -282,6 +284,8 @@ class Scoring:
         self, plan: Plan, batch: Sequence[SentPassage], reply: ScoreReply
     ) -> None:
         """Raise ServerChanged if the reply contradicts the handshake."""
+        if plan.queries[batch[0].passage.query].ids is None:
+            return
         exact = self._profile.mode.template != "none"
         expected = [plan.tokens(sent.position) if sent.kept is None else None for sent in batch]
         if exact and counts_differ(expected, reply.tokens):
@@ -312,19 +316,17 @@ def _refused_document(index: int, error: EngineError) -> StatusError:
     )
 
 
-def _request_sizes(plan: Plan, positions: Sequence[int]) -> list[int]:
+def _request_sizes(plan: Plan, batch: Sequence[SentPassage]) -> Iterator[int]:
     """About how many tokens the prompts of one query have, to size requests.
 
     Where they were not counted, by their bytes: to tell 65,000 tokens from 66,000 is worth no
     millisecond of the loop that all callers share.
     """
-    query = plan.queries[plan.passages[positions[0]].query]
-    query_bytes = len(query.part.encode())
-    sizes = []
-    for position in positions:
-        tokens = plan.tokens(position)
-        if tokens is None:
-            document_bytes = len(plan.passages[position].part.encode())
-            tokens = (query_bytes + document_bytes) // _BYTES_PER_TOKEN
-        sizes.append(tokens)
-    return sizes
+    query = plan.queries[batch[0].passage.query]
+    template_bytes = utf8_length(query.part) + utf8_length(document_part(""))
+    for sent in batch:
+        passage = sent.passage
+        if query.ids is None or passage.ids is None:
+            yield (template_bytes + utf8_length(passage.text)) // _BYTES_PER_TOKEN
+        else:
+            yield len(query.ids) + len(passage.ids)

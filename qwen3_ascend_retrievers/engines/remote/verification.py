@@ -121,7 +121,12 @@ class ServerVerifier:
         deadline = Deadline.starting(self._config.deadline)
         while True:
             client = RetryingClient(
-                self._transport(), self._config, replica, deadline, has_alternative=has_alternative
+                self._transport(),
+                self._config,
+                replica,
+                deadline,
+                has_alternative=has_alternative,
+                first=True,
             )
             covered = replica.proofs.begin()
             try:

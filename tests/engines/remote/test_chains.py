@@ -22,8 +22,8 @@ import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.registry import choose_engine
 from qwen3_ascend_retrievers.engines.remote.http.causes import public_error, redacted_cause
+from qwen3_ascend_retrievers.engines.remote.http.exchange import HttpReply, HttpRequest
 from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
-from qwen3_ascend_retrievers.engines.remote.http.transport import HttpReply, HttpRequest
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.errors import (
     ConnectionFailedError,
@@ -301,7 +301,7 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
 def test_headers_and_bodies_are_in_no_repr() -> None:
     config = vars(RemoteEngine("http://h", api_key=KEY, headers={"X-Tenant": OTHER}))["_config"]
     headers = config.request_headers("r-1")
-    request = HttpRequest("http://h/v1/rerank", DOCUMENTS[0].encode(), headers)
+    request = HttpRequest("http://h", "/v1/rerank", {"documents": DOCUMENTS}, headers)
     reply = HttpReply(400, ECHO.encode(), httpx.Headers({"X-Echo": KEY}), None)
     for value in (headers, request, reply, config, config.secrets()):
         text = repr(value) + pretty_repr(value)

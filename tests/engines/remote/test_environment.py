@@ -14,7 +14,7 @@ import pytest
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.engines.registry import engine_from_config
-from qwen3_ascend_retrievers.engines.remote.http import client
+from qwen3_ascend_retrievers.engines.remote.http import connections
 from qwen3_ascend_retrievers.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -33,9 +33,6 @@ UNUSABLE = [
     ("HTTP_PROXY", "http://127.0.0.1:80800"),
     ("ALL_PROXY", "127.0.0.1:-1"),
     ("HTTPS_PROXY", "http://user:password#@x"),
-    ("NO_PROXY", "127.0.0.0/8,::1/128"),
-    ("NO_PROXY", "fe80::/10"),
-    ("NO_PROXY", "[::1]"),
     ("SSL_CERT_FILE", "/no/such/file"),
     ("SSLKEYLOGFILE", "/no/such/folder/x"),
 ]
@@ -43,9 +40,9 @@ UNUSABLE = [
 
 @pytest.fixture(autouse=True)
 def certificates_are_read_anew() -> Iterator[None]:
-    client._default_context.cache_clear()
+    connections._default_context.cache_clear()
     yield
-    client._default_context.cache_clear()
+    connections._default_context.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "value"), UNUSABLE, ids=str)
@@ -145,6 +142,15 @@ def test_a_page_of_the_proxy_is_no_reply_of_the_server(
     monkeypatch.setenv("ALL_PROXY", proxy.url)
     with pytest.raises(ReplyError, match="of ALL_PROXY in the environment"):
         connect("http://10.9.8.7:8000", max_retries=0).facts()
+
+
+@pytest.mark.parametrize("names", ["127.0.0.0/8,::1/128,127.0.0.1", "[::1],127.0.0.1", "*"])
+def test_names_without_proxy_may_be_of_any_kind(
+    serve: Any, connect: Any, monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", names)
+    check_ranking(Reranker(connect(serve().url)).rank(QUERY, DOCUMENTS))
 
 
 def test_a_dead_proxy_is_named(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ async def test_hung_replicas_cost_one_timeout_each(serve: Any, connect: Any, hun
 
 async def test_one_that_hangs_later_costs_each_caller_one_timeout(serve: Any, connect: Any) -> None:
     bad, good = serve(), serve()
-    engine = connect([bad.url, good.url], timeout=0.5, deadline=30, max_concurrency=8)
+    engine = connect([bad.url, good.url], timeout=0.5, deadline=30, max_connections=8)
     check_ranking(await Reranker(engine).arank(QUERY, DOCUMENTS))
     bad.decide, asked = hangs, len(bad.requests)
     for ranking in await run_concurrently(Reranker(engine), 64):

@@ -27,7 +27,7 @@ def loop_threads() -> int:
 
 def test_several_runs_and_threads_share_one_pool(serve: Any, connect: Any) -> None:
     server = serve()
-    reranker = Reranker(connect(server.url, max_concurrency=4))
+    reranker = Reranker(connect(server.url, max_connections=4))
     for _ in range(3):
         check_ranking(asyncio.run(reranker.arank(QUERY, DOCUMENTS)))
     failures: list[BaseException] = []
@@ -53,7 +53,7 @@ def test_several_runs_and_threads_share_one_pool(serve: Any, connect: Any) -> No
 
 async def test_64_calls_share_one_pool_and_one_handshake(serve: Any, connect: Any) -> None:
     server = serve()
-    reranker = Reranker(connect(server.url, max_concurrency=8))
+    reranker = Reranker(connect(server.url, max_connections=8))
     rankings = await asyncio.gather(*(reranker.arank(QUERY, DOCUMENTS) for _ in range(64)))
     for ranking in rankings:
         check_ranking(ranking)
@@ -78,7 +78,7 @@ async def test_the_loop_goes_on_while_the_server_thinks(serve: Any, connect: Any
 
 async def test_a_cancelled_task_ends_its_request(serve: Any, connect: Any) -> None:
     server = serve(decide=lambda request: STALL)
-    reranker = Reranker(connect(server.url, max_concurrency=1))
+    reranker = Reranker(connect(server.url, max_connections=1))
     task = asyncio.ensure_future(reranker.arank(QUERY, DOCUMENTS))
     await asyncio.to_thread(eventually, lambda: bool(server.requests))
     task.cancel()

@@ -104,7 +104,7 @@ def test_a_request_that_is_wrong_as_a_whole_costs_one_more(
 
     server = serve(Setup(**SETUP))
     # One connection, which stays open: over another, another server might answer by now.
-    reranker = Reranker(connect(server.url, max_concurrency=1))
+    reranker = Reranker(connect(server.url, max_connections=1))
     reranker.rank(QUERY, ["text"])
     server.answers, before = Refusing(server.setup), len(server.requests)
     with pytest.raises(AuthenticationError if code == 403 else StatusError) as caught:
@@ -122,7 +122,7 @@ def test_a_successor_that_refuses_its_predecessor_s_requests_gets_a_handshake(
             raise RefusalError(400, {"detail": "input must be text"})
 
     server = serve()
-    reranker = Reranker(connect(server.url, tokenizer="tiny", max_concurrency=1))
+    reranker = Reranker(connect(server.url, tokenizer="tiny", max_connections=1))
     reranker.rank(QUERY, ["text"])
     assert server.paths()[-1] == "/classify"
     server.answers = Strict(server.setup)

@@ -144,7 +144,7 @@ def test_one_server_in_bad_weather(serve: Any, connect: Any) -> None:
     server = serve(decide=weather)
     before = set(threading.enumerate())
     engine: RemoteEngine = connect(
-        server.url, timeout=TIMEOUT, deadline=DEADLINE, max_retries=4, max_concurrency=32
+        server.url, timeout=TIMEOUT, deadline=DEADLINE, max_retries=4, max_connections=32
     )
     weather_all(Reranker(engine), CALLS)
     # The faults were many and varied, and most calls came through all the same.
@@ -166,7 +166,7 @@ def test_a_replica_that_hangs_in_bad_weather(serve: Any, connect: Any) -> None:
         # Long, for a loaded machine: who waits for the hung one is seen by its number of requests.
         deadline=60,
         cooldown=1,
-        max_concurrency=32,
+        max_connections=32,
     )
     tally = weather_all(Reranker(engine), REPLICATED)
     assert tally.errors["DeadlineExceededError"] < REPLICATED / 20, tally

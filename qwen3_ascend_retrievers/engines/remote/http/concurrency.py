@@ -25,6 +25,9 @@ async def run_concurrently(jobs: Sequence[Job], check: Callable[[], None] | None
     pending = len(jobs)
     if not jobs:
         return
+    if len(jobs) == 1 and check is None:
+        await jobs[0]()
+        return
     async with anyio.create_task_group() as group:
 
         def stop() -> None:

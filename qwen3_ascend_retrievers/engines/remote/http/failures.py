@@ -14,8 +14,8 @@ from ..protocol.refusals import RETRIED_STATUSES, RefusalKind, does_not_rerank, 
 from ..protocol.template_owner import no_rerank_advice
 from ..redaction import Secrets, redacted_excerpt
 from .causes import redacted_cause
+from .exchange import HttpReply, HttpRequest
 from .proxies import NO_PROXIES, PROXY_STATUSES, EnvironmentProxies
-from .transport import HttpReply, HttpRequest
 
 # A gateway returns these for a server that it cannot reach.
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -20,8 +20,9 @@ from ..config import RemoteConfig
 from ..redaction import redacted_excerpt
 from .causes import redacted_cause
 from .deadline import Deadline
+from .exchange import HttpReply, HttpRequest
 from .failures import RequestFailure, copy_of_error, parse_reply, quote
-from .transport import HttpReply, HttpRequest, Transport
+from .transport import Transport
 
 if TYPE_CHECKING:
     from ..replicas import Replica
@@ -67,6 +68,7 @@ class RetryingClient:
         replica: the server.
         deadline: of all requests together.
         has_alternative: whether another server can be asked if this one fails, instead of waiting.
+        first: whether its requests go before those of others, as calls wait for their replies.
 
     Attributes:
         has_alternative: as above.
@@ -83,7 +85,9 @@ class RetryingClient:
         deadline: Deadline,
         *,
         has_alternative: bool,
+        first: bool = False,
     ) -> None:
+        self._first = first
         self._transport = transport
         self._config = config
         self._secrets = config.secrets()
@@ -106,12 +110,11 @@ class RetryingClient:
             RequestFailure: it failed for good, or may be split.
             DeadlineExceededError: the deadline is over.
         """
-        content = None if api_request.body is None else json.dumps(api_request.body).encode()
         attempts = failures = 0
         while True:
             attempts += 1
             try:
-                return await self._once(api_request, content, attempts)
+                return await self._once(api_request, attempts)
             except RequestFailure as failure:
                 failures += failure.kind == "retry"
                 pause = pause_before_retry(
@@ -131,10 +134,10 @@ class RetryingClient:
             logger.info("Asking again in %.3g s: %s", pause, summary(last))
             await anyio.sleep(pause)
 
-    async def _once(self, api_request: ApiRequest, content: bytes | None, attempt: int) -> Any:
+    async def _once(self, api_request: ApiRequest, attempt: int) -> Any:
         request_id = uuid.uuid4().hex
         headers = self._config.request_headers(request_id)
-        request = HttpRequest(self.root + api_request.path, content, headers)
+        request = HttpRequest(self.root, api_request.path, api_request.body, headers)
         name = f"{request.method} {api_request.path}"
         with span(name, self._attributes(api_request, attempt), _error_type) as current:
             current.set_attribute("rerank.request_id", request_id)
@@ -168,7 +171,9 @@ class RetryingClient:
             # The wait for its turn is within the deadline too.
             with anyio.fail_after(remaining):
                 seconds = min(self._config.timeout, remaining)
-                return await self._transport.send(request, seconds, self._check)
+                return await self._transport.send(
+                    request, seconds, self._check, caller=self, first=self._first
+                )
         except TimeoutError as error:
             cause = redacted_cause(error, self._secrets)
         raise self._deadline.exceeded() from cause
@@ -201,15 +206,21 @@ class RetryingClient:
         raise RequestFailure(ReplyError(text, status=reply.status, request_id=request_id))
 
     def _attributes(self, api_request: ApiRequest, attempt: int) -> dict[str, Any]:
-        address = httpx.URL(self.root)
+        host, port = _host_and_port(self.root)
         return {
-            "server.address": address.host,
-            "server.port": address.port,
+            "server.address": host,
+            "server.port": port,
             "url.path": api_request.path,
             "rerank.documents": api_request.documents,
             "rerank.template": api_request.template,
             "rerank.attempt": attempt,
         }
+
+
+@lru_cache(maxsize=64)
+def _host_and_port(root: str) -> tuple[str, int | None]:
+    address = httpx.URL(root)
+    return address.host, address.port
 
 
 def pause_before_retry(

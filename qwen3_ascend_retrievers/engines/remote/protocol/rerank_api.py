@@ -100,8 +100,9 @@ def read_rerank(reply: Any, headers: Headers, count: int, *, logits: bool = Fals
         raise ReplyError("The reply has no list of results" + _server_message(reply))
     values: dict[int, float] = {}
     for entry in entries:
-        score = _entry_field(entry, "relevance_score", "score")
-        _add_score(values, _entry_index(entry, count), _score_value(score, logits), count)
+        _check_entry(entry)
+        score = entry.get("score") if "relevance_score" not in entry else entry["relevance_score"]
+        _add_score(values, entry.get("index"), score, count, logits=logits)
     tokens = _counted_tokens(reply, headers)
     return ScoreReply(_all_scores(values, count), tokens, _reply_model(reply))
 
@@ -117,13 +118,14 @@ def read_classify(reply: Any, headers: Headers, count: int, *, logits: bool = Fa
         raise ReplyError("The reply has no list of classifications" + _server_message(reply))
     values: dict[int, float] = {}
     for entry in entries:
-        probs = _entry_field(entry, "probs")
+        _check_entry(entry)
+        probs = entry.get("probs")
         if not isinstance(probs, list) or len(probs) != 1:
             raise ReplyError(
                 f"The model has {len(probs) if isinstance(probs, list) else 'no'} classes where a "
                 "Qwen3 reranker has one"
             )
-        _add_score(values, _entry_index(entry, count), _score_value(probs[0], logits), count)
+        _add_score(values, entry.get("index"), probs[0], count, logits=logits)
     tokens = _counted_tokens(reply, headers)
     return ScoreReply(_all_scores(values, count), tokens, _reply_model(reply))
 
@@ -181,20 +183,18 @@ def _server_message(reply: Any) -> str:
     return f"; the server says: {message}" if message else ""
 
 
-def _entry_field(entry: Any, *names: str) -> Any:
-    if not isinstance(entry, Mapping):
+def _check_entry(entry: Any) -> None:
+    # Parsed JSON has no other mappings, and an instance check of those is slow.
+    if not isinstance(entry, dict):
         raise ReplyError(f"An entry of the reply is no object but {type(entry).__name__}")
-    return next((entry[name] for name in names if name in entry), None)
 
 
-def _entry_index(entry: Any, count: int) -> int:
-    index = _entry_field(entry, "index")
+def _add_score(
+    values: dict[int, float], index: Any, value: Any, count: int, *, logits: bool
+) -> None:
+    """Add one entry's score, once it and its index are checked."""
     if not _is_int(index) or not 0 <= index < count:
         raise ReplyError(f"The reply has the index {_printable_value(index)} for {count} inputs")
-    return int(index)
-
-
-def _score_value(value: Any, logits: bool) -> float:
     if not is_finite(value):
         expected = "finite number" if logits else "probability"
         raise ReplyError(f"The reply's score {_printable_value(value)} is no {expected}")
@@ -203,13 +203,9 @@ def _score_value(value: Any, logits: bool) -> float:
             f"The reply's score {_printable_value(value)} is no probability. If the server "
             "returns logits, say scores='logit'"
         )
-    return float(value)
-
-
-def _add_score(values: dict[int, float], index: int, value: float, count: int) -> None:
     if index in values:
         raise ReplyError(f"The reply has index {index} twice, for {count} inputs")
-    values[index] = value
+    values[index] = float(value)
 
 
 def _all_scores(values: dict[int, float], count: int) -> tuple[float, ...]:
