@@ -107,21 +107,19 @@ def neutralise(text: str) -> str:
 
 def replace_surrogates(text: str) -> str:
     """`text` with U+FFFD for each lone surrogate, which no tokenizer and no server accepts."""
+    if text.isascii():
+        return text
     try:
         # Ten times as fast as a search for them, where there are none.
-        utf8_length(text)
+        text.encode()
     except UnicodeEncodeError:
         return _SURROGATE.sub("\ufffd", text)
     return text
 
 
 def utf8_length(text: str) -> int:
-    """Bytes of `text`, in no time if it is ASCII.
-
-    Raises:
-        UnicodeEncodeError: there is a lone surrogate in it.
-    """
-    return len(text) if text.isascii() else len(text.encode())
+    """Bytes of `text`, in no time if it is ASCII; a lone surrogate has three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def original_offset(text: str, offset: int) -> int:

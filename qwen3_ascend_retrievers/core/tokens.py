@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from cachetools import LRUCache
 
 from .._util.locks import Lock
+from .prompt import utf8_length
 
 # A bound on memory, not a tuned number: about 24 MB of numbers, and their texts.
 CACHE_TOKENS: Final = 2_000_000
@@ -133,7 +134,7 @@ def token_ceiling(text: str) -> int:
         return len(text)
     normal = unicodedata.normalize("NFC", text)
     # A few letters take more bytes in lower case, such as U+023A.
-    return max(len(form.encode("utf-8", "surrogatepass")) for form in (normal, normal.lower()))
+    return max(utf8_length(normal), utf8_length(normal.lower()))
 
 
 # NFC makes at most three times the bytes of UTF-8 (UAX 15), lower case half as many again.
@@ -145,7 +146,7 @@ def may_exceed(text: str, tokens: int) -> bool:
     # No need to count the bytes of a 2 MB document.
     if len(text) > tokens:
         return True
-    if text.isascii() or _MOST_GROWTH * len(text.encode("utf-8", "surrogatepass")) <= tokens:
+    if text.isascii() or _MOST_GROWTH * utf8_length(text) <= tokens:
         return False
     return token_ceiling(text) > tokens
 

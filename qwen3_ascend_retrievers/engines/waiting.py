@@ -42,7 +42,8 @@ class Callers:
         def forget(_: Future[Result]) -> None:
             with self._lock:
                 self._waiting.discard(promise)
-            work.cancel()
+            if not work.done():
+                work.cancel()
 
         with self._lock:
             if self._pid != os.getpid():

@@ -113,7 +113,7 @@ class Scoring:
             sent = [SentPassage(position, passage) for position, passage in group]
             sizes = _request_sizes(plan, sent)
             for portion in portions(sizes, max_count=self._max_documents(), max_tokens=max_tokens):
-                yield [sent[at] for at in portion]
+                yield sent[portion[0] : portion[-1] + 1]
 
     def _max_documents(self) -> int:
         batch_size = self._config.batch_size

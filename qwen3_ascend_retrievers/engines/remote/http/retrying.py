@@ -18,7 +18,6 @@ from ...._util.tracing import Span, span
 from ....errors import ConnectionFailedError, DeadlineExceededError, ReplyError, ScoreError, summary
 from ..config import RemoteConfig
 from ..redaction import redacted_excerpt
-from .causes import redacted_cause
 from .deadline import Deadline
 from .exchange import HttpReply, HttpRequest
 from .failures import RequestFailure, copy_of_error, parse_reply, quote
@@ -142,7 +141,9 @@ class RetryingClient:
         with span(name, self._attributes(api_request, attempt), _error_type) as current:
             current.set_attribute("rerank.request_id", request_id)
             try:
-                reply = await self._reply(request)
+                reply = await self._transport.send(
+                    request, self._deadline, self._check, caller=self, first=self._first
+                )
             except (ConnectionFailedError, DeadlineExceededError, ReplyError) as error:
                 self._replica.proofs.require(self.replies)
                 error.request_id = request_id
@@ -164,19 +165,6 @@ class RetryingClient:
                     self._replica.proofs.require(self.replies)
                 raise
             return self._read(api_request, request, reply, parsed, request_id, current)
-
-    async def _reply(self, request: HttpRequest) -> HttpReply:
-        remaining = self._deadline.remaining()
-        try:
-            # The wait for its turn is within the deadline too.
-            with anyio.fail_after(remaining):
-                seconds = min(self._config.timeout, remaining)
-                return await self._transport.send(
-                    request, seconds, self._check, caller=self, first=self._first
-                )
-        except TimeoutError as error:
-            cause = redacted_cause(error, self._secrets)
-        raise self._deadline.exceeded() from cause
 
     def _check(self) -> None:
         """Raise another request's failure since this client began, if there is an alternative."""

@@ -25,6 +25,7 @@ from ..config import RemoteConfig
 from ..redaction import redacted_excerpt
 from .causes import redacted_cause
 from .connections import Connections
+from .deadline import Deadline
 from .exchange import (
     HttpReply,
     HttpRequest,
@@ -84,6 +85,7 @@ class Transport:
         self._client = client
         self._connections = None if client else Connections(config, self.proxies)
         self._cookies = httpx.Cookies()
+        self._timeout = config.timeout
         self._secrets = config.secrets()
         self._threads = RequestThreads()
         self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(config.max_connections))
@@ -91,7 +93,7 @@ class Transport:
     async def send(
         self,
         request: HttpRequest,
-        seconds: float,
+        deadline: Deadline,
         check: Callable[[], None],
         *,
         caller: object,
@@ -101,39 +103,51 @@ class Transport:
 
         Args:
             request: what to send.
-            seconds: how long it may take from connecting to the last byte; waiting for its turn
-                does not count.
+            deadline: when it must be over, the wait for its turn included.
             check: called when its turn comes; an error that it raises prevents the request.
             caller: whose request it is: callers take turns.
             first: whether it goes before all that wait.
 
         Raises:
             ConnectionFailedError: no reply.
-            DeadlineExceededError: no complete reply in time.
+            DeadlineExceededError: no complete reply in time, which is also the engine's timeout
+                from when its turn came.
             ReplyError: its encoding is broken, or it is far too big.
         """
-        handled = sys.exc_info()[1]
         turns = self._turns[request.root]
-        await turns.take(caller, first=first)
+        if not turns.take_free():
+            await self._wait(turns, deadline, caller, first)
         try:
             check()
-            try:
-                with anyio.fail_after(seconds):
-                    return await self._send(request, seconds)
-            except (TimeoutError, httpx.TimeoutException) as error:
-                message = f"No complete reply from {request.url} within {seconds:.3g} s"
-                proxy_advice = self.proxies.advice(request.url)
-                failure: RerankError = DeadlineExceededError(
-                    f"{message}.{proxy_advice}" if proxy_advice else message
-                )
-                cause = redacted_cause(error, self._secrets, handled)
-            except _CLIENT_ERRORS as error:
-                failure = self._error_of(request, error)
-                cause = redacted_cause(error, self._secrets, handled)
-            # Not from within the handlers: the library's own error would be the context.
-            raise failure from cause
+            return await self._send_now(request, min(self._timeout, deadline.remaining()))
         finally:
             turns.give_back()
+
+    async def _wait(self, turns: Turns, deadline: Deadline, caller: object, first: bool) -> None:
+        try:
+            with anyio.fail_after(deadline.remaining()):
+                return await turns.wait(caller, first=first)
+        except TimeoutError as error:
+            cause = redacted_cause(error, self._secrets)
+        raise deadline.exceeded() from cause
+
+    async def _send_now(self, request: HttpRequest, seconds: float) -> HttpReply:
+        handled = sys.exc_info()[1]
+        try:
+            with anyio.fail_after(seconds):
+                return await self._send(request, seconds)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            message = f"No complete reply from {request.url} within {seconds:.3g} s"
+            proxy_advice = self.proxies.advice(request.url)
+            failure: RerankError = DeadlineExceededError(
+                f"{message}.{proxy_advice}" if proxy_advice else message
+            )
+            cause = redacted_cause(error, self._secrets, handled)
+        except _CLIENT_ERRORS as error:
+            failure = self._error_of(request, error)
+            cause = redacted_cause(error, self._secrets, handled)
+        # Not from within the handlers: the library's own error would be the context.
+        raise failure from cause
 
     async def _send(self, request: HttpRequest, seconds: float) -> HttpReply:
         # Not before its turn: thousands of requests that wait would each hold their bytes.

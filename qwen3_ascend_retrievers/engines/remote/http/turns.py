@@ -22,16 +22,20 @@ class Turns:
         self._free = limit
         self._waiting: OrderedDict[object, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def take(self, caller: object, *, first: bool = False) -> None:
-        """Wait for a turn, which must be given back.
+    def take_free(self) -> bool:
+        """Whether a turn was free and is taken now; it must be given back."""
+        if self._free == 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self, caller: object, *, first: bool = False) -> None:
+        """Wait for a turn, while none is free. It must be given back.
 
         Args:
             caller: whose request it is, by identity.
             first: go before all who wait.
         """
-        if self._free > 0:
-            self._free -= 1
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
         if first:
