@@ -8,7 +8,7 @@ import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import httpx
 from pydantic import SecretStr
@@ -40,7 +40,9 @@ _PLAIN: Final = (
     "backoff",
     "cooldown",
     "trust_env",
+    "balance",
 )
+Balance = Literal["failover", "least_busy"]
 
 
 class Address(NamedTuple):
@@ -86,11 +88,13 @@ class RemoteConfig:
     backoff: float
     cooldown: float
     trust_env: bool
+    balance: Balance
 
     def __post_init__(self) -> None:
         check_choice("template", self.requested.template, get_args(TemplateChoice))
         check_choice("protocol", self.requested.protocol, get_args(RouteChoice))
         check_choice("scores", self.requested.scores, get_args(ScoreChoice))
+        check_choice("balance", self.balance, get_args(Balance))
         if self.dialect != AUTO:
             dialect_of_name(self.dialect)
         for name in ("timeout", "deadline"):

@@ -21,7 +21,7 @@ from ...errors import InvalidInputError, RerankError
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..loop_thread import LoopThread, Work, end_tasks
-from .config import RemoteConfig, addresses_of, headers_of, key_of, masked
+from .config import Balance, RemoteConfig, addresses_of, headers_of, key_of, masked
 from .failover import THREAD_NAME, Failover, OwnClients
 from .http.causes import public_error
 from .protocol.discovery import AUTO
@@ -39,7 +39,7 @@ class RemoteEngine(Configured):
 
     Args:
         base_url: the server, with or without `/v1`, or the whole URL of its route of reranking; or
-            a list of replicas of one model, of which the first that works is used.
+            a list of replicas of one model, of which `balance` chooses.
         model: the name that the server knows; None takes the one it serves.
         api_key: sent as a bearer token; None reads QWEN3_RERANK_API_KEY.
         dialect: which family the server is of, a name in docs/remote.md: "vllm", "sglang", "tei",
@@ -72,6 +72,9 @@ class RemoteEngine(Configured):
         cooldown: seconds that a failed replica is left alone.
         trust_env: whether the environment's proxies and certificates are used (HTTP_PROXY,
             HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR).
+        balance: "failover" uses the first server of the list that works; "least_busy" gives each
+            ranking to the server with the fewest texts under way, and rankings of the same query
+            to the same server while that is no busier.
 
     Raises:
         InvalidInputError: an argument of the wrong type or out of range.
@@ -103,6 +106,7 @@ class RemoteEngine(Configured):
         backoff: float = 0.25,
         cooldown: float = 10.0,
         trust_env: bool = True,
+        balance: Balance = "failover",
     ) -> None:
         api_key, headers = masked(api_key), masked(headers)
         self._config = RemoteConfig(
@@ -123,6 +127,7 @@ class RemoteEngine(Configured):
             backoff=backoff,
             cooldown=cooldown,
             trust_env=trust_env,
+            balance=balance,
         )
         self._clients = OwnClients.checked(http_client, async_http_client)
         self._failover = Failover(self._config, self._clients)

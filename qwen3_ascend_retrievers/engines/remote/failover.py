@@ -30,7 +30,7 @@ from .http.failures import RequestFailure
 from .http.retrying import RetryingClient
 from .http.transport import Transport
 from .profile_facts import facts_of
-from .replicas import Replica, Replicas, ServerProfile
+from .replicas import Load, Replica, Replicas, ServerProfile
 from .scoring import Encode, Scoring, ServerChanged
 from .served_models import with_listed_names
 from .tokenization import LocalTokenizer, cached_server_tokens
@@ -81,7 +81,7 @@ class Failover:
     def __init__(self, config: RemoteConfig, clients: OwnClients) -> None:
         self._config = config
         self._clients = clients
-        self._replicas = Replicas(config.addresses, config.cooldown)
+        self._replicas = Replicas(config.addresses, config.cooldown, config.balance)
         name, revision = config.tokenizer, config.tokenizer_revision
         self._local = LocalTokenizer(name, revision) if name else None
         self._verifier = ServerVerifier(config, self._replicas, self._local, self._transport)
@@ -92,7 +92,7 @@ class Failover:
 
     def cached_facts(self) -> EngineFacts | None:
         """The result of `facts`, if that needs no request."""
-        replica, _ = self._replicas.pick(frozenset())
+        replica, _ = self._replicas.next(frozenset())
         profile = replica.profile
         return None if profile is None else facts_of(profile, replica.limits, self._config)
 
@@ -127,10 +127,11 @@ class Failover:
             return await scoring.run(plan, call)
 
         scores: list[PassageScore] = []
+        load = Load(len(plan.passages), plan.queries[0].part if plan.queries else "")
 
         async def job() -> None:
             deadline = Deadline.starting(self._config.deadline, call.started)
-            scores.extend(await self._on_a_replica(deadline, task))
+            scores.extend(await self._on_a_replica(deadline, task, load))
 
         await run_concurrently([job], call.check if call.cancel is not None else None)
         return scores
@@ -150,7 +151,9 @@ class Failover:
 
         return encode
 
-    async def _on_a_replica(self, deadline: Deadline, task: ReplicaTask[Result]) -> Result:
+    async def _on_a_replica(
+        self, deadline: Deadline, task: ReplicaTask[Result], load: Load | None = None
+    ) -> Result:
         """The result of `task` on the first replica that does not fail.
 
         Raises:
@@ -159,37 +162,37 @@ class Failover:
         failed: set[str] = set()
         has_changed = False
         while True:
-            replica, has_alternative = self._replicas.pick(failed)
-            earlier_failure, profile = replica.failure, None
-            client = self._client(replica, deadline, has_alternative)
-            try:
-                profile = await self._verifier.profile_of(
-                    replica, deadline, has_alternative=has_alternative
-                )
-                result = await task(replica, client, profile)
-                await self._verifier.confirm(replica, client, profile, deadline)
-            except ServerChanged as change:
-                if replica.profile is profile:
-                    replica.forget_profile()
-                if has_changed:
-                    raise change.error from change
-                has_changed = True
-            except RequestFailure as failure:
-                is_stale = profile is not None and self._is_stale(client, failure)
-                if is_stale or _may_have_changed(failure):
-                    replica.forget_profile()
-                if is_stale and not has_changed:
+            with self._replicas.use(failed, load or Load()) as (replica, has_alternative):
+                earlier_failure, profile = replica.failure, None
+                client = self._client(replica, deadline, has_alternative)
+                try:
+                    profile = await self._verifier.profile_of(
+                        replica, deadline, has_alternative=has_alternative
+                    )
+                    result = await task(replica, client, profile)
+                    await self._verifier.confirm(replica, client, profile, deadline)
+                except ServerChanged as change:
+                    if replica.profile is profile:
+                        replica.forget_profile()
+                    if has_changed:
+                        raise change.error from change
                     has_changed = True
-                elif has_alternative and is_replica_failure(failure.error):
-                    failed.add(replica.root)
-                    self._replicas.cool_down(replica, failure)
+                except RequestFailure as failure:
+                    is_stale = profile is not None and self._is_stale(client, failure)
+                    if is_stale or _may_have_changed(failure):
+                        replica.forget_profile()
+                    if is_stale and not has_changed:
+                        has_changed = True
+                    elif has_alternative and is_replica_failure(failure.error):
+                        failed.add(replica.root)
+                        self._replicas.cool_down(replica, failure)
+                    else:
+                        failure = await with_listed_names(client, self._config, failure)
+                        raise failure.error from failure.__cause__
                 else:
-                    failure = await with_listed_names(client, self._config, failure)
-                    raise failure.error from failure.__cause__
-            else:
-                if replica.failure is earlier_failure:
-                    replica.failure = None
-                return result
+                    if replica.failure is earlier_failure:
+                        replica.failure = None
+                    return result
 
     def _is_stale(self, client: RetryingClient, failure: RequestFailure) -> bool:
         """Whether the server may be another one, which the profile does not fit."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, NamedTuple
+from zlib import crc32
 
 from ..._util.locks import Lock
 from ...core.tokens import TokenCache
 from ...errors import DeadlineExceededError, ReplyError
-from .config import Address
+from .config import Address, Balance
 from .connections import ConnectionProofs
 from .http.failures import RequestFailure
 from .limits import LearnedLimits
@@ -64,6 +66,21 @@ class ServerProfile:
         )
 
 
+class Load(NamedTuple):
+    """What a call brings to a server.
+
+    Attributes:
+        passages: how many texts are scored.
+        prefix: what their prompts have in common, which a server may have in its cache.
+    """
+
+    passages: int = 0
+    prefix: str = ""
+
+
+_NO_LOAD: Final = Load()
+
+
 @dataclass(slots=True)
 class Replica:
     """One server.
@@ -80,6 +97,7 @@ class Replica:
         warned: whether the profile's warning was logged.
         token_cache: tokens that its /tokenize returned.
         limits: what it was found to take.
+        passages: how many texts of the calls under way on it are scored.
     """
 
     root: str
@@ -93,6 +111,7 @@ class Replica:
     warned: bool = False
     token_cache: TokenCache = field(default_factory=TokenCache)
     limits: LearnedLimits = field(default_factory=LearnedLimits)
+    passages: int = 0
 
     def set_profile(self, profile: ServerProfile) -> ServerProfile:
         """Store the result of a handshake and log it, its warning only once.
@@ -137,36 +156,49 @@ class Replicas:
     Args:
         addresses: where they are.
         cooldown: seconds that a failed one is not asked.
+        balance: which of several that work is asked.
     """
 
-    def __init__(self, addresses: Sequence[Address], cooldown: float) -> None:
+    def __init__(self, addresses: Sequence[Address], cooldown: float, balance: Balance) -> None:
         self._all = [Replica(address.root, address.route) for address in addresses]
         self._cooldown = cooldown
+        self._by_load = balance == "least_busy"
         self._lock = Lock()
 
-    def pick(self, failed: Set[str]) -> tuple[Replica, bool]:
+    @contextmanager
+    def use(self, failed: Set[str], load: Load = _NO_LOAD) -> Iterator[tuple[Replica, bool]]:
+        """What `next` returns, which has `load` to bear as long as the body runs."""
+        with self._lock:
+            replica, has_alternative = self.next(failed, load)
+            replica.passages += load.passages
+        try:
+            yield replica, has_alternative
+        finally:
+            with self._lock:
+                replica.passages -= load.passages
+
+    def next(self, failed: Set[str], load: Load = _NO_LOAD) -> tuple[Replica, bool]:
         """The next to ask, and whether there is another to ask after it.
 
-        It is the first that is neither in its cooldown nor in `failed`, the roots that failed in
-        this call; else the one whose cooldown ends first, of those that do not hang if there are
-        any. One that failed before and has a handshake under way comes last, so that only the
-        caller of that handshake waits for it.
+        It is one that is neither in its cooldown nor in `failed`, the roots that failed in this
+        call: the first, or the least busy; else the one whose cooldown ends first, of those that do
+        not hang if there are any. One that failed before and has a handshake under way comes last,
+        so that only the caller of that handshake waits for it.
         """
         now = time.monotonic()
-        with self._lock:
-            available = [
-                replica
-                for replica in self._all
-                if replica.cooldown_until <= now and replica.root not in failed
-            ]
-            available.sort(key=_is_being_retried)
-            if available:
-                # Rather than insist on one that hangs, ask one again that failed at once.
-                has_alternative = len(available) > 1 or (
-                    len(self._all) > 1 and _hangs(available[0])
-                )
-                return available[0], has_alternative
+        available = [
+            replica
+            for replica in self._all
+            if replica.cooldown_until <= now and replica.root not in failed
+        ]
+        if not available:
             return min(self._all, key=_retry_cost), False
+        if self._by_load and len(available) > 1:
+            available.sort(key=lambda replica: (replica.passages, _affinity(replica, load)))
+        available.sort(key=_is_being_retried)
+        # Rather than insist on one that hangs, ask one again that failed at once.
+        has_alternative = len(available) > 1 or (len(self._all) > 1 and _hangs(available[0]))
+        return available[0], has_alternative
 
     def check_replica(self, replica: Replica, profile: ServerProfile) -> None:
         """Raise ReplyError if another server scores otherwise, whatever the model names."""
@@ -187,6 +219,11 @@ class Replicas:
         with self._lock:
             replica.failure = failure
             replica.cooldown_until = time.monotonic() + self._cooldown
+
+
+def _affinity(replica: Replica, load: Load) -> int:
+    """The server's place among all for a prefix, the same in every process (Thaler 1996)."""
+    return crc32(f"{replica.root} {load.prefix}".encode("utf-8", "surrogatepass"))
 
 
 def _retry_cost(replica: Replica) -> tuple[bool, float]:
