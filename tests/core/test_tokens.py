@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as FileTokenizer
 
 import qwen3_ascend_retrievers
-from qwen3_ascend_retrievers.core.prompt import neutralise
+from qwen3_ascend_retrievers.core.prompt import neutralise, utf8_length
 from qwen3_ascend_retrievers.core.tokens import (
     CachedTokenizer,
     Encoding,
     Tokens,
     estimate,
+    may_exceed,
     token_ceiling,
 )
 from support.qwen_tokenizer import count, encode
@@ -157,3 +158,14 @@ def test_threads_share_a_cache() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@given(st.text(), st.integers(0, 200))
+def test_what_may_exceed_is_never_missed(text: str, tokens: int) -> None:
+    if not may_exceed(text, tokens):
+        assert token_ceiling(text) <= tokens
+
+
+def test_no_character_grows_more_than_the_bound_allows() -> None:
+    characters = (chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    assert max(token_ceiling(letter) / utf8_length(letter) for letter in characters) <= 3

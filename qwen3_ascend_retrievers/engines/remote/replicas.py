@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
-from zlib import crc32
 
 from ..._util.locks import Lock
 from ...core.tokens import TokenCache
@@ -221,9 +221,13 @@ class Replicas:
             replica.cooldown_until = time.monotonic() + self._cooldown
 
 
-def _affinity(replica: Replica, load: Load) -> int:
-    """The server's place among all for a prefix, the same in every process (Thaler 1996)."""
-    return crc32(f"{replica.root} {load.prefix}".encode("utf-8", "surrogatepass"))
+def _affinity(replica: Replica, load: Load) -> bytes:
+    """The server's place among all for a prefix, in every process the same.
+
+    Rendezvous hashing (Thaler & Ravishankar 1996): if one of them fails, only its own move.
+    """
+    name = f"{replica.root} {load.prefix}".encode("utf-8", "surrogatepass")
+    return blake2b(name, digest_size=8).digest()
 
 
 def _retry_cost(replica: Replica) -> tuple[bool, float]:
