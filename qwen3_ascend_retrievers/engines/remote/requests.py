@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from ...core.plan import Passage, Plan
+from .batches import Batch
 from .http.retrying import ApiRequest
 from .protocol.dialects.base import RerankRoute
 from .protocol.rerank_api import Headers, ScoreReply, classify_body, read_classify, read_rerank
 from .protocol.template_owner import TemplateOwner
 from .replicas import ServerProfile
-
-
-class SentPassage(NamedTuple):
-    """One passage as it is sent.
-
-    Attributes:
-        position: its position in the plan.
-        passage: its text and tokens.
-        kept: code points of the plan's text that were kept; None if it was not cut further.
-    """
-
-    position: int
-    passage: Passage
-    kept: int | None = None
 
 
 def classify_request(
@@ -63,17 +49,15 @@ def rerank_request(
     return _score_request(route.path, body, read, len(documents), any_number, template)
 
 
-def passages_request(
-    profile: ServerProfile, plan: Plan, batch: Sequence[SentPassage], *, logits: bool
-) -> ApiRequest:
+def passages_request(profile: ServerProfile, batch: Batch, *, logits: bool) -> ApiRequest:
     """Texts of one query to `/v1/rerank`, templated on the side that does it."""
-    query, mode = plan.queries[batch[0].passage.query], profile.mode
+    query, mode = batch.query, profile.mode
     by_client = mode.template == "client"
     sends_instruction = mode.template == "server" and mode.instructions is not False
     return rerank_request(
         profile.rerank_route(),
         query.part if by_client else query.query,
-        [sent.passage.part if by_client else sent.passage.text for sent in batch],
+        [passage.part if by_client else passage.text for passage in batch.passages],
         instruction=query.instruction if sends_instruction else None,
         logits=logits,
         template=mode.template,

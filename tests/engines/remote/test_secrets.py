@@ -113,7 +113,7 @@ def test_settings_survive_being_written_down() -> None:
         "protocol": "rerank", "timeout": 1.5, "deadline": 9.0, "max_retries": 1,
         "max_connections": 2, "batch_size": 3, "verify": False, "tokenizer": "tiny",
         "tokenizer_revision": None, "backoff": 0.5, "cooldown": 7.0, "trust_env": False,
-        "dialect": "tei", "scores": "logit",
+        "dialect": "tei", "scores": "logit", "balance": "least_busy",
     }  # fmt: skip
     engine = RemoteEngine(**settings)
     assert engine.config() == settings
@@ -142,7 +142,7 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
     {"model": ""}, {"model": 3}, {"api_key": 3}, {"api_key": "a\nb"}, {"api_key": "ключ"},
     {"template": "both"}, {"protocol": "grpc"}, {"timeout": 0}, {"timeout": True},
     {"deadline": -1}, {"deadline": float("inf")}, {"max_retries": -1}, {"max_retries": 1.5},
-    {"max_connections": 0}, {"batch_size": 0}, {"headers": "X: y"}, {"headers": {"X": 1}},
+    {"max_connections": 0}, {"batch_size": 0}, {"balance": None}, {"headers": "X: y"}, {"headers": {"X": 1}},
     {"headers": {"X": "a\r\nEvil: b"}}, {"headers": {"X": " padded"}}, {"headers": {"X Y": "z"}},
     {"verify": None}, {"tokenizer": ""}, {"backoff": -1},
     {"cooldown": "1"}, {"http_client": object()}, {"async_http_client": httpx.Client},
