@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from ...core.agreement import kind_of, look_like_probabilities
@@ -34,8 +33,6 @@ _HARMLESS_DOCUMENT: Final = "a"
 _FEWER_DOCUMENTS: Final = "Lower batch_size=... in RemoteEngine."
 # Tokens are not spread evenly over a text.
 _CAUTION: Final = 0.9
-# Of one call, so that a long one fills neither the server nor the turns of others.
-_REQUESTS_AT_ONCE: Final = 8
 # Refusals of a whole request that its parts may not get.
 _SPLIT_KINDS: Final = ("too_long", "too_many", "busy", "document")
 
@@ -84,18 +81,13 @@ class Scoring:
             ServerChanged: the server differs from its profile.
             RerankCancelled: the caller wanted to stop.
         """
-        batches = self._batches(plan)
         scores: dict[int, list[PassageScore]] = {}
 
-        async def score_all(batch: Batch | None) -> None:
-            # A request is written when the one before it is over: the loop that all callers share
-            # is never busy with a whole call.
-            while batch is not None:
-                scores[batch.start] = await self._score_batch(batch, call)
-                batch = next(batches, None)
+        async def job(batch: Batch) -> None:
+            scores[batch.start] = await self._score_batch(batch, call)
 
-        first_batches = islice(batches, _REQUESTS_AT_ONCE)
-        await run_concurrently([partial(score_all, batch) for batch in first_batches])
+        # Lazily: the loop that all callers share is never busy with the whole of a long call.
+        await run_concurrently(partial(job, batch) for batch in self._batches(plan))
         ordered = [score for start in sorted(scores) for score in scores[start]]
         unscored = [score for score in ordered if isinstance(score, Unscored)]
         if unscored and len(unscored) == len(ordered):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import anyio
 
 from ..._util.locks import Lock
-from ...core.tokens import TokenCache, Tokenizer, Tokens
+from ...core.tokens import TokenCache, TokenIds, Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
 from .http.concurrency import run_concurrently
 from .http.retrying import ApiRequest, RetryingClient
 from .protocol.dialects.base import Dialect
 from .protocol.rerank_api import check_tokens
+
+# Characters whose offsets take about a millisecond; more would hold up all callers of the loop.
+_SHORT_TEXT: Final = 500
 
 
 class LocalTokenizer:
@@ -63,16 +67,23 @@ async def server_tokens(
     tokens: list[Tokens] = [Tokens(())] * len(texts)
 
     async def tokenize(at: int) -> None:
-        def read(reply: Any, _: object) -> Tokens:
+        def read(reply: Any, _: object) -> tuple[TokenIds, tuple[str, ...] | None]:
             ids, strings = route.read(reply)
             check_tokens(texts[at], ids)
-            return Tokens(ids, offsets_from_strings(texts[at], strings) if strings else ())
+            return ids, strings
 
         body = dialect.tokenize_body(route, model, texts[at])
-        tokens[at] = await client.ask(ApiRequest(path=route.path, body=body, read=read))
+        ids, strings = await client.ask(ApiRequest(path=route.path, body=body, read=read))
+        tokens[at] = Tokens(ids, await _offsets(texts[at], strings) if strings else ())
 
-    await run_concurrently([lambda at=at: tokenize(at) for at in range(len(texts))])  # type: ignore[misc]
+    await run_concurrently(partial(tokenize, at) for at in range(len(texts)))
     return tokens
+
+
+async def _offsets(text: str, strings: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    if len(text) <= _SHORT_TEXT:
+        return offsets_from_strings(text, strings)
+    return await anyio.to_thread.run_sync(offsets_from_strings, text, strings)
 
 
 async def cached_server_tokens(

@@ -142,9 +142,9 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
     {"model": ""}, {"model": 3}, {"api_key": 3}, {"api_key": "a\nb"}, {"api_key": "ключ"},
     {"template": "both"}, {"protocol": "grpc"}, {"timeout": 0}, {"timeout": True},
     {"deadline": -1}, {"deadline": float("inf")}, {"max_retries": -1}, {"max_retries": 1.5},
-    {"max_connections": 0}, {"batch_size": 0}, {"balance": None}, {"headers": "X: y"}, {"headers": {"X": 1}},
+    {"max_connections": 0}, {"batch_size": 0}, {"headers": "X: y"}, {"headers": {"X": 1}},
     {"headers": {"X": "a\r\nEvil: b"}}, {"headers": {"X": " padded"}}, {"headers": {"X Y": "z"}},
-    {"verify": None}, {"tokenizer": ""}, {"backoff": -1},
+    {"verify": None}, {"tokenizer": ""}, {"backoff": -1}, {"balance": None},
     {"cooldown": "1"}, {"http_client": object()}, {"async_http_client": httpx.Client},
 ]  # fmt: skip
 
