@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class RerankServer:
         decide: what goes wrong with a request, None for nothing.
         kind: which family of servers it is of.
         port: 0 takes a free one.
+        tls: for https, as "localhost".
         requests: all of them, in order.
         idle: open connections without a request under way.
         most_idle: the most of them so far.
@@ -58,6 +60,7 @@ class RerankServer:
     decide: Decide = field(default=lambda request: None)
     kind: Callable[[Setup], RerankAnswers] = RerankAnswers
     port: int = 0
+    tls: ssl.SSLContext | None = None
     requests: list[ReceivedRequest] = field(default_factory=list)
     idle: int = 0
     most_idle: int = 0
@@ -79,7 +82,7 @@ class RerankServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self.tls else f"http://127.0.0.1:{self.port}"
 
     def paths(self) -> list[str]:
         """The paths of all requests, in order."""
@@ -90,7 +93,9 @@ class RerankServer:
         self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connection, sock=self._socket, limit=2**26)
+        server = await asyncio.start_server(
+            self._connection, sock=self._socket, limit=2**26, ssl=self.tls
+        )
         await self._stopping.wait()
         server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

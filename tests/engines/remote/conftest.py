@@ -41,8 +41,9 @@ def serve() -> Iterator[Serve]:
             setup: Setup | None = None,
             decide: Any = lambda request: None,
             kind: Any = RerankAnswers,
+            **more: Any,
         ) -> RerankServer:
-            server = stack.enter_context(RerankServer(setup or Setup(), decide, kind))
+            server = stack.enter_context(RerankServer(setup or Setup(), decide, kind, **more))
             servers.append(server)
             return server
 
