@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .errors import InvalidInputError, MissingDependencyError
@@ -164,7 +165,7 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         text = check_text(f"documents[{at}]", node.get_content(metadata_mode=self.metadata_mode))
         # An image has metadata too, such as its path, which says nothing about its relevance.
         content = node.get_content(metadata_mode=MetadataMode.NONE) if _is_media(node) else text
-        return text if content.strip() and text.strip() else None
+        return None if _is_blank(content) or _is_blank(text) else text
 
     def _results(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
         return [self._copy(nodes[result.index], ranking, result) for result in ranking.results]
@@ -183,9 +184,25 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         )
 
 
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
 def _is_media(node: BaseNode) -> bool:
+    kind = type(node)
+    return _is_image_kind(kind) or any(getattr(node, name) for name in _media_fields(kind))
+
+
+@lru_cache(maxsize=256)
+def _is_image_kind(kind: type[BaseNode]) -> bool:
+    return issubclass(kind, ImageNode)
+
+
+@lru_cache(maxsize=256)
+def _media_fields(kind: type[BaseNode]) -> list[str]:
+    # Asking each node for a field that its class lacks takes longer than planning its ranking.
     resources = ("image_resource", "audio_resource", "video_resource")
-    return isinstance(node, ImageNode) or any(getattr(node, name, None) for name in resources)
+    return [name for name in resources if name in kind.model_fields or hasattr(kind, name)]
 
 
 def _copied_node(node: BaseNode, added: dict[str, Any]) -> BaseNode:
