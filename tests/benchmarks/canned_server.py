@@ -8,7 +8,8 @@ after the latency, at most SLOTS at a time; 0 sets no limit. It prints its port,
 its input ends.
 
 Bodies are told apart by path, length and first bytes. `GET /benchmark` returns what it served:
-requests, bytes received, and seconds of CPU. From `GET /benchmark/record` on it keeps the bodies;
+requests, bytes received, seconds of CPU, and the most requests under way at once since the last
+time. From `GET /benchmark/record` on it keeps the bodies;
 `GET /benchmark/recorded` returns them in their order and ends that.
 """
 
@@ -70,7 +71,7 @@ class CannedServer:
         self._latency = latency
         self._free = slots or sys.maxsize
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
-        self._requests = self._received = 0
+        self._requests = self._received = self._under_way = self._most = 0
         self._recorded: list[bytes] | None = None
 
     def answer(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
@@ -90,6 +91,8 @@ class CannedServer:
         if not self._latency:
             transport.write(reply)
             return
+        self._under_way += 1
+        self._most = max(self._most, self._under_way)
         self._waiting.append((transport, reply))
         self._begin_waiting()
 
@@ -101,6 +104,7 @@ class CannedServer:
 
     def _end(self, transport: asyncio.Transport, reply: bytes) -> None:
         self._free += 1
+        self._under_way -= 1
         transport.write(reply)
         self._begin_waiting()
 
@@ -113,8 +117,10 @@ class CannedServer:
         return [json.loads(body) for body in recorded]
 
     def _served(self) -> dict[str, float]:
+        most, self._most = self._most, self._under_way
         return {
             "requests": self._requests, "bytes": self._received, "cpu_seconds": time.process_time(),
+            "most_at_once": most,
         }  # fmt: skip
 
     def _scored(self, path: str, body: bytes) -> bytes:

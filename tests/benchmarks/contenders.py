@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +28,7 @@ RAW = "httpx, our bodies"
 RAW_WHOLE = "httpx, one body"
 RAW_TOP_N = "httpx, one body, the server cuts to 10"
 RAW_POOL = "httpx, a pool of 64"
-RAW_SEMAPHORE = "httpx, a pool of 64 behind a semaphore"
+RAW_CLIENTS = "httpx, 64 clients of one connection"
 OURS = "`Reranker`"
 OURS_ASYNC = "`Reranker.arank`"
 OURS_LANGCHAIN = "`Qwen3Rerank` (LangChain)"
@@ -153,21 +155,37 @@ def raw_pool(client: httpx.AsyncClient, url: str, body: Body) -> AsyncContender:
     return AsyncContender(RAW_POOL, rank)
 
 
-def raw_semaphore(client: httpx.AsyncClient, url: str, body: Body, slots: int) -> AsyncContender:
-    """The same, held back before the pool sees it."""
-    turns = asyncio.Semaphore(slots)
+def raw_clients(
+    clients: asyncio.LifoQueue[httpx.AsyncClient], url: str, body: Body
+) -> AsyncContender:
+    """The same without httpx's pool, which uses few of its connections when many calls wait."""
 
     async def rank() -> Indexes:
-        async with turns:
+        client = await clients.get()
+        try:
             return best(read_scores(0, await posted(client, url, body)))
+        finally:
+            clients.put_nowait(client)
 
-    return AsyncContender(RAW_SEMAPHORE, rank)
+    return AsyncContender(RAW_CLIENTS, rank)
 
 
-def limited_client(slots: int) -> httpx.AsyncClient:
+def limited_client(slots: int, context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """An AsyncClient with so many connections, which waits for one without end."""
     limits = httpx.Limits(max_connections=slots, max_keepalive_connections=slots)
-    return httpx.AsyncClient(limits=limits, timeout=None)
+    return httpx.AsyncClient(limits=limits, timeout=None, verify=context or True)
+
+
+@asynccontextmanager
+async def single_clients(count: int) -> AsyncIterator[asyncio.LifoQueue[httpx.AsyncClient]]:
+    """So many AsyncClients of one connection each, of which the one used last is used next."""
+    clients: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+    context = ssl.create_default_context()
+    async with AsyncExitStack() as open_clients:
+        for _ in range(count):
+            client = await open_clients.enter_async_context(limited_client(1, context))
+            clients.put_nowait(client)
+        yield clients
 
 
 def ours_langchain(engine: RemoteEngine, query: str, texts: Sequence[str]) -> Contender:

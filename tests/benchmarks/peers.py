@@ -39,7 +39,7 @@ def _http_reranker(url: str) -> Any:
 def _nvidia(url: str, batch: int | None) -> Any:
     from langchain_nvidia_ai_endpoints import NVIDIARerank
 
-    sizes = {} if batch is None else {"max_batch_size": batch}
+    sizes: dict[str, Any] = {} if batch is None else {"max_batch_size": batch}
     with warnings.catch_warnings():
         # That the model's type is unknown; NVIDIA's own names are the only ones it knows.
         warnings.simplefilter("ignore")
@@ -74,7 +74,7 @@ def nvidia_llama_index(url: str, query: str, texts: Sequence[str], batch: int | 
     """LlamaIndex's for NVIDIA: /v1/ranking, 64 documents in a request by default."""
     from llama_index.postprocessor.nvidia_rerank import NVIDIARerank
 
-    sizes = {} if batch is None else {"max_batch_size": batch}
+    sizes: dict[str, Any] = {} if batch is None else {"max_batch_size": batch}
     postprocessor = NVIDIARerank(base_url=f"{url}/v1", model="tiny", top_n=TOP_N, **sizes)
     return Contender(NVIDIA_LLAMA_INDEX, _postprocessing(postprocessor, query, texts))
 

@@ -27,7 +27,10 @@ def lines_by_size(runs: Mapping[str, Run], names: Sequence[str], base: str) -> A
     for at, name in enumerate(name for name in names if name != base):
         sizes = [int(size) for size in runs if name in runs[size]["samples"]]
         measured = [runs[str(size)] for size in sizes]
-        style = {"color": _COLORS[at % len(_COLORS)], "marker": _MARKERS[at % len(_MARKERS)]}
+        style: dict[str, Any] = {
+            "color": _COLORS[at % len(_COLORS)],
+            "marker": _MARKERS[at % len(_MARKERS)],
+        }
         style |= {"linestyle": "--" if name.startswith("httpx") else "-", "markersize": 5}
         label = name.replace("`", "")
         times.plot(sizes, [ratio(run, name, base).median for run in measured], label=label, **style)

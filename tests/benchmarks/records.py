@@ -1,4 +1,4 @@
-"""Records of workloads: one JSON file each, which a later run takes if nothing has changed since."""
+"""Records of workloads: a JSON file each, which a later run takes if nothing has changed since."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ def machine() -> dict[str, str]:
     """Where this runs."""
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
 
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 

@@ -57,7 +57,7 @@ def ratio(run: Run, name: str, base: str) -> Ratio:
 def cpu_beyond(run: Run, name: str, base: str, documents: int) -> float:
     """Microseconds of CPU for each document, more than the base's."""
     medians = [median(run["samples"][each]["cpu_seconds"]) for each in (name, base)]
-    return (medians[0] - medians[1]) / documents * 1e6
+    return float(medians[0] - medians[1]) / documents * 1e6
 
 
 def ratio_rows(
@@ -66,7 +66,7 @@ def ratio_rows(
     *,
     base: str,
     mark_faster_than: str,
-    requests: bool = False,
+    count: str,
 ) -> list[list[str]]:
     """A row for each contender, a cell for each run: its time to that of `base`.
 
@@ -75,7 +75,7 @@ def ratio_rows(
         runs: by column.
         base: whose time is 1.
         mark_faster_than: what is faster than this contender is in bold.
-        requests: whether a last cell has the requests of a call in the last run.
+        count: which number of the samples of the last run has a cell of its own at the end.
     """
     rows = []
     for name in names:
@@ -84,9 +84,8 @@ def ratio_rows(
         cells = [
             NONE if cell in cells[:at] and cell[0] == "`" else cell for at, cell in enumerate(cells)
         ]
-        if requests:
-            samples = list(runs.values())[-1]["samples"].get(name)
-            cells.append(NONE if samples is None else f"{samples['requests']:,.0f}")
+        samples = list(runs.values())[-1]["samples"].get(name)
+        cells.append(NONE if samples is None else f"{samples[count]:,.0f}")
         rows.append([name, *cells])
     return rows
 
@@ -114,13 +113,15 @@ def cpu_rows(
     return rows
 
 
-def server_share(runs: Mapping[str, Run], base: str) -> list[str]:
-    """A row: how much of the time of `base` was the server's, by its CPU."""
-    cells = []
-    for run in runs.values():
-        samples = run["samples"][base]
-        share = median(samples["server_cpu_seconds"]) / median(samples["seconds"])
-        cells.append(f"{share:.0%}")
+def share_of_server(run: Run, base: str) -> float:
+    """How much of the time of `base` was the server's, by its CPU."""
+    samples = run["samples"][base]
+    return float(median(samples["server_cpu_seconds"]) / median(samples["seconds"]))
+
+
+def server_row(runs: Mapping[str, Run], base: str) -> list[str]:
+    """That share as a row."""
+    cells = [f"{share_of_server(run, base):.0%}" for run in runs.values()]
     return [SERVER_SHARE, *cells, NONE]
 
 

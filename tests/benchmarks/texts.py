@@ -10,8 +10,15 @@ import random
 
 from benchmarks.scale import WORDS
 
-_TOPICS = ["river", "town", "bridge", "harbour", "winter", "market", "railway", "garden", "castle", "museum", "island", "forest", "valley", "theatre", "station", "mountain"]
-_FILLERS = ["the", "of", "a", "is", "where", "its", "and", "works", "every", "day", "while", "others", "rest", "in", "for", "with", "that", "this", "many", "people", "have", "been", "there", "some", "time", "near", "old", "new"]
+_TOPICS = (
+    "river", "town", "bridge", "harbour", "winter", "market", "railway", "garden", "castle",
+    "museum", "island", "forest", "valley", "theatre", "station", "mountain",
+)  # fmt: skip
+_FILLERS = (
+    "the", "of", "a", "is", "where", "its", "and", "works", "every", "day", "while", "others",
+    "rest", "in", "for", "with", "that", "this", "many", "people", "have", "been", "there", "some",
+    "time", "near", "old", "new",
+)  # fmt: skip
 
 
 def query(number: int = 0) -> str:

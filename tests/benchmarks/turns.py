@@ -31,12 +31,14 @@ class Samples:
         cpu_seconds: of this process's CPU.
         server_cpu_seconds: of the server's.
         requests: requests of a call in its last turn.
+        most_at_once: requests that the server had under way at once, at most, in its last turn.
     """
 
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     server_cpu_seconds: list[float] = field(default_factory=list)
     requests: float = 0.0
+    most_at_once: float = 0.0
 
 
 class Turns:
@@ -131,6 +133,7 @@ class Turns:
         spent = after["cpu_seconds"] - before["cpu_seconds"]
         samples.server_cpu_seconds.append(spent / calls)
         samples.requests = (after["requests"] - before["requests"]) / calls
+        samples.most_at_once = after["most_at_once"]
 
     def record(self) -> dict[str, Any]:
         """All samples without each contender's first turn, and who was refused, as JSON."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 
+# fmt: off
 CHINESE = {
     "httpx, our bodies": "httpx，与我们相同的请求体",
     "httpx, one body": "httpx，一个请求体",
     "httpx, one body, the server cuts to 10": "httpx，一个请求体，由服务截取前 10 个",
     "httpx, a pool of 64": "httpx，64 个连接的连接池",
-    "httpx, a pool of 64 behind a semaphore": "httpx，64 个连接的连接池，前面加信号量",
-    "httpx, two servers in turns": "httpx，两个服务轮流",
-    "`HttpReranker.acompress_documents`, in threads": "`HttpReranker.acompress_documents`，在线程中",
+    "httpx, 64 clients of one connection": "httpx，64 个客户端，各一个连接",
+    "`HttpReranker.acompress_documents`, in threads":
+        "`HttpReranker.acompress_documents`，在线程中",
     "`Reranker.arank`, one server": "`Reranker.arank`，一个服务",
     "`Reranker.arank`, two servers": "`Reranker.arank`，两个服务",
     "time / httpx's time, by documents": "耗时 / httpx 的耗时，按文档数",
-    "CPU beyond httpx's, µs a document, by documents": "比 httpx 多用的 CPU，每个文档的微秒数，按文档数",
+    "CPU beyond httpx's, µs a document, by documents":
+        "比 httpx 多用的 CPU，每个文档的微秒数，按文档数",
     "CPU of the server in httpx's time": "服务的 CPU 在 httpx 耗时中的占比",
     "requests": "请求数",
+    "requests at once": "同时的请求数",
     "time / `Reranker.arank`'s time": "耗时 / `Reranker.arank` 的耗时",
     "contender": "参与比较者",
     "calls that ended with the right order": "以正确顺序结束的调用",
@@ -37,6 +40,7 @@ CHINESE = {
     "python": "Python",
     "load average before a workload, at most": "各项负载开始前的平均负载，最大值",
 }
+# fmt: on
 _NAME_AND_CODE = re.compile(r"`[^`]*`")
 
 

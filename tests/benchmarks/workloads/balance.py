@@ -1,12 +1,11 @@
 """Two equal servers: how much more they take than one, and what it costs that one of them hangs.
 
-Many async calls of several queries at once. httpx takes the servers in turns, call by call.
+Many async calls of several queries at once, from one engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,8 +13,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from statistics import median
 from typing import Any
-
-import httpx
 
 from benchmarks.contenders import (
     Indexes,
@@ -37,8 +34,7 @@ from qwen3_ascend_retrievers.errors import DeadlineExceededError
 
 ONE_SERVER = "`Reranker.arank`, one server"
 TWO_SERVERS = "`Reranker.arank`, two servers"
-RAW_ALTERNATING = "httpx, two servers in turns"
-NAMES = (ONE_SERVER, TWO_SERVERS, RAW_ALTERNATING)
+NAMES = (ONE_SERVER, TWO_SERVERS)
 QUERIES = [query(number) for number in range(16)]
 _TIMEOUT = 1.0
 
@@ -56,34 +52,28 @@ def measure(scale: Scale) -> dict[str, Any]:
 
 async def _measure(servers: list[CannedProcess], scale: Scale) -> dict[str, Any]:
     texts, urls = documents(scale.documents), [server.url for server in servers]
-    async with limited_client(scale.slots) as client:
-        expected = await _expected(client, urls, texts)
-        with RemoteEngine(urls[0]) as one, RemoteEngine(urls, balance="least_busy") as both:
-            ranks = {
-                ONE_SERVER: _ours(one, texts),
-                TWO_SERVERS: _ours(both, texts),
-                RAW_ALTERNATING: _alternating(client, urls, texts),
-            }
-            seconds: dict[str, list[float]] = {name: [] for name in NAMES}
-            for name in in_turns(NAMES, scale.rounds):
-                took, ends, _ = await _all_at_once(ranks[name], expected, scale.balanced_calls)
-                assert set(ends) == {"right"}, f"{name}: {dict(ends)}"
-                seconds[name].append(took)
+    expected = await _expected(urls, texts)
+    with RemoteEngine(urls[0]) as one, RemoteEngine(urls, balance="least_busy") as both:
+        ranks = {ONE_SERVER: _ours(one, texts), TWO_SERVERS: _ours(both, texts)}
+        seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+        for name in in_turns(NAMES, scale.rounds):
+            took, ends, _ = await _all_at_once(ranks[name], expected, scale.balanced_calls)
+            assert set(ends) == {"right"}, f"{name}: {dict(ends)}"
+            seconds[name].append(took)
     hung = [await _while_hung(servers, texts, expected, scale) for _ in range(scale.hung_rounds)]
     kept = {name: values[1:] for name, values in seconds.items()}
     return {"calls": scale.balanced_calls, "seconds": kept, "hung": hung}
 
 
-async def _expected(
-    client: httpx.AsyncClient, urls: list[str], texts: list[str]
-) -> dict[str, Indexes]:
+async def _expected(urls: list[str], texts: list[str]) -> dict[str, Indexes]:
     """The order for each query, which both servers have ready from now on."""
     orders = {}
-    for question in QUERIES:
-        body = body_of(question, texts, use_activation=False)
-        orders_of_servers = [best(read_scores(0, await posted(client, url, body))) for url in urls]
-        assert orders_of_servers[0] == orders_of_servers[1]
-        orders[question] = orders_of_servers[0]
+    async with limited_client(1) as client:
+        for question in QUERIES:
+            body = body_of(question, texts, use_activation=False)
+            first, second = [best(read_scores(0, await posted(client, url, body))) for url in urls]
+            assert first == second, "the servers rank differently"
+            orders[question] = first
     return orders
 
 
@@ -92,16 +82,6 @@ def _ours(engine: RemoteEngine, texts: list[str]) -> Rank:
 
     async def rank(question: str) -> Indexes:
         return indexes_of(await reranker.arank(question, texts))
-
-    return rank
-
-
-def _alternating(client: httpx.AsyncClient, urls: list[str], texts: list[str]) -> Rank:
-    turns = itertools.cycle(urls)
-
-    async def rank(question: str) -> Indexes:
-        body = body_of(question, texts, use_activation=False)
-        return best(read_scores(0, await posted(client, next(turns), body)))
 
     return rank
 
@@ -132,7 +112,7 @@ async def _all_at_once(
 async def _while_hung(
     servers: list[CannedProcess], texts: list[str], expected: dict[str, Indexes], scale: Scale
 ) -> dict[str, Any]:
-    """How calls end if the second server hangs after it was used, and the timeouts that they met."""
+    """How calls end once the second server hangs after its use, and the timeouts that they met."""
     urls = [server.url for server in servers]
     with RemoteEngine(urls, balance="least_busy", timeout=_TIMEOUT) as engine:
         rank = _ours(engine, texts)

@@ -1,15 +1,13 @@
 """Very many async calls at once: all end well, and what one that waits takes of memory.
 
 Each contender runs in fresh processes, whose memory grows by nothing else. The calls share their
-documents, and drop their results, so that what grows is what a call holds while it waits. httpx is
-held back by a semaphore: its own pool would take minutes.
+documents, and drop their results, so that what grows is what a call holds while it waits. httpx has
+clients of one connection each: with its own pool this would take minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,12 +19,12 @@ import psutil
 
 from benchmarks.contenders import (
     OURS_ASYNC,
-    RAW_SEMAPHORE,
+    RAW_CLIENTS,
     Indexes,
     body_of,
-    limited_client,
     ours_async,
-    raw_semaphore,
+    raw_clients,
+    single_clients,
 )
 from benchmarks.scale import Scale
 from benchmarks.server import CannedProcess
@@ -35,9 +33,8 @@ from benchmarks.texts import documents, query
 from benchmarks.turns import in_turns, reason_of
 from qwen3_ascend_retrievers import RemoteEngine
 
-NAMES = (OURS_ASYNC, RAW_SEMAPHORE)
-# Of ru_maxrss, which Linux and macOS count otherwise.
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+NAMES = (OURS_ASYNC, RAW_CLIENTS)
+_SAMPLING_SECONDS = 0.02
 
 
 def measure(scale: Scale) -> dict[str, Any]:
@@ -63,9 +60,9 @@ async def _with_ours(url: str, scale: Scale) -> dict[str, Any]:
 
 
 async def _with_httpx(url: str, scale: Scale) -> dict[str, Any]:
-    async with limited_client(scale.slots) as client:
+    async with single_clients(scale.slots) as clients:
         body = body_of(query(), documents(scale.documents), use_activation=False)
-        return await _all_at_once(raw_semaphore(client, url, body, scale.slots).rank, scale)
+        return await _all_at_once(raw_clients(clients, url, body).rank, scale)
 
 
 async def _all_at_once(rank: Callable[[], Awaitable[Indexes]], scale: Scale) -> dict[str, Any]:
@@ -81,10 +78,19 @@ async def _all_at_once(rank: Callable[[], Awaitable[Indexes]], scale: Scale) -> 
 
     await asyncio.gather(*(end() for _ in range(scale.slots)))
     ends.clear()
-    before = psutil.Process().memory_info().rss
-    await asyncio.gather(*(end() for _ in range(scale.waiting_calls)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
+    before = memory()
+    under_way = asyncio.gather(*(end() for _ in range(scale.waiting_calls)))
+    peak = before
+    while not under_way.done():
+        await asyncio.sleep(_SAMPLING_SECONDS)
+        peak = max(peak, memory())
     return {"bytes": (peak - before) / scale.waiting_calls, "ends": dict(ends)}
+
+
+def memory() -> int:
+    """Bytes that this process has in memory. The system's own peak counts its parent's, too."""
+    size: int = psutil.Process().memory_info().rss
+    return size
 
 
 def tables(measured: dict[str, Any]) -> list[Table]:
