@@ -46,8 +46,8 @@ def write(records: Mapping[str, Record], docs: Path) -> None:
 
 def markdown(table: Table, translate: Callable[[str], str]) -> str:
     """A table in Markdown."""
-    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-    return "\n".join(f"| {' | '.join(map(translate, row))} |" for row in rows)
+    head, *rows = [f"| {' | '.join(map(translate, row))} |" for row in (table.columns, *table.rows)]
+    return "\n".join((head, "|" + "---|" * len(table.columns), *rows))
 
 
 def machine_table(records: list[Record]) -> Table:

@@ -5,7 +5,7 @@ A cell is a number, code in backticks, or a phrase that `wording.py` translates 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -65,7 +65,8 @@ def ratio_rows(
     runs: Mapping[str, Run],
     *,
     base: str,
-    mark_faster_than: str,
+    peers: Collection[str],
+    ours: str,
     count: str,
 ) -> list[list[str]]:
     """A row for each contender, a cell for each run: its time to that of `base`.
@@ -74,12 +75,14 @@ def ratio_rows(
         names: of the contenders, in the order of the rows.
         runs: by column.
         base: whose time is 1.
-        mark_faster_than: what is faster than this contender is in bold.
+        peers: those that are in bold where they are faster than `ours`.
+        ours: this package.
         count: which number of the samples of the last run has a cell of its own at the end.
     """
     rows = []
     for name in names:
-        cells = [_ratio_cell(run, name, base, mark_faster_than) for run in runs.values()]
+        rival = ours if name in peers else None
+        cells = [_ratio_cell(run, name, base, rival) for run in runs.values()]
         # A reason is given once.
         cells = [
             NONE if cell in cells[:at] and cell[0] == "`" else cell for at, cell in enumerate(cells)
@@ -90,13 +93,12 @@ def ratio_rows(
     return rows
 
 
-def _ratio_cell(run: Run, name: str, base: str, mark_faster_than: str) -> str:
+def _ratio_cell(run: Run, name: str, base: str, rival: str | None) -> str:
     if name in run["refused"]:
         return code(run["refused"][name])
     cell = "1" if name == base else str(ratio(run, name, base))
-    if name != mark_faster_than and ratio(run, name, mark_faster_than).median < 1:
-        return f"**{cell}**"
-    return cell
+    is_faster = rival is not None and ratio(run, name, rival).median < 1
+    return f"**{cell}**" if is_faster else cell
 
 
 def cpu_rows(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 # fmt: off
 CHINESE = {
     "httpx, our bodies": "httpx，与我们相同的请求体",
@@ -41,15 +39,9 @@ CHINESE = {
     "load average before a workload, at most": "各项负载开始前的平均负载，最大值",
 }
 # fmt: on
-_NAME_AND_CODE = re.compile(r"`[^`]*`")
 
 
 def chinese(cell: str) -> str:
     """A cell of a generated table in Chinese, bold as it was."""
     text = cell.strip("*")
     return cell.replace(text, CHINESE.get(text, text)) if text else cell
-
-
-def is_neutral(cell: str) -> bool:
-    """Whether a cell without a translation may stand in both languages: it has hardly a word."""
-    return len(re.findall(r"[A-Za-z]{2,}", _NAME_AND_CODE.sub("", cell))) <= 3

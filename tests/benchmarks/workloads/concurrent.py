@@ -67,7 +67,12 @@ def tables(run: dict[str, Any]) -> list[Table]:
     """Times beside the client's."""
     columns = ("time / `Reranker.arank`'s time", f"{run['calls']:,}", "requests at once")
     rows = ratio_rows(
-        NAMES, {"": run}, base=OURS_ASYNC, mark_faster_than=OURS_ASYNC, count="most_at_once"
+        NAMES,
+        {"": run},
+        base=OURS_ASYNC,
+        peers=ASYNC_PEERS,
+        ours=OURS_ASYNC,
+        count="most_at_once",
     )
     return [Table(columns, rows)]
 
