@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 # Whose versions decide what is measured, in the order of the table.
 PACKAGES = (
-    "httpx", "langchain-core", "llama-index-core", "langchain-reranker",
+    "qwen3-ascend-retrievers", "httpx", "langchain-core", "llama-index-core", "langchain-reranker",
     "langchain-nvidia-ai-endpoints", "llama-index-postprocessor-nvidia-rerank",
     "llama-index-postprocessor-tei-rerank", "vllm-haystack", "haystack-ai",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def machine() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
 

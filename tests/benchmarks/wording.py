@@ -35,7 +35,6 @@ CHINESE = {
     "processor": "处理器",
     "cores": "核数",
     "system": "系统",
-    "python": "Python",
     "load average before a workload, at most": "各项负载开始前的平均负载，最大值",
 }
 # fmt: on
