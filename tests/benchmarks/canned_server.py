@@ -8,7 +8,9 @@ after the latency, at most SLOTS at a time; 0 sets no limit. It prints its port,
 its input ends.
 
 Bodies are told apart by path, length and first bytes. `GET /benchmark` returns what it served:
-requests, bytes received, and seconds of CPU.
+requests, bytes received, seconds of CPU, and the most requests under way at once since the last
+time. From `GET /benchmark/record` on it keeps the bodies;
+`GET /benchmark/recorded` returns them in their order and ends that.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ _OTHER_BODIES = {"/rerank": "texts", "/v1/ranking": "passages"}
 
 class CannedAnswers(RerankAnswers):
     """vLLM's replies with the exact template, and those of two more routes of reranking."""
+
+    def rerank(self, body: Any) -> Any:
+        """The reply of /v1/rerank: like vLLM's cut to `top_n`, of which 0 is all."""
+        reply = super().rerank(body)
+        if top_n := body.get("top_n", 0):
+            reply["results"] = reply["results"][:top_n]
+        return reply
 
     def routed(self, path: str, headers: dict[str, str], body: Any, size: int) -> Any:
         """The reply to a request."""
@@ -62,14 +71,17 @@ class CannedServer:
         self._latency = latency
         self._free = slots or sys.maxsize
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
-        self._requests = self._received = 0
+        self._requests = self._received = self._under_way = self._most = 0
+        self._recorded: list[bytes] | None = None
 
     def answer(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         """Send the reply to one request, later."""
         _method, path, _ = head.split(b" ", 2)
-        if path == b"/benchmark":
-            transport.write(http(200, self._served()))
+        if path.startswith(b"/benchmark"):
+            transport.write(http(200, self._controlled(path)))
             return
+        if self._recorded is not None and body:
+            self._recorded.append(body)
         self._requests += 1
         self._received += len(head) + len(body)
         key = (path, len(body), body[:_KEY_BYTES])
@@ -79,6 +91,8 @@ class CannedServer:
         if not self._latency:
             transport.write(reply)
             return
+        self._under_way += 1
+        self._most = max(self._most, self._under_way)
         self._waiting.append((transport, reply))
         self._begin_waiting()
 
@@ -90,12 +104,23 @@ class CannedServer:
 
     def _end(self, transport: asyncio.Transport, reply: bytes) -> None:
         self._free += 1
+        self._under_way -= 1
         transport.write(reply)
         self._begin_waiting()
 
+    def _controlled(self, path: bytes) -> Any:
+        if path == b"/benchmark":
+            return self._served()
+        recorded, self._recorded = self._recorded or [], None
+        if path == b"/benchmark/record":
+            self._recorded = []
+        return [json.loads(body) for body in recorded]
+
     def _served(self) -> dict[str, float]:
+        most, self._most = self._most, self._under_way
         return {
             "requests": self._requests, "bytes": self._received, "cpu_seconds": time.process_time(),
+            "most_at_once": most,
         }  # fmt: skip
 
     def _scored(self, path: str, body: bytes) -> bytes:
