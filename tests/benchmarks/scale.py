@@ -40,7 +40,7 @@ class Scale:
     waiting_rounds: int = 3
     long_call: int = 10_000
     short_call: int = 5
-    balanced_calls: int = 400
+    balanced_calls: int = 1_200
     server_slots: int = 8
     hung_rounds: int = 3
 
