@@ -9,21 +9,31 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import InvalidInputError, MissingDependencyError, ModelError
+from ...settings import printed
 
 _DEVICE_NAME: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
 _DEVICE_FILES: Final = Path("/dev")
 _LOCAL_CPU_ADVICE: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'
 
 
-def check_local_device(device: Any) -> str:
-    """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N.
+def check_local_devices(device: Any) -> str | list[str]:
+    """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N, or a list of these.
 
     Raises:
         InvalidInputError: it is something else.
     """
+    if not isinstance(device, list | tuple):
+        return _checked_device(device)
+    if not device:
+        raise InvalidInputError("device is an empty list; it needs at least one device.")
+    return [_checked_device(each) for each in device]
+
+
+def _checked_device(device: Any) -> str:
     if not isinstance(device, str) or not _DEVICE_NAME.fullmatch(device):
         raise InvalidInputError(
-            f"device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, not {device!r}."
+            "device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, or a list of these, not "
+            f"{printed(device)}."
         )
     return device
 
@@ -34,7 +44,7 @@ def pick_device(device: str, device_files: Path = _DEVICE_FILES) -> str:
     "auto" is the NPU, else CUDA, else MPS; the CPU only where there is none of them.
 
     Args:
-        device: see `check_local_device`.
+        device: see `check_local_devices`.
         device_files: where the drivers make their device files.
 
     Raises:
