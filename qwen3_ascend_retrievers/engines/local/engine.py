@@ -47,8 +47,9 @@ class LocalEngine(Configured):
         device: "auto", "cpu", "cuda", "npu" or "mps", optionally with a number such as "npu:1", or
             a list of devices, each of which gets a copy of the model and a share of each call.
             "auto" takes the CPU only where there is no other.
-        dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU and MPS, else bfloat16
-            where the device has it.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 where the device computes in
+            it, which a CPU does with avx512_bf16 or amx_bf16; else float32 on CPU and MPS, float16
+            elsewhere. The bundled model is float32.
         max_length: tokens of a whole prompt, at least 1; the model's own maximum if that is less.
         batch_tokens: tokens of one forward pass, at least 1; None is 2,048 on a CPU, else 16,384.
             Halved where memory runs out.

@@ -15,7 +15,7 @@ from ...core.tokens import TokenIds, Tokenizer
 from ...errors import MissingDependencyError, ModelError
 from ...models.check import checked_tokenizer
 from ...models.checkpoint import Checkpoint, check_unquantized, find_checkpoint
-from ...models.files import read_json, warn_if_tiny
+from ...models.files import TINY, read_json, warn_if_tiny
 from ...models.tokenizer import answer_ids
 from .batches import Batch
 from .device import pick_device, pick_dtype
@@ -85,6 +85,9 @@ def load_local_model(model: str, revision: str | None, device: str, dtype: str) 
     tokenizer = checked_tokenizer(checkpoint)
     transformers = _transformers()
     torch_device = pick_device(device)
+    if model == TINY and dtype == "auto":
+        # The documentation prints its scores, which should be the same on every machine.
+        dtype = "float32"
     network = _load_weights(transformers, checkpoint, pick_dtype(dtype, torch_device))
     network = network.to(torch_device).eval()
     direction = _direction(network, checkpoint, tokenizer)
