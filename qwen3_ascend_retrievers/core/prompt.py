@@ -135,9 +135,14 @@ def original_offsets(text: str, offsets: Sequence[int]) -> list[int]:
     return [offset - bisect_left(spaces, offset) for offset in offsets]
 
 
+def query_stem(instruction: str) -> str:
+    """What the first half of the prompt begins with whatever the query is."""
+    return f"{PREFIX}<Instruct>: {instruction}\n<Query>:"
+
+
 def query_part(instruction: str, query: str) -> str:
     """The first half of the prompt, from texts that are already neutralised."""
-    return f"{PREFIX}<Instruct>: {instruction}\n<Query>: {query}\n"
+    return f"{query_stem(instruction)} {query}\n"
 
 
 def document_part(document: str) -> str:

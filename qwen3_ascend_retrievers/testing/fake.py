@@ -12,6 +12,7 @@ from ..core.ranking import Score
 from ..core.tokens import Tokens, estimate
 from ..engines.base import Call, EngineFacts
 from ..engines.configured import Configured
+from ..settings import whole_number
 
 _WORDS = re.compile(r"\w+")
 
@@ -27,9 +28,10 @@ class FakeEngine(Configured):
         error: raised instead of scoring, to test what happens when reranking fails.
         max_length: most tokens of a prompt, counted by an estimate.
         model: the model name that it reports.
+        keep_calls: how many of the last calls are recorded, at least 0.
 
     Attributes:
-        calls: for each scoring call, "sync" or "async" and the documents' texts.
+        calls: for each of the last scoring calls, "sync" or "async" and the documents' texts.
     """
 
     tag = "fake"
@@ -41,7 +43,9 @@ class FakeEngine(Configured):
         error: Exception | None = None,
         max_length: int | None = None,
         model: str = "fake",
+        keep_calls: int = 1000,
     ) -> None:
+        self._keep_calls = whole_number("keep_calls", keep_calls, minimum=0)
         self._scores_by_document = dict(scores or {})
         # The engine receives passages with control tokens neutralised.
         self._scores_by_passage = {
@@ -54,7 +58,12 @@ class FakeEngine(Configured):
     def config(self) -> dict[str, Any]:
         """Constructor arguments; `error` is left out."""
         facts, scores = self._facts, self._scores_by_document
-        return {"scores": scores, "max_length": facts.max_length, "model": facts.model}
+        return {
+            "scores": scores,
+            "max_length": facts.max_length,
+            "model": facts.model,
+            "keep_calls": self._keep_calls,
+        }
 
     def facts(self) -> EngineFacts:
         """The model's name and the maximum that was set."""
@@ -87,7 +96,9 @@ class FakeEngine(Configured):
         """Nothing to release."""
 
     def _score(self, mode: str, plan: Plan, call: Call) -> list[Score]:
-        self.calls.append((mode, tuple([passage.text for passage in plan.passages])))
+        if self._keep_calls:
+            self.calls.append((mode, tuple([passage.text for passage in plan.passages])))
+            del self.calls[: -self._keep_calls]
         if self._error is not None:
             raise self._error
         call.check()

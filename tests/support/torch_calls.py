@@ -20,28 +20,29 @@ class TorchCalls:
     """What ran.
 
     Attributes:
-        passes: (rows, tokens of a row) of each forward pass.
+        passes: tokens of each forward pass.
         widths: last dimensions of the linear layers' outputs.
         threads: idents of the threads that ran them.
     """
 
-    passes: list[tuple[int, int]] = field(default_factory=list)
+    passes: list[int] = field(default_factory=list)
     widths: set[int] = field(default_factory=set)
     threads: set[int] = field(default_factory=set)
 
 
 @contextmanager
-def record_torch_calls(before: Callable[[int, int], None] | None = None) -> Iterator[TorchCalls]:
-    """What torch runs inside the block; `before` is called with each pass's rows and tokens."""
+def record_torch_calls(before: Callable[[int], None] | None = None) -> Iterator[TorchCalls]:
+    """What torch runs inside the block; `before` is called with each pass's tokens."""
     calls = TorchCalls()
 
     def enters(module: Any, inputs: Any) -> None:
         if isinstance(module, torch.nn.Embedding):
             rows, tokens = inputs[0].shape
-            calls.passes.append((rows, tokens))
+            assert rows == 1, "rows are packed"
+            calls.passes.append(tokens)
             calls.threads.add(threading.get_ident())
             if before is not None:
-                before(rows, tokens)
+                before(tokens)
 
     def leaves(module: Any, _: Any, output: Any) -> None:
         if isinstance(module, torch.nn.Linear):

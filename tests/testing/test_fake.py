@@ -9,7 +9,7 @@ import pytest
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.engines.base import Engine
 from qwen3_ascend_retrievers.engines.registry import engine_from_config
-from qwen3_ascend_retrievers.errors import EngineError, TooLongError
+from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError, TooLongError
 from qwen3_ascend_retrievers.testing import FakeEngine
 
 
@@ -34,6 +34,16 @@ async def test_calls_are_noted() -> None:
     assert engine.calls == [("sync", ("b", "a")), ("async", ("a",))]
 
 
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_only_the_last_calls_are_kept(kept: int) -> None:
+    engine = FakeEngine(keep_calls=kept)
+    for document in "abc":
+        Reranker(engine).rank("q", [document])
+    assert engine.calls == [("sync", (document,)) for document in "abc"][3 - kept :]
+    with pytest.raises(InvalidInputError, match="keep_calls"):
+        FakeEngine(keep_calls=-1)
+
+
 def test_raises_what_it_was_told_to() -> None:
     error = EngineError("told to")
     with pytest.raises(EngineError) as caught:
@@ -54,5 +64,7 @@ def test_has_a_maximum() -> None:
 def test_is_written_down() -> None:
     engine = FakeEngine({"<think>": 0.5}, max_length=300, model="m")
     for again in (engine_from_config(engine.tagged_config()), pickle.loads(pickle.dumps(engine))):
-        assert again.config() == {"scores": {"<think>": 0.5}, "max_length": 300, "model": "m"}
+        assert again.config() == {
+            "scores": {"<think>": 0.5}, "max_length": 300, "model": "m", "keep_calls": 1000,
+        }  # fmt: skip
         assert Reranker(again).score([("q", "<think>")]) == [0.5]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from ...settings import check_choice, text_or_path, whole_number
-from .device import check_local_device
+from .device import check_local_devices
 
 LOCAL_DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 
@@ -20,20 +21,26 @@ class LocalConfig:
     """
 
     model: str
-    device: str
+    device: str | Sequence[str]
     dtype: str
     max_length: int
-    batch_tokens: int
+    batch_tokens: int | None
     revision: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", text_or_path("model", self.model))
         if self.revision is not None:
             object.__setattr__(self, "revision", text_or_path("revision", self.revision))
-        check_local_device(self.device)
+        object.__setattr__(self, "device", check_local_devices(self.device))
         check_choice("dtype", self.dtype, LOCAL_DTYPES)
         whole_number("max_length", self.max_length, minimum=1)
-        whole_number("batch_tokens", self.batch_tokens, minimum=1)
+        if self.batch_tokens is not None:
+            whole_number("batch_tokens", self.batch_tokens, minimum=1)
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices, one at least."""
+        return [self.device] if isinstance(self.device, str) else list(self.device)
 
     def config(self) -> dict[str, Any]:
         """JSON-safe constructor arguments."""

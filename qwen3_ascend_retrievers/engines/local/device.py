@@ -9,21 +9,34 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import InvalidInputError, MissingDependencyError, ModelError
+from ...settings import printed
 
 _DEVICE_NAME: Final = re.compile(r"auto|cpu|mps|(cuda|npu)(:\d+)?")
 _DEVICE_FILES: Final = Path("/dev")
+_CPU_FILE: Final = Path("/proc/cpuinfo")
+# x86's instructions that multiply it.
+_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _LOCAL_CPU_ADVICE: Final = 'To run on the CPU all the same, say so: LocalEngine(..., device="cpu").'
 
 
-def check_local_device(device: Any) -> str:
-    """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N.
+def check_local_devices(device: Any) -> str | list[str]:
+    """`device` if it is auto, cpu, mps, cuda, cuda:N, npu or npu:N, or a list of these.
 
     Raises:
         InvalidInputError: it is something else.
     """
+    if not isinstance(device, list | tuple):
+        return _checked_device(device)
+    if not device:
+        raise InvalidInputError("device is an empty list; it needs at least one device.")
+    return [_checked_device(each) for each in device]
+
+
+def _checked_device(device: Any) -> str:
     if not isinstance(device, str) or not _DEVICE_NAME.fullmatch(device):
         raise InvalidInputError(
-            f"device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, not {device!r}."
+            "device must be auto, cpu, cuda, cuda:0, npu, npu:0 or mps, or a list of these, not "
+            f"{printed(device)}."
         )
     return device
 
@@ -34,7 +47,7 @@ def pick_device(device: str, device_files: Path = _DEVICE_FILES) -> str:
     "auto" is the NPU, else CUDA, else MPS; the CPU only where there is none of them.
 
     Args:
-        device: see `check_local_device`.
+        device: see `check_local_devices`.
         device_files: where the drivers make their device files.
 
     Raises:
@@ -56,14 +69,20 @@ def pick_device(device: str, device_files: Path = _DEVICE_FILES) -> str:
     return device
 
 
-def pick_dtype(dtype: str, device: str) -> Any:
-    """The torch dtype: "auto" is float32 on CPU and MPS, else bfloat16, else float16.
+def pick_dtype(dtype: str, device: str, cpu_file: Path = _CPU_FILE) -> Any:
+    """The torch dtype: "auto" is bfloat16 where the device computes in it, else float32 or float16.
 
-    float16 is for devices without bfloat16, such as the Atlas 300I DUO.
+    float32 is for MPS and for a CPU without instructions for bfloat16, on which it takes four times
+    as long; float16 for other devices without it, such as the Atlas 300I DUO.
+
+    Args:
+        dtype: "auto", or a dtype's name.
+        device: where the model runs.
+        cpu_file: where Linux lists the CPU's instructions.
     """
     torch = import_module("torch")
     if dtype == "auto":
-        dtype = _automatic_dtype(torch, device.partition(":")[0])
+        dtype = _automatic_dtype(torch, device.partition(":")[0], cpu_file)
     return getattr(torch, dtype)
 
 
@@ -96,7 +115,18 @@ def _load_torch_npu() -> None:
         ) from error
 
 
-def _automatic_dtype(torch: Any, kind: str) -> str:
-    if kind in ("cpu", "mps"):
+def _automatic_dtype(torch: Any, kind: str, cpu_file: Path) -> str:
+    if kind == "mps":
         return "float32"
+    if kind == "cpu":
+        return "bfloat16" if _computes_bfloat16(cpu_file) else "float32"
     return "bfloat16" if getattr(torch, kind).is_bf16_supported() else "float16"
+
+
+def _computes_bfloat16(cpu_file: Path) -> bool:
+    try:
+        text = cpu_file.read_text("utf-8", "replace")
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not _BFLOAT16_FLAGS.isdisjoint(flags.group(1).split())

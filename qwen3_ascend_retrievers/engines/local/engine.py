@@ -1,4 +1,4 @@
-"""LocalEngine: the engine around the forward pass. One worker thread does all of torch's work."""
+"""LocalEngine: the engine around the forward pass. One thread a device does all of torch's work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from typing import Any, TypeVar
 
 from ..._util.locks import Lock
@@ -19,7 +21,7 @@ from ...errors import EngineClosedError, EngineError, ScoreError
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..waiting import Callers, wait, wait_async
-from .batches import plan_batches
+from .batches import Batch, plan_batches
 from .config import LocalConfig
 from .loading import LocalModel, load_local_model
 
@@ -27,27 +29,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _NeedQueryCache:
-    """What are the keys and values of a query part? Answered with the model's cache of them."""
-
-    ids: Sequence[int]
-
-    def answer(self, model: LocalModel) -> Any:
-        return model.forward.cache_query(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
 class _NeedLogits:
-    """What are the logits of a batch? Answered with one for each row."""
+    """What are the logits of these batches, of which each runs on another device?"""
 
-    rows: Sequence[Sequence[int]]
-    query_cache: Any
-
-    def answer(self, model: LocalModel) -> list[float]:
-        return model.forward.logits(self.rows, self.query_cache)
-
-
-_Question = _NeedQueryCache | _NeedLogits
+    batches: Sequence[Batch]
 
 
 class LocalEngine(Configured):
@@ -59,13 +44,15 @@ class LocalEngine(Configured):
     Args:
         model: a hub id, a folder, or "tiny" for the bundled model. The original checkpoint
             (Qwen3ForCausalLM) or a converted one (Qwen3ForSequenceClassification, one label).
-        device: "auto", "cpu", "cuda", "npu" or "mps", optionally with a number such as "npu:1".
+        device: "auto", "cpu", "cuda", "npu" or "mps", optionally with a number such as "npu:1", or
+            a list of devices, each of which gets a copy of the model and a share of each call.
             "auto" takes the CPU only where there is no other.
-        dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU and MPS, else bfloat16
-            where the device has it.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 where the device computes in
+            it, which a CPU does with avx512_bf16 or amx_bf16; else float32 on CPU and MPS, float16
+            elsewhere. The bundled model is float32.
         max_length: tokens of a whole prompt, at least 1; the model's own maximum if that is less.
-        batch_tokens: prompt tokens of one forward pass, padding included, at least 1. Halved
-            where memory runs out.
+        batch_tokens: tokens of one forward pass, at least 1; None is 2,048 on a CPU, else 16,384.
+            Halved where memory runs out.
         revision: branch, tag or commit of a hub id.
 
     Raises:
@@ -77,10 +64,10 @@ class LocalEngine(Configured):
     def __init__(
         self,
         model: str,
-        device: str = "auto",
+        device: str | Sequence[str] = "auto",
         dtype: str = "auto",
         max_length: int = 8192,
-        batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
         revision: str | None = None,
     ) -> None:
         self._config = LocalConfig(
@@ -93,9 +80,9 @@ class LocalEngine(Configured):
         )
         self._lock = Lock()
         self._callers = Callers()
-        self._worker: ThreadPoolExecutor | None = None
+        self._copies = [_Copy(device) for device in self._config.devices]
+        self._turns = cycle(range(len(self._copies)))
         self._process_id: int | None = None
-        self._model: LocalModel | None = None
         self._closed = False
 
     def config(self) -> dict[str, Any]:
@@ -133,11 +120,22 @@ class LocalEngine(Configured):
             ScoreError: the model computed something that is no number.
             EngineError: torch failed, or memory ran out even for one prompt.
         """
-        return drive(self._scoring(plan, call), lambda question: self._run(question.answer))
+        steps = self._scoring(plan, call, self._get_model())
+
+        def answer(question: _NeedLogits) -> list[list[float]]:
+            return [wait(promise) for promise in self._submit_batches(question.batches)]
+
+        return drive(steps, answer)
 
     async def ascore(self, plan: Plan, call: Call) -> list[Score]:
         """The same without blocking the event loop."""
-        return await adrive(self._scoring(plan, call), lambda question: self._arun(question.answer))
+        steps = self._scoring(plan, call, await self._aget_model())
+
+        async def answer(question: _NeedLogits) -> list[list[float]]:
+            promises = self._submit_batches(question.batches)
+            return [await wait_async(promise) for promise in promises]
+
+        return await adrive(steps, answer)
 
     def close(self) -> None:
         """Free the model once the batch that is running has ended. Safe to call twice.
@@ -146,14 +144,11 @@ class LocalEngine(Configured):
         """
         with self._lock:
             self._closed = True
-            worker, self._worker = self._worker, None
-        # After a fork the worker's thread is the parent's, and waiting for it would be for ever.
-        if worker is not None and self._process_id == os.getpid():
+        # After a fork the threads are the parent's, and waiting for them would be for ever.
+        if self._process_id == os.getpid():
             self._callers.dismiss()
-            worker.shutdown(wait=True)
-        model, self._model = self._model, None
-        if model is not None:
-            model.forward.free_unused()
+            for copy in self._copies:
+                copy.close()
 
     def _facts(self, model: LocalModel) -> EngineFacts:
         length = min(self._config.max_length, model.checkpoint.max_positions)
@@ -161,20 +156,26 @@ class LocalEngine(Configured):
             model=self._config.model, max_length=length, details=model.forward.placement()
         )
 
-    def _scoring(self, plan: Plan, call: Call) -> Steps[_Question, Any, list[Score]]:
-        """The worker's tasks for one call: a query part where it is shared, then each batch."""
+    def _scoring(
+        self, plan: Plan, call: Call, model: LocalModel
+    ) -> Steps[_NeedLogits, list[list[float]], list[Score]]:
+        """The batches of one call, as many at once as there are devices."""
         logits = [math.nan] * len(plan.passages)
-        cached_ids, query_cache = None, None
-        for batch in plan_batches(plan, self._config.batch_tokens):
+        batches = plan_batches(plan, model.stems(plan), self._batch_tokens(plan, model))
+        for begin in range(0, len(batches), len(self._copies)):
             call.check()
-            if batch.shared != cached_ids:
-                cached_ids = batch.shared
-                query_cache = None if cached_ids is None else (yield _NeedQueryCache(cached_ids))
-            batch_logits = yield _NeedLogits(batch.rows, query_cache)
-            for passage, logit in zip(batch.passages, batch_logits, strict=True):
-                logits[passage] = logit
-            call.advance(len(batch.passages))
+            at_once = batches[begin : begin + len(self._copies)]
+            for batch, batch_logits in zip(at_once, (yield _NeedLogits(at_once)), strict=True):
+                for passage, logit in zip(batch.passages, batch_logits, strict=True):
+                    logits[passage] = logit
+                call.advance(len(batch.passages))
         return self._scores(logits)
+
+    def _batch_tokens(self, plan: Plan, model: LocalModel) -> int:
+        """Tokens of a pass, so that each device gets its share of a call."""
+        most = self._config.batch_tokens or model.forward.good_pass_tokens()
+        share = -(-(plan.total_tokens() or 0) // len(self._copies))
+        return max(1, min(most, share))
 
     def _scores(self, logits: Sequence[float]) -> list[Score]:
         bad = [at for at, logit in enumerate(logits) if not math.isfinite(logit)]
@@ -186,33 +187,29 @@ class LocalEngine(Configured):
             )
         return [Score.of_logit(logit) for logit in logits]
 
-    def _run(self, task: Callable[[LocalModel], T]) -> T:
-        return wait(self._submit(task))
-
-    async def _arun(self, task: Callable[[LocalModel], T]) -> T:
-        return await wait_async(self._submit(task))
-
     def _loaded_model(self) -> LocalModel | None:
-        """The model if it is loaded; does not wait for another caller's batch."""
+        """The first device's model if it is loaded; does not wait for another caller's batch."""
         with self._lock:
             self._check_usable()
-            return self._model
+            return self._copies[0].model
 
     def _get_model(self) -> LocalModel:
         model = self._loaded_model()
-        return self._run(_return_model) if model is None else model
+        return wait(self._submit(0, _return_model)) if model is None else model
 
     async def _aget_model(self) -> LocalModel:
         model = self._loaded_model()
-        return await self._arun(_return_model) if model is None else model
+        return await wait_async(self._submit(0, _return_model)) if model is None else model
 
-    def _submit(self, task: Callable[[LocalModel], T]) -> Future[T]:
+    def _submit_batches(self, batches: Sequence[Batch]) -> list[Future[list[float]]]:
+        """Promises of each batch's logits, on one device each, from that whose turn it is."""
+        return [self._submit(next(self._turns), partial(_logits_of, batch)) for batch in batches]
+
+    def _submit(self, at: int, task: Callable[[LocalModel], T]) -> Future[T]:
         with self._lock:
             self._check_usable()
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
-                self._process_id = os.getpid()
-            return self._callers.promise(self._worker.submit(self._run_task, task))
+            self._process_id = os.getpid()
+            return self._callers.promise(self._copies[at].submit(partial(self._run_task, at, task)))
 
     def _check_usable(self) -> None:
         if self._process_id not in (None, os.getpid()):
@@ -223,19 +220,54 @@ class LocalEngine(Configured):
         if self._closed:
             raise self._closed_error()
 
-    def _run_task(self, task: Callable[[LocalModel], T]) -> T:
-        """In the worker: load the model if need be, and run one task."""
+    def _run_task(self, at: int, task: Callable[[LocalModel], T]) -> T:
+        """In a worker: load the model if need be, and run one task."""
         if self._closed:
             raise self._closed_error()
-        if self._model is None:
-            config = self._config
-            self._model = load_local_model(
-                config.model, config.revision, config.device, config.dtype
-            )
-        return task(self._model)
+        copy, config = self._copies[at], self._config
+        if copy.model is None:
+            copy.model = load_local_model(config.model, config.revision, copy.device, config.dtype)
+        return task(copy.model)
 
     def _closed_error(self) -> EngineClosedError:
         return EngineClosedError(f"{self!r} was closed. Make a new engine.")
+
+
+class _Copy:
+    """One device's copy of the model, and the thread that does all of torch's work there.
+
+    Args:
+        device: where it is loaded.
+
+    Attributes:
+        device: as above.
+        model: None until it is loaded.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.model: LocalModel | None = None
+        self._worker: ThreadPoolExecutor | None = None
+
+    def submit(self, task: Callable[[], T]) -> Future[T]:
+        """The result of `task`, which runs in the thread."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
+        return self._worker.submit(task)
+
+    def close(self) -> None:
+        """Free the model once the task that runs has ended."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.shutdown(wait=True)
+        model, self.model = self.model, None
+        if model is not None:
+            model.prefixes.clear()
+            model.forward.free_unused()
+
+
+def _logits_of(batch: Batch, model: LocalModel) -> list[float]:
+    return model.logits(batch)
 
 
 def _return_model(model: LocalModel) -> LocalModel:

@@ -1,21 +1,23 @@
-"""The forward pass: token ids in, one logit per prompt out.
-
-Rows are padded on the right. Attention is causal, so no token sees the padding behind it, and
-neither a padding mask nor shifted positions are needed.
-"""
+"""The forward pass: token ids in, one logit per prompt out, or keys and values of a beginning."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
-from ...errors import EngineError
+from ...errors import EngineError, ModelError
+from .layers import Layer, Rotation
+from .packing import KeyValues, Packing, Row
 
 # Wordings of out-of-memory errors by CUDA, NPU, MPS and the CPU's allocator.
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+# Measured on a CPU with four layers of the 0.6B: 1,024, 2,048 and 4,096 tokens differ by 3 %.
+_CPU_PASS_TOKENS: Final = 2048
+# A bound on the memory of an accelerator, not a tuned number.
+_PASS_TOKENS: Final = 16_384
 
 
 class ForwardPass:
@@ -26,51 +28,59 @@ class ForwardPass:
     Args:
         base: a transformers Qwen3Model in evaluation mode.
         direction: vector whose product with the last hidden state is the logit.
+
+    Raises:
+        ModelError: its attention is windowed, which no Qwen3 reranker's is.
     """
 
     def __init__(self, base: Any, direction: Any) -> None:
+        if any(getattr(layer.self_attn, "sliding_window", None) for layer in base.layers):
+            raise ModelError(
+                "The model has sliding-window attention, which LocalEngine does not compute. Use "
+                "VLLMEngine, or a server."
+            )
         self._base = base
+        self._layers = [Layer(number, layer) for number, layer in enumerate(base.layers)]
         self._direction = direction.float()
-        # transformers 5.24 renamed past_key_values to cache.
-        names = inspect.signature(base.forward).parameters
-        self._cache_name = "cache" if "cache" in names else "past_key_values"
 
     def placement(self) -> dict[str, str]:
         """The device and the dtype that it computes with, by their names."""
         dtype = str(self._base.dtype).removeprefix("torch.")
         return {"device": str(self._direction.device), "dtype": dtype}
 
-    def cache_query(self, ids: Sequence[int]) -> Any:
-        """Keys and values of a query part, to be passed to `logits` with its document parts.
+    def good_pass_tokens(self) -> int:
+        """Tokens of one pass from which on more make it no faster, and take only memory."""
+        return _CPU_PASS_TOKENS if self._direction.device.type == "cpu" else _PASS_TOKENS
+
+    def key_values(self, rows: Sequence[Row]) -> list[KeyValues]:
+        """Keys and values of each row, its prefix's included.
 
         Raises:
-            EngineError: it does not fit into memory, or torch failed.
+            EngineError: they do not fit into memory, or torch failed.
         """
         try:
-            return self._cache_query(ids)
+            with import_module("torch").inference_mode():
+                return self._key_values(rows)
         # Torch, transformers and the device's drivers raise exceptions of any type.
         except Exception as error:
-            raise _engine_error(error, len(ids)) from error
+            raise _engine_error(error, max(len(row.ids) for row in rows)) from error
 
-    def logits(self, rows: Sequence[Sequence[int]], query_cache: Any = None) -> list[float]:
+    def logits(self, rows: Sequence[Row]) -> list[float]:
         """logit("yes") - logit("no") after each row, in float32.
-
-        Args:
-            rows: whole prompts, or document parts if `query_cache` holds their query part.
-            query_cache: what `cache_query` returned.
 
         Raises:
             EngineError: not even one row fits into memory, or torch failed.
         """
         try:
-            return self._logits(rows, query_cache)
+            with import_module("torch").inference_mode():
+                return self._logits(rows)
         except Exception as error:
             if len(rows) == 1 or not _is_out_of_memory(error):
-                raise _engine_error(error, len(rows[0])) from error
+                raise _engine_error(error, rows[0].skipped + len(rows[0].ids)) from error
         # Outside of the handler, whose traceback would keep the failed pass's tensors alive.
         self.free_unused()
         half = len(rows) // 2
-        return self.logits(rows[:half], query_cache) + self.logits(rows[half:], query_cache)
+        return self.logits(rows[:half]) + self.logits(rows[half:])
 
     def free_unused(self) -> None:
         """Return memory that torch caches for reuse to the device."""
@@ -79,50 +89,44 @@ class ForwardPass:
         if kind != "cpu":
             getattr(torch, kind).empty_cache()
 
-    def _cache_query(self, ids: Sequence[int]) -> Any:
-        with import_module("torch").inference_mode():
-            query_cache = _shared_cache_class()()
-            self._run(self._pad([ids]), query_cache)
-            query_cache.complete = True
-            return query_cache
-
-    def _logits(self, rows: Sequence[Sequence[int]], query_cache: Any) -> list[float]:
-        torch = import_module("torch")
-        with torch.inference_mode():
-            hidden = self._run(self._pad(rows), query_cache)
-            last = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
-            last_hidden = hidden[torch.arange(len(rows), device=hidden.device), last]
-            logits: list[float] = (last_hidden.float() @ self._direction).tolist()
+    def _logits(self, rows: Sequence[Row]) -> list[float]:
+        packing, hidden, rotation = self._begin(rows)
+        *inner, final = self._layers
+        for layer in inner:
+            hidden = layer.forward(hidden, layer.key_values(hidden, rotation), rotation, packing)
+        last_hidden = self._base.norm(final.forward_last(hidden, rotation, packing))
+        logits: list[float] = (last_hidden.float() @ self._direction).tolist()
         return logits
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> Any:
-        torch = import_module("torch")
-        longest = max(map(len, rows))
-        padded = [[*row, *(0,) * (longest - len(row))] for row in rows]
-        return torch.tensor(padded, device=self._direction.device)
+    def _key_values(self, rows: Sequence[Row]) -> list[KeyValues]:
+        packing, hidden, rotation = self._begin(rows)
+        by_row: list[list[tuple[Any, Any]]] = [[] for _ in rows]
+        for layer in self._layers:
+            keys_and_values = layer.key_values(hidden, rotation)
+            for layers, row, (start, end) in zip(by_row, rows, packing.ranges, strict=True):
+                own = (tensor[start:end].transpose(0, 1) for tensor in keys_and_values)
+                layers.append(_after_prefix(row, len(layers), *own))
+            if layer is not self._layers[-1]:
+                hidden = layer.forward(hidden, keys_and_values, rotation, packing)
+        return [
+            KeyValues(row.skipped + len(row.ids), layers)
+            for row, layers in zip(rows, by_row, strict=True)
+        ]
 
-    def _run(self, ids: Any, query_cache: Any) -> Any:
-        if query_cache is None:
-            return self._base(input_ids=ids, use_cache=False).last_hidden_state
-        before, after = query_cache.get_seq_length(), ids.shape[1]
-        return self._base(
-            input_ids=ids,
-            attention_mask=self._causal_mask(before, after) if before else None,
-            position_ids=_positions(before, after, ids.device),
-            use_cache=True,
-            **{self._cache_name: query_cache},
-        ).last_hidden_state
-
-    def _causal_mask(self, before: int, after: int) -> Any:
-        """What each of `after` tokens may see of all: 0, or the lowest number for "not"."""
-        torch = import_module("torch")
-        options = {"dtype": self._base.dtype, "device": self._direction.device}
-        mask = torch.full((after, before + after), torch.finfo(self._base.dtype).min, **options)
-        return mask.triu(before + 1)[None, None]
+    def _begin(self, rows: Sequence[Row]) -> tuple[Packing, Any, Rotation]:
+        packing = Packing(rows, self._direction.device, self._base.dtype)
+        hidden = self._base.embed_tokens(packing.ids)
+        cos, sin = self._base.rotary_emb(hidden, packing.positions)
+        return packing, hidden[0], Rotation(cos[0], sin[0])
 
 
-def _positions(before: int, after: int, device: Any) -> Any:
-    return import_module("torch").arange(before, before + after, device=device)[None]
+def _after_prefix(row: Row, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
+    """Copies: a view would keep the whole pass's alive."""
+    if row.prefix is None:
+        return keys.contiguous(), values.contiguous()
+    torch = import_module("torch")
+    before = row.prefix.layers[layer]
+    return torch.cat((before[0], keys), dim=1), torch.cat((before[1], values), dim=1)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -139,34 +143,3 @@ def _engine_error(error: Exception, tokens: int) -> EngineError:
     return EngineError(
         f"The forward pass failed: {error}. If it goes on, run `qwen3-rerank doctor`."
     )
-
-
-@cache
-def _shared_cache_class() -> Any:
-    from transformers import DynamicCache
-
-    class SharedCache(DynamicCache):  # type: ignore[misc]  # transformers is not typed
-        """Stores the first pass's keys and values, and shares them with every row of later passes.
-
-        Unlike a DynamicCache it never stores a later pass's, which would be one copy per layer.
-        """
-
-        complete = False
-
-        def __init__(self) -> None:
-            super().__init__()
-            self._by_layer: dict[int, tuple[Any, Any]] = {}
-
-        def get_seq_length(self, *_: Any, **__: Any) -> int:
-            return self._by_layer[0][0].shape[-2] if self.complete else 0
-
-        def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> Any:
-            if not self.complete:
-                self._by_layer[layer] = keys, values
-                return keys, values
-            torch = import_module("torch")
-            first = (tensor.expand(len(keys), -1, -1, -1) for tensor in self._by_layer[layer])
-            pairs = zip(first, (keys, values), strict=True)
-            return tuple(torch.cat(pair, dim=-2) for pair in pairs)
-
-    return SharedCache

@@ -9,14 +9,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-from ...core.tokens import Tokenizer
+from ...core.plan import Plan
+from ...core.prompt import query_stem
+from ...core.tokens import TokenIds, Tokenizer
 from ...errors import MissingDependencyError, ModelError
 from ...models.check import checked_tokenizer
 from ...models.checkpoint import Checkpoint, check_unquantized, find_checkpoint
-from ...models.files import read_json, warn_if_tiny
+from ...models.files import TINY, read_json, warn_if_tiny
 from ...models.tokenizer import answer_ids
+from .batches import Batch
 from .device import pick_device, pick_dtype
 from .forward import ForwardPass
+from .packing import Row
+from .prefixes import PrefixCache
 
 _INSTALL: Final = (
     "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'."
@@ -31,11 +36,37 @@ class LocalModel:
         checkpoint: what was loaded.
         tokenizer: the checkpoint's own.
         forward: the model on its device.
+        prefixes: keys and values of what prompts begin with.
     """
 
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     forward: ForwardPass
+    prefixes: PrefixCache
+
+    def stems(self, plan: Plan) -> dict[str, TokenIds]:
+        """Instruction -> tokens that all prompts with it begin with."""
+        instructions = list(dict.fromkeys([query.instruction for query in plan.queries]))
+        texts = [query_stem(instruction) for instruction in instructions]
+        encodings = self.tokenizer.encode_batch(texts)
+        return {
+            instruction: tuple(encoding.ids)
+            for instruction, encoding in zip(instructions, encodings, strict=True)
+        }
+
+    def logits(self, batch: Batch) -> list[float]:
+        """logit("yes") - logit("no") of each passage.
+
+        Raises:
+            EngineError: torch failed, or memory ran out even for one prompt.
+        """
+        key_values = self.prefixes.of(batch.prefixes)
+        return self.forward.logits(
+            [
+                Row(ids, key_values[prefix])
+                for ids, prefix in zip(batch.rows, batch.prefixes, strict=True)
+            ]
+        )
 
 
 def load_local_model(model: str, revision: str | None, device: str, dtype: str) -> LocalModel:
@@ -54,10 +85,14 @@ def load_local_model(model: str, revision: str | None, device: str, dtype: str) 
     tokenizer = checked_tokenizer(checkpoint)
     transformers = _transformers()
     torch_device = pick_device(device)
+    if model == TINY and dtype == "auto":
+        # The documentation prints its scores, which should be the same on every machine.
+        dtype = "float32"
     network = _load_weights(transformers, checkpoint, pick_dtype(dtype, torch_device))
     network = network.to(torch_device).eval()
     direction = _direction(network, checkpoint, tokenizer)
-    return LocalModel(checkpoint, tokenizer, ForwardPass(network.model, direction))
+    forward = ForwardPass(network.model, direction)
+    return LocalModel(checkpoint, tokenizer, forward, PrefixCache(forward.key_values))
 
 
 def _transformers() -> Any:

@@ -211,8 +211,28 @@ def test_a_device_that_is_not_there() -> None:
         pick_device("npu:0")
 
 
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [
+        ("fpu avx2 avx512f", torch.float32),
+        ("fpu avx512f avx512_bf16 fsrm", torch.bfloat16),
+        ("amx_bf16 amx_tile", torch.bfloat16),
+        ("xavx512_bf16x", torch.float32),
+        ("", torch.float32),
+    ],
+    ids=str,
+)
+def test_a_cpu_takes_bfloat16_where_it_computes_in_it(
+    tmp_path: Path, flags: str, dtype: Any
+) -> None:
+    cpu_file = tmp_path / "cpuinfo"
+    cpu_file.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: avx512_bf16\n")
+    assert pick_dtype("auto", "cpu", cpu_file) is dtype
+    assert pick_dtype("float32", "cpu", cpu_file) is torch.float32
+
+
 def test_precisions() -> None:
-    assert pick_dtype("auto", "cpu") is torch.float32
+    assert pick_dtype("auto", "cpu", Path("/no/such/file")) is torch.float32
     assert pick_dtype("auto", "mps") is torch.float32
     assert pick_dtype("float16", "cpu") is torch.float16
     assert pick_dtype("bfloat16", "npu:1") is torch.bfloat16
