@@ -114,7 +114,7 @@ def _candidates(
     wholes: dict[Pair, Passage], pairs: Sequence[Pair], queries: dict[str, Query], limits: Limits
 ) -> dict[Pair, _Candidate]:
     """Those whose tokens are needed, to be sent or to decide whether they fit."""
-    counted = [pair for pair, _ in _counted(wholes, queries, limits)]
+    counted = _counted(wholes, queries, limits)
     if not counted:
         return {}
     indexes: dict[Pair, int] = {}
@@ -125,20 +125,14 @@ def _candidates(
     }
 
 
-def _counted(
-    wholes: dict[Pair, Passage], queries: dict[str, Query], limits: Limits
-) -> Iterable[tuple[Pair, Passage]]:
+def _counted(wholes: dict[Pair, Passage], queries: dict[str, Query], limits: Limits) -> list[Pair]:
     if limits.counting == "always":
-        return wholes.items()
+        return list(wholes)
     if limits.max_length is None:
-        return ()
+        return []
     used = token_ceiling(document_part(""))
     rooms = [limits.max_length - used - token_ceiling(query.part) for query in queries.values()]
-    return [
-        (pair, whole)
-        for pair, whole in wholes.items()
-        if may_exceed(whole.text, rooms[whole.query])
-    ]
+    return [pair for pair, whole in wholes.items() if may_exceed(whole.text, rooms[whole.query])]
 
 
 def _encode_parts(candidates: Iterable[_Candidate], limits: Limits) -> TokenSteps[IdsByText]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...errors import EngineError, ModelError
 from .layers import Layer, Rotation
-from .packing import KeyValues, Packing, Row
+from .packing import KeyValues, PackedRow, Packing
 
 # Wordings of out-of-memory errors by CUDA, NPU, MPS and the CPU's allocator.
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
@@ -52,7 +52,7 @@ class ForwardPass:
         """Tokens of one pass from which on more make it no faster, and take only memory."""
         return _CPU_PASS_TOKENS if self._direction.device.type == "cpu" else _PASS_TOKENS
 
-    def key_values(self, rows: Sequence[Row]) -> list[KeyValues]:
+    def key_values(self, rows: Sequence[PackedRow]) -> list[KeyValues]:
         """Keys and values of each row, its prefix's included.
 
         Raises:
@@ -65,7 +65,7 @@ class ForwardPass:
         except Exception as error:
             raise _engine_error(error, max(len(row.ids) for row in rows)) from error
 
-    def logits(self, rows: Sequence[Row]) -> list[float]:
+    def logits(self, rows: Sequence[PackedRow]) -> list[float]:
         """logit("yes") - logit("no") after each row, in float32.
 
         Raises:
@@ -89,7 +89,7 @@ class ForwardPass:
         if kind != "cpu":
             getattr(torch, kind).empty_cache()
 
-    def _logits(self, rows: Sequence[Row]) -> list[float]:
+    def _logits(self, rows: Sequence[PackedRow]) -> list[float]:
         packing, hidden, rotation = self._begin(rows)
         *inner, final = self._layers
         for layer in inner:
@@ -98,7 +98,7 @@ class ForwardPass:
         logits: list[float] = (last_hidden.float() @ self._direction).tolist()
         return logits
 
-    def _key_values(self, rows: Sequence[Row]) -> list[KeyValues]:
+    def _key_values(self, rows: Sequence[PackedRow]) -> list[KeyValues]:
         packing, hidden, rotation = self._begin(rows)
         by_row: list[list[tuple[Any, Any]]] = [[] for _ in rows]
         for layer in self._layers:
@@ -113,14 +113,14 @@ class ForwardPass:
             for row, layers in zip(rows, by_row, strict=True)
         ]
 
-    def _begin(self, rows: Sequence[Row]) -> tuple[Packing, Any, Rotation]:
+    def _begin(self, rows: Sequence[PackedRow]) -> tuple[Packing, Any, Rotation]:
         packing = Packing(rows, self._direction.device, self._base.dtype)
         hidden = self._base.embed_tokens(packing.ids)
         cos, sin = self._base.rotary_emb(hidden, packing.positions)
         return packing, hidden[0], Rotation(cos[0], sin[0])
 
 
-def _after_prefix(row: Row, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
+def _after_prefix(row: PackedRow, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
     """Copies: a view would keep the whole pass's alive."""
     if row.prefix is None:
         return keys.contiguous(), values.contiguous()

@@ -20,8 +20,8 @@ from ...models.tokenizer import answer_ids
 from .batches import Batch
 from .device import pick_device, pick_dtype
 from .forward import ForwardPass
-from .packing import Row
-from .prefixes import PrefixCache
+from .packing import PackedRow
+from .prefixes import PrefixStore
 
 _INSTALL: Final = (
     "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'."
@@ -42,7 +42,7 @@ class LocalModel:
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     forward: ForwardPass
-    prefixes: PrefixCache
+    prefixes: PrefixStore
 
     def stems(self, plan: Plan) -> dict[str, TokenIds]:
         """Instruction -> tokens that all prompts with it begin with."""
@@ -63,7 +63,7 @@ class LocalModel:
         key_values = self.prefixes.of(batch.prefixes)
         return self.forward.logits(
             [
-                Row(ids, key_values[prefix])
+                PackedRow(ids, key_values[prefix])
                 for ids, prefix in zip(batch.rows, batch.prefixes, strict=True)
             ]
         )
@@ -92,7 +92,7 @@ def load_local_model(model: str, revision: str | None, device: str, dtype: str) 
     network = network.to(torch_device).eval()
     direction = _direction(network, checkpoint, tokenizer)
     forward = ForwardPass(network.model, direction)
-    return LocalModel(checkpoint, tokenizer, forward, PrefixCache(forward.key_values))
+    return LocalModel(checkpoint, tokenizer, forward, PrefixStore(forward.key_values))
 
 
 def _transformers() -> Any:

@@ -34,7 +34,7 @@ class KeyValues:
         return sum(tensor.nbytes for pair in self.layers for tensor in pair)
 
 
-class Row(NamedTuple):
+class PackedRow(NamedTuple):
     """One sequence of a pass.
 
     Attributes:
@@ -67,7 +67,7 @@ class Packing:
         groups: the rows by what is computed together.
     """
 
-    def __init__(self, rows: Sequence[Row], device: Any, dtype: Any) -> None:
+    def __init__(self, rows: Sequence[PackedRow], device: Any, dtype: Any) -> None:
         torch = import_module("torch")
         self.ids = torch.tensor([[token for row in rows for token in row.ids]], device=device)
         positions = [at for row in rows for at in range(row.skipped, row.skipped + len(row.ids))]
@@ -177,7 +177,7 @@ class Group:
         return mask.masked_fill(hidden, float("-inf"))[:, None, None]
 
 
-def _groups(rows: Sequence[Row]) -> list[list[int]]:
+def _groups(rows: Sequence[PackedRow]) -> list[list[int]]:
     """Positions of rows in groups of one prefix each, with little padding."""
     order = sorted(range(len(rows)), key=lambda at: (id(rows[at].prefix), -len(rows[at].ids)))
     groups: list[list[int]] = []

@@ -12,14 +12,14 @@ from cachetools import LRUCache
 
 from ...core.tokens import TokenIds
 from .batches import Prefix
-from .packing import KeyValues, Row
+from .packing import KeyValues, PackedRow
 
 # A bound on memory, not a tuned number: a query part of 80 tokens has 18 MB of the 0.6B in float32,
 # and 12 MB of the 8B in bfloat16.
 _CACHE_BYTES: Final = 256 * 2**20
 
 
-class PrefixCache:
+class PrefixStore:
     """Keys and values of the prefixes used last. Not for several threads at once.
 
     Args:
@@ -28,7 +28,9 @@ class PrefixCache:
     """
 
     def __init__(
-        self, compute: Callable[[Sequence[Row]], list[KeyValues]], max_bytes: int = _CACHE_BYTES
+        self,
+        compute: Callable[[Sequence[PackedRow]], list[KeyValues]],
+        max_bytes: int = _CACHE_BYTES,
     ) -> None:
         self._compute = compute
         self._cache: LRUCache[TokenIds, KeyValues] = LRUCache(max_bytes, getsizeof=KeyValues.bytes)
@@ -57,7 +59,8 @@ class PrefixCache:
             else:
                 found[prefix.ids] = key_values
         rows = [
-            Row(prefix.ids[prefix.stem :], found[prefix.ids[: prefix.stem]]) for prefix in missing
+            PackedRow(prefix.ids[prefix.stem :], found[prefix.ids[: prefix.stem]])
+            for prefix in missing
         ]
         for prefix, key_values in zip(missing, self._compute(rows) if rows else (), strict=True):
             found[prefix.ids] = key_values

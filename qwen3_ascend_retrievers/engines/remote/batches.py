@@ -17,7 +17,7 @@ _BYTES_PER_TOKEN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RequestBatch:
     """What one request has: neighbouring passages of one query.
 
     Attributes:
@@ -41,17 +41,17 @@ class Batch:
         """The query of all its passages."""
         return self.plan.queries[self.passages[0].query]
 
-    def parts(self, size: int) -> list[Batch]:
+    def parts(self, size: int) -> list[RequestBatch]:
         """The same in batches of at most `size` passages."""
         return [
             replace(self, start=self.start + at, passages=self.passages[at : at + size])
             for at in range(0, len(self), size)
         ]
 
-    def with_text(self, text: str) -> Batch:
+    def with_text(self, text: str) -> RequestBatch:
         """The first passage alone, with another text in place of its own."""
         passage = replace(self.passages[0], text=text, ids=None)
-        return Batch(self.plan, self.start, [passage], len(text))
+        return RequestBatch(self.plan, self.start, [passage], len(text))
 
     def tokens(self) -> list[int | None]:
         """Prompt tokens of each passage; None where they were not counted."""
@@ -82,11 +82,13 @@ class Batch:
         ]
 
 
-def batches_of(plan: Plan, *, max_count: int, max_tokens: int) -> Iterator[Batch]:
+def batches_of(plan: Plan, *, max_count: int, max_tokens: int) -> Iterator[RequestBatch]:
     """All passages, in order, each batch within both limits but for a passage that exceeds them."""
     start = 0
     for _, group in groupby(plan.passages, key=attrgetter("query")):
-        whole = Batch(plan, start, list(group))
+        whole = RequestBatch(plan, start, list(group))
         for portion in portions(whole.sizes(), max_count=max_count, max_tokens=max_tokens):
-            yield Batch(plan, start + portion[0], whole.passages[portion[0] : portion[-1] + 1])
+            yield RequestBatch(
+                plan, start + portion[0], whole.passages[portion[0] : portion[-1] + 1]
+            )
         start += len(whole)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .batches import Batch
+from .batches import RequestBatch
 from .http.retrying import ApiRequest
 from .protocol.dialects.base import RerankRoute
 from .protocol.rerank_api import Headers, ScoreReply, classify_body, read_classify, read_rerank
@@ -49,7 +49,7 @@ def rerank_request(
     return _score_request(route.path, body, read, len(documents), any_number, template)
 
 
-def passages_request(profile: ServerProfile, batch: Batch, *, logits: bool) -> ApiRequest:
+def passages_request(profile: ServerProfile, batch: RequestBatch, *, logits: bool) -> ApiRequest:
     """Texts of one query to `/v1/rerank`, templated on the side that does it."""
     query, mode = batch.query, profile.mode
     by_client = mode.template == "client"

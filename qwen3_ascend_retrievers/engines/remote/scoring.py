@@ -13,7 +13,7 @@ from ...core.ranking import PassageScore, Score, Unscored
 from ...core.tokens import Tokens, estimate
 from ...errors import EngineError, ReplyError, StatusError, TemplateMismatchError, TooLongError
 from ..base import Call
-from .batches import Batch, batches_of
+from .batches import RequestBatch, batches_of
 from .config import MAX_TOKENS, RemoteConfig
 from .http.concurrency import run_concurrently
 from .http.failures import RequestFailure, with_advice
@@ -83,7 +83,7 @@ class Scoring:
         """
         scores: dict[int, list[PassageScore]] = {}
 
-        async def job(batch: Batch) -> None:
+        async def job(batch: RequestBatch) -> None:
             scores[batch.start] = await self._score_batch(batch, call)
 
         # Lazily: the loop that all callers share is never busy with the whole of a long call.
@@ -94,7 +94,7 @@ class Scoring:
             raise unscored[0].error
         return ordered
 
-    def _batches(self, plan: Plan) -> Iterator[Batch]:
+    def _batches(self, plan: Plan) -> Iterator[RequestBatch]:
         batch_size, limits = self._config.batch_size, self._limits
         max_count = least(batch_size, self._profile.dialect.max_documents, limits.documents)
         max_tokens = least(MAX_TOKENS, limits.tokens)
@@ -103,7 +103,7 @@ class Scoring:
         )
 
     async def _score_batch(
-        self, batch: Batch, call: Call, *, isolating: bool = False
+        self, batch: RequestBatch, call: Call, *, isolating: bool = False
     ) -> list[PassageScore]:
         """Scores of one request's documents; `isolating` once one of them is refused for sure."""
         call.check()
@@ -128,7 +128,7 @@ class Scoring:
 
     async def _score_parts(
         self,
-        batch: Batch,
+        batch: RequestBatch,
         call: Call,
         failure: RequestFailure,
         *,
@@ -148,7 +148,7 @@ class Scoring:
             self._limits.learn("tokens", sum(batch.sizes()) * size // len(batch))
         return scores
 
-    async def _check_request(self, batch: Batch, failure: RequestFailure) -> None:
+    async def _check_request(self, batch: RequestBatch, failure: RequestFailure) -> None:
         """Raise `failure` unless the server accepts the same request with a harmless document.
 
         So a request that is wrong as a whole costs one more, and not two for each document.
@@ -158,7 +158,7 @@ class Scoring:
         except RequestFailure:
             raise failure from failure.__cause__
 
-    async def _score_refused(self, batch: Batch) -> PassageScore:
+    async def _score_refused(self, batch: RequestBatch) -> PassageScore:
         """The score of a refused document, by token ids if they can be sent; else Unscored."""
         mode = self._profile.mode
         by_ids = mode.fallback and self._config.requested.protocol == "auto"
@@ -172,7 +172,7 @@ class Scoring:
         return score
 
     async def _score_shortened(
-        self, batch: Batch, call: Call, failure: RequestFailure
+        self, batch: RequestBatch, call: Call, failure: RequestFailure
     ) -> PassageScore:
         """The score of a document that is too long for the server, cut to half of it.
 
@@ -195,7 +195,9 @@ class Scoring:
         (score,) = await self._score_batch(batch.with_text(text[:length]), call)
         return score
 
-    async def _request_scores(self, batch: Batch, *, by_ids: bool = False) -> list[PassageScore]:
+    async def _request_scores(
+        self, batch: RequestBatch, *, by_ids: bool = False
+    ) -> list[PassageScore]:
         by_ids = by_ids or self._needs_ids(batch)
         build = await self._classify(batch) if by_ids else self._rerank(batch)
         logits = self._profile.mode.logits or by_ids
@@ -219,7 +221,7 @@ class Scoring:
         reply: ScoreReply = await self._client.ask(request)
         return reply
 
-    def _needs_ids(self, batch: Batch) -> bool:
+    def _needs_ids(self, batch: RequestBatch) -> bool:
         """Whether these must be sent to `/classify`.
 
         Raises:
@@ -239,10 +241,10 @@ class Scoring:
             return False
         raise TemplateMismatchError(self._profile.dialect.ignored_instruction)
 
-    def _rerank(self, batch: Batch) -> BuildRequest:
+    def _rerank(self, batch: RequestBatch) -> BuildRequest:
         return lambda logits: passages_request(self._profile, batch, logits=logits)
 
-    async def _classify(self, batch: Batch) -> BuildRequest:
+    async def _classify(self, batch: RequestBatch) -> BuildRequest:
         query = batch.query
         texts = [passage.part for passage in batch.passages if passage.ids is None]
         if not query.ids:
@@ -253,7 +255,7 @@ class Scoring:
         prompts = [first + (passage.ids or ids[passage.part]) for passage in batch.passages]
         return lambda logits: classify_request(self._profile.model, prompts, logits=logits)
 
-    def _check_token_count(self, batch: Batch, reply: ScoreReply) -> None:
+    def _check_token_count(self, batch: RequestBatch, reply: ScoreReply) -> None:
         """Raise ServerChanged if the reply contradicts the handshake."""
         exact = self._profile.mode.template != "none"
         expected = batch.tokens()

@@ -11,8 +11,8 @@ import torch
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.local.batches import Batch, Prefix, plan_batches
-from qwen3_ascend_retrievers.engines.local.packing import KeyValues, Row
-from qwen3_ascend_retrievers.engines.local.prefixes import PrefixCache
+from qwen3_ascend_retrievers.engines.local.packing import KeyValues, PackedRow
+from qwen3_ascend_retrievers.engines.local.prefixes import PrefixStore
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
 from support.torch_calls import record_torch_calls
 
@@ -175,7 +175,7 @@ def test_what_else_torch_says_is_an_engine_error(reranker: Reranker) -> None:
 def test_prefixes_are_kept_up_to_a_bound() -> None:
     computed: list[int] = []
 
-    def compute(rows: Sequence[Row]) -> list[KeyValues]:
+    def compute(rows: Sequence[PackedRow]) -> list[KeyValues]:
         computed.extend(len(row.ids) for row in rows)
         tensor = torch.zeros(1, 1, 1)
         return [
@@ -184,7 +184,7 @@ def test_prefixes_are_kept_up_to_a_bound() -> None:
         ]
 
     # Eight bytes a token.
-    cache = PrefixCache(compute, max_bytes=8 * 20)
+    cache = PrefixStore(compute, max_bytes=8 * 20)
     first, second = Prefix((1, 1, 2, 3), 2), Prefix((1, 1, 4), 2)
     assert cache.of([first, second, Prefix()])[Prefix()] is None
     assert computed == [2, 2, 1]
