@@ -42,9 +42,9 @@ def check_documents(documents: Any) -> list[str]:
         InvalidInputError: it is one str, no iterable, or holds something that is no str.
     """
     listed = check_list("documents", documents, "str")
-    if not all(isinstance(document, str) for document in listed):
-        for at, document in enumerate(listed):
-            check_text(f"documents[{at}]", document)
+    wrong = next((at for at, document in enumerate(listed) if not isinstance(document, str)), None)
+    if wrong is not None:
+        check_text(f"documents[{wrong}]", listed[wrong])
     return listed
 
 

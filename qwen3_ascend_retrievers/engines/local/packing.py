@@ -121,7 +121,9 @@ class Group:
         starts = torch.tensor([start for start, _ in ranges], device=device)
         # Padding repeats the row's last token; nothing that is kept sees it.
         self._index = starts[:, None] + torch.minimum(columns, self._lengths[:, None] - 1)
-        self._kept = (columns < self._lengths[:, None]).flatten()
+        # Once a pass: each look for what is kept makes an accelerator wait.
+        self._kept = (columns < self._lengths[:, None]).flatten().nonzero()[:, 0]
+        self._own = self._index.flatten()[self._kept]
 
     def gather(self, packed: Any) -> Any:
         """[tokens, heads, size] of the packed sequence as [rows, heads, longest, size]."""
@@ -135,11 +137,7 @@ class Group:
             packed[self._slice] = attended[0].transpose(0, 1)
             return
         rows = attended.transpose(1, 2).flatten(0, 1)
-        index = self._index.flatten()
-        if self.is_even:
-            packed[index] = rows
-        else:
-            packed[index[self._kept]] = rows[self._kept]
+        packed[self._own] = rows if self.is_even else rows[self._kept]
 
     def with_prefix(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
         """Gathered keys and values after the prefix's."""
@@ -153,7 +151,7 @@ class Group:
 
     @cached_property
     def causal_mask(self) -> Any:
-        """What each token may see of prefix and row: 0, or minus infinity; None where no prefix is.
+        """What each token may see of prefix and row: 0, or the lowest number; None without prefix.
 
         Without a prefix the kernel for causal attention does it, which skips half of the work.
         """
@@ -161,7 +159,8 @@ class Group:
             return None
         torch = import_module("torch")
         shape = (self._longest, self.prefix.tokens + self._longest)
-        mask = torch.full(shape, float("-inf"), dtype=self._dtype, device=self._device)
+        lowest = torch.finfo(self._dtype).min
+        mask = torch.full(shape, lowest, dtype=self._dtype, device=self._device)
         return mask.triu(self.prefix.tokens + 1)
 
     @cached_property
@@ -174,7 +173,7 @@ class Group:
         columns = torch.arange(skipped + self._longest, device=self._device)
         hidden = columns >= skipped + self._lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=self._device)
-        return mask.masked_fill(hidden, float("-inf"))[:, None, None]
+        return mask.masked_fill(hidden, torch.finfo(self._dtype).min)[:, None, None]
 
 
 def _groups(rows: Sequence[PackedRow]) -> list[list[int]]:

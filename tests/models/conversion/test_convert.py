@@ -66,7 +66,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_copy_passes_the_parity_test_of_its_source(converted: Path) -> None:
-    with Reranker(LocalEngine(str(converted)), max_length=MAX_LENGTH) as reranker:
+    with Reranker(LocalEngine(str(converted), dtype="float32"), max_length=MAX_LENGTH) as reranker:
         check_parity(logits_of(reranker), expected_logits(TINY_FOLDER), absolute=1e-3)
 
 

@@ -81,8 +81,8 @@ def test_the_local_engine_really_shares_the_query_when_prompts_are_repeated() ->
         assert check.agrees()
     queries, documents = calls.passes[::2], calls.passes[1::2]
     assert len(queries) == len(documents) >= 4
-    assert all(rows == 1 and tokens > 3 * 128 for rows, tokens in queries)
-    assert all(rows >= 4 and tokens < 128 for rows, tokens in documents)
+    assert all(tokens > 3 * 128 for tokens in queries)
+    assert all(tokens < 128 for tokens in documents)
 
 
 class SelfChecked(AlteredEngine):
