@@ -81,7 +81,7 @@ class Failover:
     def __init__(self, config: RemoteConfig, clients: OwnClients) -> None:
         self._config = config
         self._clients = clients
-        self._replicas = Replicas(config.addresses, config.cooldown, config.balance)
+        self._replicas = Replicas(config.addresses, config.cooldown, config.balance, config.timeout)
         name, revision = config.tokenizer, config.tokenizer_revision
         self._local = LocalTokenizer(name, revision) if name else None
         self._verifier = ServerVerifier(config, self._replicas, self._local, self._transport)
@@ -131,6 +131,7 @@ class Failover:
 
         async def job() -> None:
             deadline = Deadline.starting(self._config.deadline, call.started)
+            await self._transport().begin_call()
             scores.extend(await self._on_a_replica(deadline, task, load))
 
         await run_concurrently([job], call.check if call.cancel is not None else None)

@@ -94,6 +94,8 @@ class Replica:
         handshake: the handshake under way, of which there is one at a time.
         cooldown_until: when it may be asked again, by `time.monotonic()`.
         failure: the last failure that put it into its cooldown.
+        unanswered_since: when the request began that failed, by `time.monotonic()`.
+        replied_at: when its last reply came.
         warned: whether the profile's warning was logged.
         token_cache: tokens that its /tokenize returned.
         limits: what it was found to take.
@@ -108,6 +110,8 @@ class Replica:
     handshake: SingleFlight[ServerProfile] = field(default_factory=SingleFlight)
     cooldown_until: float = 0.0
     failure: RequestFailure | None = None
+    unanswered_since: float = 0.0
+    replied_at: float = 0.0
     warned: bool = False
     token_cache: TokenCache = field(default_factory=TokenCache)
     limits: LearnedLimits = field(default_factory=LearnedLimits)
@@ -157,11 +161,14 @@ class Replicas:
         addresses: where they are.
         cooldown: seconds that a failed one is not asked.
         balance: which of several that work is asked.
+        timeout: seconds after which a request fails.
     """
 
-    def __init__(self, addresses: Sequence[Address], cooldown: float, balance: Balance) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], cooldown: float, balance: Balance, timeout: float
+    ) -> None:
         self._all = [Replica(address.root, address.route) for address in addresses]
-        self._cooldown = cooldown
+        self._cooldown, self._timeout = cooldown, timeout
         self._by_load = balance == "least_busy"
         self._lock = Lock()
 
@@ -196,8 +203,14 @@ class Replicas:
         if self._by_load and len(available) > 1:
             available.sort(key=lambda replica: (replica.passages, _affinity(replica, load)))
         available.sort(key=_is_being_retried)
-        # Rather than insist on one that hangs, ask one again that failed at once.
-        has_alternative = len(available) > 1 or (len(self._all) > 1 and _hangs(available[0]))
+        # Rather than insist on one that hangs, ask one again that failed at once, or that replied
+        # to others meanwhile.
+        others = [replica for replica in self._all if replica is not available[0]]
+        has_alternative = (
+            len(available) > 1
+            or (_hangs(available[0]) and len(others) > 0)
+            or any(_replied_meanwhile(replica) for replica in others)
+        )
         return available[0], has_alternative
 
     def check_replica(self, replica: Replica, profile: ServerProfile) -> None:
@@ -218,7 +231,9 @@ class Replicas:
         """Do not ask a failed server for the seconds of its cooldown."""
         with self._lock:
             replica.failure = failure
-            replica.cooldown_until = time.monotonic() + self._cooldown
+            now = time.monotonic()
+            replica.unanswered_since = now - self._timeout
+            replica.cooldown_until = now + self._cooldown
 
 
 def _affinity(replica: Replica, load: Load) -> bytes:
@@ -235,8 +250,14 @@ def _retry_cost(replica: Replica) -> tuple[bool, float]:
 
 
 def _hangs(replica: Replica) -> bool:
+    """Whether it let a request time out, and replied to nobody while that waited, or since."""
     failure = replica.failure
-    return failure is not None and isinstance(failure.error, DeadlineExceededError)
+    timed_out = failure is not None and isinstance(failure.error, DeadlineExceededError)
+    return timed_out and not _replied_meanwhile(replica)
+
+
+def _replied_meanwhile(replica: Replica) -> bool:
+    return 0 < replica.unanswered_since < replica.replied_at
 
 
 def _is_being_retried(replica: Replica) -> bool:

@@ -82,7 +82,7 @@ async def test_one_that_hangs_loses_no_call(serve: Any, connect: Any) -> None:
 
 def test_load_is_taken_and_given_back() -> None:
     addresses = [Address("http://a", None), Address("http://b", None)]
-    replicas = Replicas(addresses, 10, "least_busy")
+    replicas = Replicas(addresses, 10, "least_busy", 30)
     load = Load(20, "query")
     with replicas.use(frozenset(), load) as (first, has_alternative):
         assert has_alternative

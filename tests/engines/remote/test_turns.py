@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
-from qwen3_ascend_retrievers.engines.remote.http.turns import Turns
+from qwen3_ascend_retrievers.engines.remote.http.turns import Starts, Turns
 
 
 async def waiting(turns: Turns, served: list[str], caller: str, *, first: bool = False) -> None:
@@ -86,6 +87,25 @@ async def test_a_turn_that_comes_as_the_wait_is_cancelled_goes_on() -> None:
     assert served == ["other"]
     assert late.cancelled()
     await other
+
+
+async def test_a_few_calls_start_in_each_round_of_the_loop() -> None:
+    starts, rounds = Starts(), list[int]()
+    at_round = 0
+
+    async def call() -> None:
+        await starts.take()
+        rounds.append(at_round)
+
+    calls = [asyncio.ensure_future(call()) for _ in range(50)]
+    calls[20].cancel()
+    while not all(task.done() for task in calls):
+        await asyncio.sleep(0)
+        at_round += 1
+    counts = Counter(rounds)
+    assert sum(counts.values()) == 49
+    assert max(counts.values()) <= 8
+    await asyncio.wait_for(starts.take(), 60)
 
 
 async def test_turns_are_given_back_past_waits_that_are_over() -> None:

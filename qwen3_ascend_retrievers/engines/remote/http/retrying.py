@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ class RetryingClient:
                     # At once: requests that wait for their turn must not ask this server too.
                     self._replica.failure = failure
                 raise failure from error.__cause__
+            self._replica.replied_at = time.monotonic()
             current.set_attribute("http.response.status_code", reply.status)
             # The caller's own transport may have no connections, or none that can be compared.
             if hasattr(reply.connection, "__weakref__"):

@@ -41,7 +41,7 @@ from .own_clients import (
     without_stale_connections,
 )
 from .proxies import NO_PROXIES, EnvironmentProxies
-from .turns import Turns
+from .turns import Starts, Turns
 
 # Sockets take no timeout of more seconds than about two millions.
 _MAX_READ_SECONDS: Final = 1e6
@@ -88,7 +88,12 @@ class Transport:
         self._timeout = config.timeout
         self._secrets = config.secrets()
         self._threads = RequestThreads()
+        self._starts = Starts()
         self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(config.max_connections))
+
+    async def begin_call(self) -> None:
+        """Wait until one more call may start in this event loop."""
+        await self._starts.take()
 
     async def send(
         self,

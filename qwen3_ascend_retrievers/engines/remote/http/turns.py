@@ -1,4 +1,4 @@
-"""Whose request goes next: fair turns for the callers of one server, in one event loop.
+"""Whose request goes next, and which call starts: fair turns in one event loop.
 
 A caller with a hundred requests waits with one of them in the row, like a caller with a single one.
 So a short ranking passes the rest of a long one, and a waiting request costs one future.
@@ -9,6 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from contextlib import suppress
+from typing import Final
+
+# A call takes about half a millisecond until its first request is on its way.
+_STARTS_AT_ONCE: Final = 8
 
 
 class Turns:
@@ -70,3 +74,40 @@ class Turns:
             turns.remove(turn)
         if not turns:
             del self._waiting[caller]
+
+
+class Starts:
+    """Lets a few calls start in each round of the event loop, which reads replies between them.
+
+    A thousand calls that come at once would keep it busy for so long that replies under way would
+    count as too late.
+    """
+
+    def __init__(self) -> None:
+        self._left = _STARTS_AT_ONCE
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_round_open = False
+
+    async def take(self) -> None:
+        """Wait until one more call may start."""
+        loop = asyncio.get_running_loop()
+        if not self._is_round_open:
+            self._is_round_open = True
+            loop.call_soon(self._next_round, loop)
+        if self._left > 0:
+            self._left -= 1
+            return
+        start: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(start)
+        await start
+
+    def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._left = _STARTS_AT_ONCE
+        while self._waiting and self._left > 0:
+            start = self._waiting.popleft()
+            if not start.done():
+                start.set_result(None)
+                self._left -= 1
+        self._is_round_open = self._left < _STARTS_AT_ONCE
+        if self._is_round_open:
+            loop.call_soon(self._next_round, loop)
