@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.engines.remote.config import Address
+from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
 from qwen3_ascend_retrievers.engines.remote.replicas import Load, Replicas
-from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.errors import DeadlineExceededError, InvalidInputError
 from support.remote_rankings import check_ranking, documents_of
 from support.rerank_answers import Setup
 from support.rerank_faults import SLOW
@@ -92,6 +94,25 @@ def test_load_is_taken_and_given_back() -> None:
         assert replicas.next(frozenset(), load)[0] is second
     assert first.passages == second.passages == 0
     assert replicas.next(frozenset(), load)[0] is first
+
+
+def test_a_server_that_replied_meanwhile_does_not_hang() -> None:
+    good, hung = Address("http://good", None), Address("http://hung", None)
+    replicas = Replicas([hung, good], 10, "least_busy", 30)
+    late = RequestFailure(DeadlineExceededError("No complete reply"))
+    replica = replicas.next({hung.root})[0]
+    replicas.cool_down(replica, late)
+    # As far as is known, there is only the other.
+    assert replicas.next({good.root})[1] is False
+    replica.replied_at = time.monotonic()
+    other, has_alternative = replicas.next({good.root})
+    assert other.root == hung.root
+    assert has_alternative
+    replicas.cool_down(other, late)
+    assert replicas.next({good.root, hung.root}) == (replica, False)
+    replica.replied_at = 0
+    replica.cooldown_until = other.cooldown_until + 1
+    assert replicas.next({good.root, hung.root}) == (other, False)
 
 
 def test_another_balance_is_an_error(connect: Any) -> None:
