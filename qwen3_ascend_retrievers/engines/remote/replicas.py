@@ -94,7 +94,8 @@ class Replica:
         handshake: the handshake under way, of which there is one at a time.
         cooldown_until: when it may be asked again, by `time.monotonic()`.
         failure: the last failure that put it into its cooldown.
-        unanswered_since: when the request began that failed, by `time.monotonic()`.
+        unanswered_since: when the request began that timed out, by `time.monotonic()`; 0 if none
+            did, or another failure came later.
         replied_at: when its last reply came.
         warned: whether the profile's warning was logged.
         token_cache: tokens that its /tokenize returned.
@@ -232,7 +233,8 @@ class Replicas:
         with self._lock:
             replica.failure = failure
             now = time.monotonic()
-            replica.unanswered_since = now - self._timeout
+            timed_out = isinstance(failure.error, DeadlineExceededError)
+            replica.unanswered_since = now - self._timeout if timed_out else 0.0
             replica.cooldown_until = now + self._cooldown
 
 

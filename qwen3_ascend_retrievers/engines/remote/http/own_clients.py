@@ -101,7 +101,9 @@ class Transfer:
             self._connection = connection
             if self._aborted:
                 connection.close()
-        self.check()
+        # What is being closed already must not be kept from it.
+        if ".close" not in event and "_closed" not in event:
+            self.check()
 
     def use(self, connection: _Connection) -> None:
         """Note which connection carries the request."""
