@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
 import pytest
 
 from qwen3_ascend_retrievers import Reranker
-from qwen3_ascend_retrievers.engines.remote.http.own_clients import CLIENT_THREAD_NAME
+from qwen3_ascend_retrievers.engines.remote.http.own_clients import (
+    CLIENT_THREAD_NAME,
+    AbortedError,
+    Transfer,
+)
 from qwen3_ascend_retrievers.errors import (
     DeadlineExceededError,
     EngineClosedError,
@@ -52,8 +58,6 @@ def readers() -> int:
     return sum(thread.name == CLIENT_THREAD_NAME for thread in threading.enumerate())
 
 
-# The client's generator may be collected while its thread is being ended; that raises nowhere.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("drip", DRIPS)
 def test_no_thread_reads_on_after_the_timeout(serve: Any, connect: Any, drip: str) -> None:
     server = serve()
@@ -68,6 +72,47 @@ def test_no_thread_reads_on_after_the_timeout(serve: Any, connect: Any, drip: st
         eventually(lambda: readers() == 0)
         server.decide = lambda request: None
         check_ranking(reranker.rank(QUERY, DOCUMENTS))
+
+
+@pytest.mark.parametrize(
+    ("event", "raises"),
+    [
+        ("connection.connect_tcp.started", True),
+        ("http11.send_request_body.complete", True),
+        ("http11.receive_response_body.started", True),
+        ("http11.receive_response_body.failed", False),
+        ("http11.response_closed.started", False),
+        ("connection.close.started", False),
+    ],
+)
+def test_an_aborted_transfer_ends_at_its_next_step(event: str, raises: bool) -> None:
+    transfer = Transfer()
+    transfer.trace(event, {})
+    transfer.abort()
+    with pytest.raises(AbortedError) if raises else nullcontext():
+        transfer.trace(event, {})
+
+
+def test_a_reply_that_is_left_half_read_raises_nowhere(serve: Any) -> None:
+    """As when its thread was aborted: the collector closes what reads the rest."""
+    server, transfer = serve(), Transfer()
+    server.decide = lambda request: DRIPS["body"]
+    unraisable: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
+    try:
+        with httpx.Client() as client:
+            with client.stream(
+                "GET", server.url + "/v1/models", extensions={"trace": transfer.trace}
+            ) as reply:
+                pieces = reply.iter_raw()
+                next(pieces)
+                transfer.abort()
+                del pieces
+            del reply
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    assert not unraisable
 
 
 @pytest.mark.parametrize("fault", [STALL, DRIPS["header"]], ids=["stall", "drip"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 import socket
 import threading
 import time
@@ -31,6 +32,9 @@ ONE_LOOP_MESSAGE: Final = (
     "async_http_client out: the engine's own client serves all loops and threads."
 )
 _OPEN_EVENTS: Final = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
+# A step that failed, or a connection or reply being closed: the thread is ending already, and
+# an error here would be raised where the garbage collector closes a generator.
+_ENDING_EVENT: Final = re.compile(r"\.failed$|close")
 # A connection that is still being opened cannot be shut down; it ends with its timeout.
 _JOIN_SECONDS: Final = 2.0
 # Each attempt removes a connection of the closed loop from the pool, which holds at most as many.
@@ -101,8 +105,7 @@ class Transfer:
             self._connection = connection
             if self._aborted:
                 connection.close()
-        # What is being closed already must not be kept from it.
-        if ".close" not in event and "_closed" not in event:
+        if not _ENDING_EVENT.search(event):
             self.check()
 
     def use(self, connection: _Connection) -> None:
