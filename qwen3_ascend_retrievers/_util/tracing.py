@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Protocol
 
 Attribute = str | int | float | bool
@@ -65,8 +66,15 @@ def span(
 
 
 def _tracer() -> Any:
+    trace = _trace_module()
+    return None if trace is None else trace.get_tracer("qwen3_ascend_retrievers")
+
+
+@cache
+def _trace_module() -> Any:
+    # Once: a module that is not there is looked for in every folder of the path, at every request.
     try:
         from opentelemetry import trace
     except ImportError:
         return None
-    return trace.get_tracer("qwen3_ascend_retrievers")
+    return trace

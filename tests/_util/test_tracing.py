@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from qwen3_ascend_retrievers._util import tracing
 from qwen3_ascend_retrievers._util.tracing import span
+
+
+@pytest.fixture(autouse=True)
+def looked_for_anew() -> Iterator[None]:
+    tracing._trace_module.cache_clear()
+    yield
+    tracing._trace_module.cache_clear()
 
 
 def test_without_opentelemetry_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

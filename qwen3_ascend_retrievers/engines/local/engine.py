@@ -145,16 +145,18 @@ class LocalEngine(Configured):
         with self._lock:
             self._closed = True
         # After a fork the threads are the parent's, and waiting for them would be for ever.
-        if self._process_id == os.getpid():
+        is_own = self._process_id == os.getpid()
+        if is_own:
             self._callers.dismiss()
-            for copy in self._copies:
-                copy.close()
+        for copy in self._copies:
+            copy.close(wait=is_own)
 
     def _facts(self, model: LocalModel) -> EngineFacts:
         length = min(self._config.max_length, model.checkpoint.max_positions)
-        return EngineFacts(
-            model=self._config.model, max_length=length, details=model.forward.placement()
-        )
+        details = model.forward.placement()
+        if len(self._copies) > 1:
+            details["device"] = ", ".join(self._config.devices)
+        return EngineFacts(model=self._config.model, max_length=length, details=details)
 
     def _scoring(
         self, plan: Plan, call: Call, model: LocalModel
@@ -255,10 +257,10 @@ class _Copy:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rerank")
         return self._worker.submit(task)
 
-    def close(self) -> None:
-        """Free the model once the task that runs has ended."""
+    def close(self, *, wait: bool) -> None:
+        """Free the model, once the task that runs has ended if `wait`."""
         worker, self._worker = self._worker, None
-        if worker is not None:
+        if worker is not None and wait:
             worker.shutdown(wait=True)
         model, self.model = self.model, None
         if model is not None:

@@ -69,13 +69,7 @@ class RequestBatch:
         Where they were not counted, by their bytes: to tell 65,000 tokens from 66,000 is worth no
         millisecond of the loop that all callers share.
         """
-        query = self.query
-        template_bytes = utf8_length(query.part) + utf8_length(document_part(""))
-        if query.ids is None:
-            return [
-                (template_bytes + utf8_length(passage.text)) // _BYTES_PER_TOKEN
-                for passage in self.passages
-            ]
+        template_bytes = utf8_length(self.query.part) + utf8_length(document_part(""))
         return [
             count or (template_bytes + utf8_length(passage.text)) // _BYTES_PER_TOKEN
             for count, passage in zip(self.tokens(), self.passages, strict=True)

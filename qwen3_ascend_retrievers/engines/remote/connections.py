@@ -76,8 +76,9 @@ class ConnectionProofs:
             proven = self._proven
             return (
                 replies.proof <= proven.proof
-                and replies.connections <= proven.connections
                 and replies.names <= proven.names
+                # Not `<=`, which looks at all that are proven.
+                and all(connection in proven.connections for connection in replies.connections)
             )
 
     def begin(self) -> ReplySources:

@@ -30,7 +30,7 @@ from .http.failures import RequestFailure
 from .http.retrying import RetryingClient
 from .http.transport import Transport
 from .profile_facts import facts_of
-from .replicas import Load, Replica, Replicas, ServerProfile
+from .replicas import NO_LOAD, Load, Replica, Replicas, ServerProfile
 from .scoring import Encode, Scoring, ServerChanged
 from .served_models import with_listed_names
 from .tokenization import LocalTokenizer, cached_server_tokens
@@ -153,7 +153,7 @@ class Failover:
         return encode
 
     async def _on_a_replica(
-        self, deadline: Deadline, task: ReplicaTask[Result], load: Load | None = None
+        self, deadline: Deadline, task: ReplicaTask[Result], load: Load = NO_LOAD
     ) -> Result:
         """The result of `task` on the first replica that does not fail.
 
@@ -163,7 +163,7 @@ class Failover:
         failed: set[str] = set()
         has_changed = False
         while True:
-            with self._replicas.use(failed, load or Load()) as (replica, has_alternative):
+            with self._replicas.use(failed, load) as (replica, has_alternative):
                 earlier_failure, profile = replica.failure, None
                 client = self._client(replica, deadline, has_alternative)
                 try:

@@ -78,7 +78,7 @@ class Load(NamedTuple):
     prefix: str = ""
 
 
-_NO_LOAD: Final = Load()
+NO_LOAD: Final = Load()
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ class Replicas:
         self._lock = Lock()
 
     @contextmanager
-    def use(self, failed: Set[str], load: Load = _NO_LOAD) -> Iterator[tuple[Replica, bool]]:
+    def use(self, failed: Set[str], load: Load = NO_LOAD) -> Iterator[tuple[Replica, bool]]:
         """What `next` returns, which has `load` to bear as long as the body runs."""
         with self._lock:
             replica, has_alternative = self.next(failed, load)
@@ -185,7 +185,7 @@ class Replicas:
             with self._lock:
                 replica.passages -= load.passages
 
-    def next(self, failed: Set[str], load: Load = _NO_LOAD) -> tuple[Replica, bool]:
+    def next(self, failed: Set[str], load: Load = NO_LOAD) -> tuple[Replica, bool]:
         """The next to ask, and whether there is another to ask after it.
 
         It is one that is neither in its cooldown nor in `failed`, the roots that failed in this

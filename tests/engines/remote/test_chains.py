@@ -22,7 +22,7 @@ import qwen3_ascend_retrievers
 from qwen3_ascend_retrievers import RemoteEngine, Reranker
 from qwen3_ascend_retrievers.engines.registry import choose_engine
 from qwen3_ascend_retrievers.engines.remote.http.causes import public_error, redacted_cause
-from qwen3_ascend_retrievers.engines.remote.http.exchange import HttpReply, HttpRequest
+from qwen3_ascend_retrievers.engines.remote.http.exchange import CORE_ERRORS, HttpReply, HttpRequest
 from qwen3_ascend_retrievers.engines.remote.http.failures import RequestFailure
 from qwen3_ascend_retrievers.engines.remote.redaction import Secrets
 from qwen3_ascend_retrievers.errors import (
@@ -296,6 +296,18 @@ def test_asked_is_what_the_server_saw(serve: Any, connect: Any) -> None:
     seen: ReceivedRequest = server.requests[0]
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert (seen.headers["x-request-id"], seen.headers["x-tenant"]) == ("mine", OTHER)
+
+
+def test_every_error_of_httpcore_has_one_of_httpx() -> None:
+    def kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
+        yield kind
+        for derived in kind.__subclasses__():
+            yield from kinds(derived)
+
+    names = {kind.__name__ for root in CORE_ERRORS for kind in kinds(root)}
+    assert {"ConnectError", "ReadTimeout", "RemoteProtocolError", "ProxyError"} <= names
+    for name in names:
+        assert issubclass(getattr(httpx, name), httpx.HTTPError)
 
 
 def test_headers_and_bodies_are_in_no_repr() -> None:

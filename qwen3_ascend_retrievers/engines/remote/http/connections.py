@@ -19,7 +19,7 @@ from ..config import RemoteConfig
 from .causes import without_message
 from .proxies import EnvironmentProxies
 
-_Way = Callable[[], httpcore.AsyncConnectionInterface]
+_Connect = Callable[[], httpcore.AsyncConnectionInterface]
 # vLLM's server (uvicorn) closes idle connections after 5 s; this side must close them first.
 KEEPALIVE_SECONDS: Final = 3.0
 _CERTIFICATE_ADVICE: Final = (
@@ -47,7 +47,7 @@ class Connections:
     def __init__(self, config: RemoteConfig, proxies: EnvironmentProxies) -> None:
         self._proxies = proxies
         self._context = _ssl_context(config)
-        self._ways: dict[str, _Way] = {}
+        self._connectors: dict[str, _Connect] = {}
         self._idle: defaultdict[str, deque[httpcore.AsyncConnectionInterface]] = defaultdict(deque)
         _check_proxies(proxies, self._context)
 
@@ -62,10 +62,10 @@ class Connections:
             if not _is_over(connection):
                 return connection
             await connection.aclose()
-        way = self._ways.get(server)
-        if way is None:
-            way = self._ways[server] = _way_to(server, self._proxies.of(server), self._context)
-        return way()
+        if server not in self._connectors:
+            proxy = self._proxies.of(server)
+            self._connectors[server] = _connector(server, proxy, self._context)
+        return self._connectors[server]()
 
     async def give_back(self, server: str, connection: httpcore.AsyncConnectionInterface) -> None:
         """Let another request have it, or close it if its reply was not read to the end."""
@@ -86,8 +86,8 @@ def _is_over(connection: httpcore.AsyncConnectionInterface) -> bool:
     return connection.is_closed() or connection.has_expired()
 
 
-def _way_to(server: str, proxy: str | None, context: ssl.SSLContext) -> _Way:
-    """Opens connections to a server; a pool that is used for nothing else knows how."""
+def _connector(server: str, proxy: str | None, context: ssl.SSLContext) -> _Connect:
+    """Makes connections to a server; a pool that is used for nothing else knows how."""
     address = httpx.URL(server)
     port = address.port or {"http": 80, "https": 443}[address.scheme]
     origin = httpcore.Origin(address.raw_scheme, address.raw_host, port)

@@ -19,7 +19,14 @@ from .own_clients import Transfer
 # take 20.
 _MAX_REPLY_BYTES: Final = 16 * 2**20
 _REPLY_BYTES_PER_SENT_BYTE: Final = 32
-_CORE_ERRORS: Final = httpcore.NetworkError.__module__
+# All that httpcore raises, for each of which httpx has an error of the same name.
+CORE_ERRORS: Final = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
 _USER_AGENT: Final = ("User-Agent", "qwen3-ascend-retrievers")
 
 
@@ -163,12 +170,8 @@ def _httpx_errors() -> Iterator[None]:
     """Raises httpcore's errors as httpx's of the same name."""
     try:
         yield
-    except Exception as error:
-        names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == _CORE_ERRORS]
-        if not names:
-            raise
-        kinds = [getattr(httpx, name) for name in names if hasattr(httpx, name)]
-        raise [*kinds, httpx.TransportError][0](str(error)) from error
+    except CORE_ERRORS as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
 
 
 async def exchange_by_client(
