@@ -51,6 +51,7 @@ class RerankServer:
         kind: which family of servers it is of.
         port: 0 takes a free one.
         tls: for https, as "localhost".
+        repeats: which replies are sent twice over a connection that stays open.
         requests: all of them, in order.
         idle: open connections without a request under way.
         most_idle: the most of them so far.
@@ -61,6 +62,7 @@ class RerankServer:
     kind: Callable[[Setup], RerankAnswers] = RerankAnswers
     port: int = 0
     tls: ssl.SSLContext | None = None
+    repeats: Callable[[ReceivedRequest], bool] = field(default=lambda request: False)
     requests: list[ReceivedRequest] = field(default_factory=list)
     idle: int = 0
     most_idle: int = 0
@@ -138,7 +140,7 @@ class RerankServer:
         if fault is not None:
             await fault.act(writer, reply)
             return False
-        writer.write(reply)
+        writer.write(reply * 2 if self.repeats(request) else reply)
         await writer.drain()
         return True
 

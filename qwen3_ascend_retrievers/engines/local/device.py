@@ -66,6 +66,9 @@ def pick_device(device: str, device_files: Path = _DEVICE_FILES) -> str:
             f"device={device!r}: torch {torch.__version__} sees no such device. Check the driver "
             "and, for an NPU, that CANN's set_env.sh was sourced."
         )
+    index = device.partition(":")[2]
+    if index and int(index) >= (count := getattr(torch, kind).device_count()):
+        raise ModelError(f"device={device!r}: torch sees {count} such devices, counted from 0.")
     return device
 
 

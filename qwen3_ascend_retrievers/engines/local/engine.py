@@ -176,8 +176,10 @@ class LocalEngine(Configured):
     def _batch_tokens(self, plan: Plan, model: LocalModel) -> int:
         """Tokens of a pass, so that each device gets its share of a call."""
         most = self._config.batch_tokens or model.forward.good_pass_tokens()
-        share = -(-(plan.total_tokens() or 0) // len(self._copies))
-        return max(1, min(most, share))
+        tokens = sum(len(passage.ids or ()) for passage in plan.passages)
+        # Each device computes the part of a query for itself.
+        query_tokens = max((len(query.ids or ()) for query in plan.queries), default=0)
+        return max(1, min(most, -(-tokens // len(self._copies)) + query_tokens))
 
     def _scores(self, logits: Sequence[float]) -> list[Score]:
         bad = [at for at, logit in enumerate(logits) if not math.isfinite(logit)]
@@ -190,18 +192,29 @@ class LocalEngine(Configured):
         return [Score.of_logit(logit) for logit in logits]
 
     def _loaded_model(self) -> LocalModel | None:
-        """The first device's model if it is loaded; does not wait for another caller's batch."""
+        """The first device's model if all are loaded; does not wait for another caller's batch."""
         with self._lock:
             self._check_usable()
-            return self._copies[0].model
+            is_loaded = all(copy.model is not None for copy in self._copies)
+            return self._copies[0].model if is_loaded else None
 
     def _get_model(self) -> LocalModel:
         model = self._loaded_model()
-        return wait(self._submit(0, _return_model)) if model is None else model
+        if model is not None:
+            return model
+        first, *_ = [wait(loading) for loading in self._load_all()]
+        return first
 
     async def _aget_model(self) -> LocalModel:
         model = self._loaded_model()
-        return await wait_async(self._submit(0, _return_model)) if model is None else model
+        if model is not None:
+            return model
+        first, *_ = [await wait_async(loading) for loading in self._load_all()]
+        return first
+
+    def _load_all(self) -> list[Future[LocalModel]]:
+        """Promises of every device's model: one that cannot be used is told at once."""
+        return [self._submit(at, _return_model) for at in range(len(self._copies))]
 
     def _submit_batches(self, batches: Sequence[Batch]) -> list[Future[list[float]]]:
         """Promises of each batch's logits, on one device each, from that whose turn it is."""

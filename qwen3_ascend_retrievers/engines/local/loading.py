@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
+from ..._util.locks import Lock
 from ...core.plan import Plan
 from ...core.prompt import query_stem
 from ...core.tokens import TokenIds, Tokenizer
@@ -23,6 +24,9 @@ from .forward import ForwardPass
 from .packing import PackedRow
 from .prefixes import PrefixStore
 
+# transformers changes torch's functions while it loads: two threads at once leave them changed, and
+# weights of later models missing.
+_loading: Final = Lock()
 _INSTALL: Final = (
     "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'."
 )
@@ -88,7 +92,9 @@ def load_local_model(model: str, revision: str | None, device: str, dtype: str) 
     if model == TINY and dtype == "auto":
         # The documentation prints its scores, which should be the same on every machine.
         dtype = "float32"
-    network = _load_weights(transformers, checkpoint, pick_dtype(dtype, torch_device))
+    torch_dtype = pick_dtype(dtype, torch_device)
+    with _loading:
+        network = _load_weights(transformers, checkpoint, torch_dtype)
     network = network.to(torch_device).eval()
     direction = _direction(network, checkpoint, tokenizer)
     forward = ForwardPass(network.model, direction)

@@ -13,7 +13,12 @@ from qwen3_ascend_retrievers.core.plan import Passage, Plan, Query
 from qwen3_ascend_retrievers.engines.local.batches import Batch, Prefix, plan_batches
 from qwen3_ascend_retrievers.engines.local.packing import KeyValues, PackedRow
 from qwen3_ascend_retrievers.engines.local.prefixes import PrefixStore
-from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
+from qwen3_ascend_retrievers.errors import (
+    EngineError,
+    InvalidInputError,
+    MissingDependencyError,
+    ModelError,
+)
 from support.torch_calls import record_torch_calls
 
 GROWING_DOCUMENTS = [
@@ -213,6 +218,16 @@ async def test_a_call_is_spread_over_devices(reranker: Reranker, devices: list[s
         ranking = await spread.arank("query", GROWING_DOCUMENTS)
         assert [result.logit for result in ranking.results] == pytest.approx(expected, abs=1e-4)
     assert len(calls.threads) == len(devices)
+
+
+@pytest.mark.parametrize("devices", [["cpu", "npu:99"], ["npu:99", "cpu"]], ids=str)
+async def test_a_device_that_is_not_there_is_told_at_once(devices: list[str]) -> None:
+    engine = LocalEngine("tiny", devices)
+    with pytest.raises((MissingDependencyError, ModelError), match="npu"):
+        engine.facts()
+    with pytest.raises((MissingDependencyError, ModelError), match="npu"):
+        await engine.afacts()
+    engine.close()
 
 
 def test_calls_that_are_small_take_devices_in_turn() -> None:

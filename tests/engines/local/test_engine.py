@@ -211,6 +211,15 @@ def test_a_device_that_is_not_there() -> None:
         pick_device("npu:0")
 
 
+def test_a_number_that_no_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no accelerator to ask on the machines that run this.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == "cuda:1"
+    with pytest.raises(ModelError, match="torch sees 2 such devices"):
+        pick_device("cuda:2")
+
+
 @pytest.mark.parametrize(
     ("flags", "dtype"),
     [

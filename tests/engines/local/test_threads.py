@@ -52,6 +52,20 @@ def test_eight_threads_get_what_one_gets(engine: LocalEngine) -> None:
         assert got == [alone[query] for query in QUERIES[number::4]]
 
 
+def test_engines_that_load_at_once_do_not_spoil_each_other() -> None:
+    start = threading.Barrier(6)
+
+    def scores(_: int) -> list[float]:
+        with Reranker(LocalEngine("tiny", device="cpu")) as reranker:
+            start.wait(timeout=60)
+            return reranker.score([("query", document) for document in DOCUMENTS])
+
+    for _ in range(3):
+        with ThreadPoolExecutor(6) as pool:
+            first, *others = pool.map(scores, range(6))
+        assert others == [first] * 5
+
+
 def test_several_event_loops_and_a_thread(engine: LocalEngine) -> None:
     reranker = Reranker(engine)
 

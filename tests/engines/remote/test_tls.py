@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import trustme
 from qwen3_ascend_retrievers import Reranker
 from qwen3_ascend_retrievers.engines.remote.http import connections
 from qwen3_ascend_retrievers.errors import ConnectionFailedError
-from support.remote_rankings import DOCUMENTS, QUERY, check_ranking
+from support.remote_rankings import DOCUMENTS, QUERY, check_ranking, documents_of
 from support.rerank_server import Fault, RerankServer
 from support.tunnels import ConnectHandler, Socks5Handler, tunnel
 
@@ -104,6 +105,30 @@ def test_a_socks_proxy(
         check_ranking(Reranker(engine).rank(QUERY, DOCUMENTS))
         engine.close()
     assert set(proxy.targets) == {server.url.partition("//")[2]}
+
+
+@pytest.mark.parametrize("kind", [None, Socks5Handler, ConnectHandler])
+def test_a_second_reply_is_not_taken_for_the_next_one(
+    serve: Any,
+    secure: RerankServer,
+    connect: Any,
+    ca_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+) -> None:
+    server = serve() if kind is None else secure
+    with ExitStack() as stack:
+        if kind is not None:
+            proxy = stack.enter_context(tunnel(kind))
+            scheme = "socks5" if kind is Socks5Handler else "http"
+            monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{proxy.port}")
+        # One connection, which all requests share.
+        engine = stack.enter_context(connect(server.url, verify=ca_file, max_connections=1))
+        reranker = Reranker(engine)
+        for number in range(8):
+            server.repeats = lambda request, number=number: number == 3
+            query, documents = f"query {number}", documents_of(number)
+            check_ranking(reranker.rank(query, documents), query, documents)
 
 
 def test_a_balancer_s_cookie_is_sent_back(serve: Any, connect: Any) -> None:

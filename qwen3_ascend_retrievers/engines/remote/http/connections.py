@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpcore
@@ -68,8 +68,8 @@ class Connections:
         return self._connectors[server]()
 
     async def give_back(self, server: str, connection: httpcore.AsyncConnectionInterface) -> None:
-        """Let another request have it, or close it if its reply was not read to the end."""
-        if connection.is_idle():
+        """Let another request have it, or close it if not exactly one reply was read from it."""
+        if connection.is_idle() and not _has_unread(connection):
             self._idle[server].append(connection)
         else:
             with anyio.CancelScope(shield=True):
@@ -84,6 +84,19 @@ class Connections:
 
 def _is_over(connection: httpcore.AsyncConnectionInterface) -> bool:
     return connection.is_closed() or connection.has_expired()
+
+
+def _has_unread(connection: httpcore.AsyncConnectionInterface) -> bool:
+    """Whether more than a reply was received, which would be taken for that to the next request.
+
+    Bytes that come later make the connection expire. httpcore itself does not look for these, so
+    this goes through attributes of it that are not public; without them nothing is known.
+    """
+    inner: Any = connection
+    while (wrapped := getattr(inner, "_connection", None)) is not None:
+        inner = wrapped
+    state = getattr(inner, "_h11_state", None)
+    return state is not None and bool(state.trailing_data[0])
 
 
 def _connector(server: str, proxy: str | None, context: ssl.SSLContext) -> _Connect:
