@@ -107,10 +107,9 @@ async def exchange(
     connection: httpcore.AsyncConnectionInterface,
     request: HttpRequest,
     content: bytes | None,
-    timeout: float,
     cookies: httpx.Cookies,
 ) -> HttpReply:
-    """The reply over one of the engine's own connections.
+    """The reply over one of the engine's own connections; whoever awaits it sets the time limit.
 
     Values are httpx's, but no client of httpx is between: for a small request it would take half of
     the time.
@@ -123,7 +122,6 @@ async def exchange(
     )
     if cookies:
         cookies.set_cookie_header(sent)
-    limits = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
     with _httpx_errors():
         core_reply = await connection.handle_async_request(
             httpcore.Request(
@@ -131,7 +129,6 @@ async def exchange(
                 _core_url(request.url),
                 headers=sent.headers.raw,
                 content=sent.stream,
-                extensions={"timeout": limits},
             )
         )
         try:

@@ -169,7 +169,7 @@ class Transport:
         assert self._connections is not None
         connection = await self._connections.take(request.root)
         try:
-            return await exchange(connection, request, content, timeout, self._cookies)
+            return await exchange(connection, request, content, self._cookies)
         finally:
             await self._connections.give_back(request.root, connection)
 
