@@ -9,6 +9,7 @@ from .version import Version
 
 DEFAULT_LENGTH: Final = 8192
 LENGTH_310P: Final = 2048
+_FEW_CORES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class PlatformFacts:
         enforce_eager: the caller's setting, or None.
         dtype: the caller's setting.
         start_method: VLLM_WORKER_MULTIPROC_METHOD as the caller has set it, or None.
+        cpu_cores: those that this process may use; None if vLLM will run elsewhere.
     """
 
     device: str
@@ -36,11 +38,17 @@ class PlatformFacts:
     enforce_eager: bool | None = None
     dtype: str = "auto"
     start_method: str | None = None
+    cpu_cores: int | None = None
 
 
 def on_cpu(facts: PlatformFacts) -> bool:
     """Whether vLLM runs on the CPU."""
     return facts.device == "cpu"
+
+
+def has_few_cores(facts: PlatformFacts) -> bool:
+    """Whether a core that vLLM leaves free is a good part of the CPU that it runs on."""
+    return on_cpu(facts) and facts.cpu_cores is not None and facts.cpu_cores <= _FEW_CORES
 
 
 def on_npu(facts: PlatformFacts) -> bool:

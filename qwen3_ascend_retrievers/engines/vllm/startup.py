@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -136,6 +137,7 @@ def _platform_facts(config: VLLMConfig, platform: Platform) -> PlatformFacts:
         enforce_eager=config.enforce_eager,
         dtype=config.dtype,
         start_method=environment("VLLM_WORKER_MULTIPROC_METHOD"),
+        cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     )
 
 

@@ -52,12 +52,23 @@ def test_the_300i_duo() -> None:
 
 def test_the_cpu() -> None:
     arguments, variables = decide(PlatformFacts(device="cpu"))
-    assert arguments["block_size"] == 64
+    assert arguments["block_size"] == 32
     assert arguments["max_model_len"] == 8192
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "4"
     arguments, variables = decide(PlatformFacts(device="cpu", device_memory=0.5))
     assert arguments["gpu_memory_utilization"] == 0.5
     assert "VLLM_CPU_KVCACHE_SPACE" not in variables
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "reserved"),
+    [("cpu", 1, "0"), ("cpu", 4, "0"), ("cpu", 5, None), ("cpu", None, None), ("cuda", 2, None)],
+)
+def test_no_core_is_left_free_where_there_are_few(
+    device: str, cores: int | None, reserved: str | None
+) -> None:
+    _, variables = decide(PlatformFacts(device=device, cpu_cores=cores))
+    assert variables.get("VLLM_CPU_NUM_OF_RESERVED_CPU") == reserved
 
 
 @pytest.mark.parametrize("device", ["npu", "cuda", "cpu", "xpu"])
