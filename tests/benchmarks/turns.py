@@ -41,6 +41,14 @@ class Samples:
     most_at_once: float = 0.0
 
 
+class NoServer:
+    """In the place of a server, for contenders that send nothing."""
+
+    def served(self) -> dict[str, float]:
+        """Nothing."""
+        return {"cpu_seconds": 0.0, "requests": 0, "most_at_once": 0}
+
+
 class Turns:
     """Times turns, and keeps the reasons why a contender has none.
 
@@ -48,7 +56,7 @@ class Turns:
         server: whose requests and CPU are noted.
     """
 
-    def __init__(self, server: CannedProcess) -> None:
+    def __init__(self, server: CannedProcess | NoServer) -> None:
         self._server = server
         self._samples: dict[str, Samples] = {}
         self.refused: dict[str, str] = {}
@@ -135,12 +143,12 @@ class Turns:
         samples.requests = (after["requests"] - before["requests"]) / calls
         samples.most_at_once = after["most_at_once"]
 
-    def record(self) -> dict[str, Any]:
-        """All samples without each contender's first turn, and who was refused, as JSON."""
+    def record(self, *, dropped: int = 1) -> dict[str, Any]:
+        """All samples without each contender's first turns, and who was refused, as JSON."""
         kept = {name: s for name, s in self._samples.items() if name not in self.refused}
         for samples in kept.values():
             for values in (samples.seconds, samples.cpu_seconds, samples.server_cpu_seconds):
-                del values[0]
+                del values[:dropped]
         return {
             "samples": {name: asdict(samples) for name, samples in kept.items()},
             "refused": self.refused,

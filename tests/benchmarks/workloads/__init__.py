@@ -56,4 +56,11 @@ WORKLOADS = (
     Workload("waiting", "waiting"),
     Workload("beside", "beside"),
     Workload("balance", "balance"),
+    Workload("in-process", "in_process"),
+    Workload("in-process-bfloat16", "in_process", (("dtype", "bfloat16"),)),
+    Workload("ablation", "ablation"),
+    Workload("repeated", "repeated"),
+    Workload("cold-start", "cold_start"),
+    Workload("vllm", "vllm_engine"),
+    Workload("streamed", "streamed"),
 )
