@@ -60,7 +60,10 @@ def make_random_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+    }  # fmt: skip
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     model = _sharp_model(shape)
     prompts = card_prompts(folder)
