@@ -70,7 +70,7 @@ def test_flags_follow_the_version() -> None:
 
 
 def test_hardware_decides_as_the_engine_s_table_says() -> None:
-    assert value(command(), "--block-size") == "64"
+    assert value(command(), "--block-size") == "32"
     assert "--enable-prefix-caching" in command(hardware="cuda")
     bad = command(hardware="a2", ascend=version("0.13.0"))
     assert {"--no-enable-prefix-caching", "--no-enable-chunked-prefill"} <= set(bad)
