@@ -115,7 +115,7 @@ $(READY_BENCH):
 	@echo 'Installing vLLM and the other contenders into .venv-bench.'
 	@$(BIN_BENCH)/python $(INSTALL) $(VLLM)
 	@$(BIN_BENCH)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	@$(BIN_BENCH)/python $(INSTALL) -e '.[langchain,llama-index,local]' \
+	@$(BIN_BENCH)/python $(INSTALL) -e '.[langchain,llama-index,local,cache]' \
 		-r tests/benchmarks/requirements.txt
 	@touch $@
 

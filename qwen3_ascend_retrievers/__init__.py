@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .core.ranking import RankedDocument, Score
     from .core.results import Ranking
     from .engines.base import Call, Engine, EngineFacts
+    from .engines.cache import CachedEngine
+    from .engines.cascade import CascadeEngine
     from .engines.local import LocalEngine
     from .engines.remote import RemoteEngine
     from .engines.vllm import VLLMEngine
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CachedEngine": ".engines.cache",
     "Call": ".engines.base",
+    "CascadeEngine": ".engines.cascade",
     "DEFAULT_INSTRUCTION": ".core.prompt",
     "Engine": ".engines.base",
     "EngineFacts": ".engines.base",
@@ -38,7 +42,9 @@ _HOMES = {
 __all__ = [
     "DEFAULT_INSTRUCTION",
     "INSTRUCTIONS",
+    "CachedEngine",
     "Call",
+    "CascadeEngine",
     "Engine",
     "EngineFacts",
     "LocalEngine",

@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 
 from .core.plan import Limits, Plan
 from .core.planner import plan_steps
-from .core.ranking import PassageScore, Score, Unscored, best_scores, check_scores, keep_order, rank
+from .core.ranking import (
+    PassageScore,
+    RankedDocument,
+    Score,
+    Unscored,
+    best_scores,
+    check_scores,
+    keep_order,
+    rank,
+)
 from .core.results import Ranking, Timings, Usage
 from .core.steps import NeedTokens, Steps, adrive, drive, drive_tokens
 from .core.tokens import estimate
@@ -64,6 +73,7 @@ class Request:
         settings: the reranker's, with this call's overrides.
         show_progress: whether a bar is shown while passages are scored.
         call: what goes to the engine with the plan.
+        left: texts behind the first `max_documents`, which are not scored.
     """
 
     pairs: Sequence[Pair]
@@ -71,11 +81,17 @@ class Request:
     settings: RerankSettings
     show_progress: bool
     call: Call
+    left: Sequence[str] = ()
 
     @property
     def documents(self) -> list[str]:
         """The texts of the pairs."""
         return [document for _, document in self.pairs]
+
+    def left_documents(self) -> list[RankedDocument]:
+        """Those that are not scored, in the input's order."""
+        first = len(self.pairs)
+        return [RankedDocument(at, text, None) for at, text in enumerate(self.left, first)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +231,27 @@ def _call_with_bar(request: Request, plan: Plan) -> Iterator[Call]:
 
 def _ranking(outcome: Outcome) -> Ranking:
     request, plan, facts = outcome.request, outcome.plan, outcome.facts
-    settings, documents = request.settings, request.documents
+    settings = request.settings
     results = rank(
-        plan, outcome.scores, documents, top_n=settings.top_n, threshold=settings.score_threshold
+        plan,
+        outcome.scores,
+        request.documents,
+        top_n=settings.top_n,
+        threshold=settings.score_threshold,
+        combine=settings.combine,
     )
+    if request.left:
+        results = [*results, *request.left_documents()][: settings.top_n]
     _warn_of_unscored(plan, outcome.scores)
     started, planned, now = request.call.started, outcome.planned, time.monotonic()
     return Ranking(
         tuple(results),
-        usage=Usage(len(documents), len(plan.passages), plan.total_tokens()),
+        usage=Usage(
+            len(request.documents) + len(request.left),
+            len(plan.passages),
+            plan.total_tokens(),
+            len([score for score in outcome.scores if isinstance(score, Score) and score.cached]),
+        ),
         timings=Timings(planned - started, now - planned, now - started),
         model=facts.model,
         template_verified=facts.template_verified,
@@ -248,7 +276,7 @@ def _kept_order(request: Request, error: RerankError, facts: EngineFacts | None)
     if isinstance(error, RemoteError):
         error = error.with_traceback(None)
     logger.warning("Reranking failed, the input order is kept: %s", summary(error))
-    documents = request.documents
+    documents = [*request.documents, *request.left]
     return Ranking(
         tuple(keep_order(documents, request.settings.top_n)),
         status="kept_order",

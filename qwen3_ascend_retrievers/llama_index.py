@@ -43,6 +43,7 @@ __all__ = ["Qwen3Rerank"]
 RETRIEVAL_SCORE_KEY = "retrieval_score"
 
 dispatcher = get_dispatcher(__name__)
+_NEWER_FIELDS = ("max_documents", "combine", "cache", "cache_namespace")
 
 
 class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
@@ -82,9 +83,12 @@ class Qwen3Rerank(Adapter, BaseNodePostprocessor, PromptMixin):
         """
         self._engine_written()
         settings: dict[str, Any] = super().to_dict(**kwargs)
-        # Without options it is the form that earlier versions wrote, and read.
+        # Without what is newer it is the form that earlier versions wrote, and read.
         if not settings.get("engine_options", True):
             del settings["engine_options"]
+        for name in _NEWER_FIELDS:
+            if settings.get(name) is None:
+                settings.pop(name, None)
         return settings
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:

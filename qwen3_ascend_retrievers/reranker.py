@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,9 +13,8 @@ from .call import Outcome, Request, arun, outcome_steps, ranking_steps, run
 from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS, instruction_for, is_name
 from .core.results import Ranking
 from .core.validation import Pair, check_documents, check_pairs, check_query
-from .engines.base import Call, Closing, Engine
-from .errors import InvalidInputError
-from .settings import DEFAULTS, OnError, Overflow, RerankSettings
+from .engines.base import Call, Closing, Engine, checked_engine
+from .settings import DEFAULTS, Combine, OnError, Overflow, RerankSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +36,10 @@ class Reranker(Closing):
         max_length: tokens of a whole prompt; None takes the engine's maximum.
         window_overlap: most tokens that neighbouring windows share; a window needs twice as many.
         on_error: "raise", or "keep_order" to return the input order, marked, when scoring fails.
+        max_documents: only the first so many documents of `rank` are scored, at least 1; the others
+            follow in their order, without a score. None scores all.
+        combine: None orders by score; "rrf" by the ranks in the input and by score together, with
+            reciprocal rank fusion (Cormack, Clarke & Buettcher 2009, c = 60).
         show_progress: a bar on standard error.
 
     Raises:
@@ -54,12 +57,11 @@ class Reranker(Closing):
         max_length: int | None = DEFAULTS.max_length,
         window_overlap: int = DEFAULTS.window_overlap,
         on_error: OnError = DEFAULTS.on_error,
+        max_documents: int | None = DEFAULTS.max_documents,
+        combine: Combine | None = DEFAULTS.combine,
         show_progress: bool = False,
     ) -> None:
-        if not isinstance(engine, Engine):
-            raise InvalidInputError(
-                f"engine must be an engine object such as LocalEngine('tiny'), not {engine!r}."
-            )
+        checked_engine("engine", engine)
         if instruction is not None:
             _resolved(instruction)
         self.engine = engine
@@ -71,6 +73,8 @@ class Reranker(Closing):
             max_length=max_length,
             window_overlap=window_overlap,
             on_error=on_error,
+            max_documents=max_documents,
+            combine=combine,
         )
         self._show_progress = show_progress
 
@@ -173,8 +177,10 @@ class Reranker(Closing):
         cancel: threading.Event | None,
     ) -> Request:
         checked = check_query(query)
-        pairs = [(checked, document) for document in check_documents(documents)]
-        return self._pairs_request(pairs, instruction, top_n, cancel)
+        texts = check_documents(documents)
+        scored = texts[: self.settings.max_documents]
+        pairs = [(checked, document) for document in scored]
+        return self._pairs_request(pairs, instruction, top_n, cancel, texts[len(scored) :])
 
     def _pairs_request(
         self,
@@ -182,6 +188,7 @@ class Reranker(Closing):
         instruction: str | None,
         top_n: int | None = None,
         cancel: threading.Event | None = None,
+        left: Sequence[str] = (),
     ) -> Request:
         settings = self.settings
         if top_n is not None:
@@ -189,7 +196,7 @@ class Reranker(Closing):
         if instruction is not None:
             settings = replace(settings, instruction=instruction)
         task = _resolved(settings.instruction or DEFAULT_INSTRUCTION)
-        return Request(pairs, task, settings, self._show_progress, Call(cancel=cancel))
+        return Request(pairs, task, settings, self._show_progress, Call(cancel=cancel), left)
 
 
 def _resolved(instruction: str) -> str:

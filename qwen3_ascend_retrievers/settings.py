@@ -16,6 +16,7 @@ from .errors import InvalidInputError
 
 Overflow = Literal["truncate", "window", "error"]
 OnError = Literal["raise", "keep_order"]
+Combine = Literal["rrf"]
 
 API_KEY_VARIABLE: Final = "QWEN3_RERANK_API_KEY"
 DEFAULT_MODEL: Final = "Qwen/Qwen3-Reranker-0.6B"
@@ -148,6 +149,20 @@ class RerankSettings:
             "scoring fails."
         ),
     )
+    max_documents: int | None = field(
+        default=None,
+        metadata=_about(
+            "Only the first so many documents, at least 1, are scored; the others follow in their "
+            "order, marked. None: all."
+        ),
+    )
+    combine: Combine | None = field(
+        default=None,
+        metadata=_about(
+            "'rrf' orders by the retriever's and the reranker's ranks together (reciprocal rank "
+            "fusion, c = 60). None: by score."
+        ),
+    )
 
     def __post_init__(self) -> None:
         check_instruction(self.instruction)
@@ -158,6 +173,10 @@ class RerankSettings:
         if self.max_length is not None:
             whole_number("max_length", self.max_length, minimum=1)
         whole_number("window_overlap", self.window_overlap, minimum=0)
+        if self.max_documents is not None:
+            whole_number("max_documents", self.max_documents, minimum=1)
+        if self.combine is not None:
+            check_choice("combine", self.combine, get_args(Combine))
 
 
 DEFAULTS: Final = RerankSettings()

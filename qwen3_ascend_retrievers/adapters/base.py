@@ -20,6 +20,7 @@ from ..engines.options import masked_options, written_options
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import DEFAULT_MODEL, SETTINGS
+from .cache import CacheHandle, written_cache
 from .engine_handle import EngineHandle
 from .fields import RerankFields
 from .metadata import result_metadata
@@ -36,6 +37,7 @@ class Adapter(RerankFields):
     """
 
     _handle: EngineHandle = PrivateAttr(default_factory=EngineHandle)
+    _cache_handle: CacheHandle = PrivateAttr(default_factory=CacheHandle)
 
     def rerank(
         self, documents: Iterable[Any], query: str, *, top_n: int | None = OWN_TOP_N
@@ -70,11 +72,13 @@ class Adapter(RerankFields):
 
         A `model_copy` shares the engine, which is closed with the last of those that share it.
         """
+        self._cache_handle.close()
         if (engine := self._handle.release()) is not None:
             engine.close()
 
     async def aclose(self) -> None:
         """`close` without blocking the event loop."""
+        self._cache_handle.close()
         if (engine := self._handle.release()) is not None:
             await engine.aclose()
 
@@ -84,6 +88,7 @@ class Adapter(RerankFields):
     def __copy__(self) -> Any:
         twin = super().__copy__()
         twin._handle = self._handle.share()
+        twin._cache_handle = self._cache_handle
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
@@ -107,19 +112,23 @@ class Adapter(RerankFields):
         arguments = {name: getattr(self, name) for name in self._set_names()}
         if "engine_options" in arguments:
             arguments["engine_options"] = written_options(self.engine_options)
+        if "cache" in arguments:
+            arguments["cache"] = written_cache(self.cache)
         return arguments
 
     def _engine_written(self) -> dict[str, Any]:
-        """The engine and its options as they are written down, by the field's name, where set.
+        """Engine, options and cache as they are written down, by the field's name, where set.
 
         Raises:
-            InvalidInputError: a foreign engine, or an option that cannot be written down.
+            InvalidInputError: a foreign engine or cache, or an option that cannot be written down.
         """
         written: dict[str, Any] = {}
         if self.engine is not None:
             written["engine"] = engine_to_config(self.engine)
         if self.engine_options:
             written["engine_options"] = written_options(self.engine_options)
+        if self.cache is not None:
+            written["cache"] = written_cache(self.cache)
         return written
 
     def _text(self, document: Any, at: int) -> str | None:
@@ -163,17 +172,24 @@ class Adapter(RerankFields):
 
     def _engine(self) -> Engine:
         self.check_together()
-        if self.engine is not None:
-            return self.engine
-        options = masked_options(self.engine_options)
-        return self._handle.engine(
-            self.model, self.base_url, self.api_key, self.max_length, options
-        )
+        engine = self.engine
+        if engine is None:
+            options = masked_options(self.engine_options)
+            engine = self._handle.engine(
+                self.model, self.base_url, self.api_key, self.max_length, options
+            )
+        if self.cache is None:
+            return engine
+        return self._cache_handle.engine(engine, self.cache, self.cache_namespace)
 
     def _model_name(self) -> str:
         """A name for traces, which must not wait for a model or a server to say its own."""
         if isinstance(self.engine, Configured):
-            config = self.engine.config()
+            try:
+                config = self.engine.config()
+            except InvalidInputError:
+                # Something of a foreign class is in it.
+                return type(self.engine).__name__
             return str(config.get("model") or _first(config.get("base_url")) or self.engine.tag)
         if self.engine is not None:
             return type(self.engine).__name__

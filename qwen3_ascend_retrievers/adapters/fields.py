@@ -21,12 +21,13 @@ from pydantic import (
 )
 
 from ..core.prompt import instruction_for
-from ..engines.base import Engine
+from ..engines.base import Engine, checked_engine
 from ..engines.configured import engine_to_config
 from ..engines.options import masked_options, written_options
 from ..engines.registry import check_options, engine_from_config
 from ..errors import InvalidInputError
-from ..settings import DEFAULT_MODEL, DEFAULTS, SETTINGS, OnError, Overflow, RerankSettings
+from ..settings import DEFAULT_MODEL, DEFAULTS, SETTINGS, Combine, OnError, Overflow, RerankSettings
+from .cache import check_cache, written_cache
 from .unknown_fields import positional_text, unknown_field_text
 
 # Both classes state it in their body: a base class of a framework would win over this one's.
@@ -49,11 +50,7 @@ def _validated_engine(value: Any) -> Any:
     """An engine as passed, or rebuilt from its tagged config."""
     if isinstance(value, dict):
         return engine_from_config(value)
-    if value is not None and (isinstance(value, type) or not isinstance(value, Engine)):
-        raise InvalidInputError(
-            f"engine must be an engine object such as LocalEngine('tiny'), not {value!r}."
-        )
-    return value
+    return None if value is None else checked_engine("engine", value)
 
 
 def _engine_config(engine: Engine | None) -> dict[str, Any] | None:
@@ -111,6 +108,24 @@ class RerankFields(BaseModel):
     max_length: int | None = setting_field("max_length")
     window_overlap: int = setting_field("window_overlap")
     on_error: OnError = setting_field("on_error")
+    max_documents: int | None = setting_field("max_documents")
+    combine: Combine | None = setting_field("combine")
+    cache: Annotated[
+        Any,
+        BeforeValidator(check_cache),
+        PlainSerializer(written_cache),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string"}, {"type": "object"}]}),
+    ] = Field(
+        default=None,
+        description="Where scores are kept, so that no pair is scored twice: True for memory, a "
+        "folder, or a store of your own. None: nowhere.",
+    )
+    cache_namespace: str | None = Field(
+        default=None,
+        min_length=1,
+        description="With cache: a name to change when a server's model changes, which it does not "
+        "tell. Needed with base_url.",
+    )
     show_progress: bool = Field(default=False, description="A bar on standard error.")
     diagnostics: bool = Field(
         default=False, description="Whether metadata says more of each score, as rerank_* keys."
@@ -188,7 +203,15 @@ class RerankFields(BaseModel):
                 raise InvalidInputError(
                     f"engine and {' and '.join(both)} exclude each other: the engine has its own."
                 )
-        elif self.api_key is not None and self.base_url is None:
+        if self.cache is None and self.cache_namespace is not None:
+            raise InvalidInputError("cache_namespace is for a cache: pass cache too.")
+        if self.cache is not None and self.base_url is not None and not self.cache_namespace:
+            raise InvalidInputError(
+                "A server does not tell which weights it has, and a cache must not mix two models' "
+                "scores. Pass cache_namespace='...', a name that you change whenever the model "
+                "changes."
+            )
+        if self.engine is None and self.api_key is not None and self.base_url is None:
             raise InvalidInputError("api_key is for a server: pass base_url too, or leave it out.")
 
 

@@ -24,6 +24,10 @@ RESULT_KEYS: Final = (
     "rerank_cut",
     "rerank_window",
     "rerank_windows",
+    "rerank_stage",
+    "rerank_rank",
+    "rerank_retriever_rank",
+    "rerank_fused_score",
 )
 
 
@@ -32,14 +36,23 @@ def result_metadata(
 ) -> dict[str, Any]:
     """Metadata about one ranked document, JSON-safe, its keys from RESULT_KEYS.
 
-    Only the status where the input order was kept or the document not scored; all of it with
-    `diagnostics`.
+    All of it with `diagnostics`. Else the status where the input order was kept or the document not
+    scored, the stage where it is not a cascade's last, and both ranks where they were combined.
     """
     status: str = ranking.status
     if result.score is None and status == "reranked":
         status = NOT_SCORED
+    always: dict[str, Any] = {} if status == "reranked" else {STATUS_KEY: status}
+    if result.stage is not None and (result.stage.left or diagnostics):
+        always["rerank_stage"] = result.stage.number
+    if result.fusion is not None:
+        always |= {
+            "rerank_rank": result.fusion.rank,
+            "rerank_retriever_rank": result.fusion.retriever_rank,
+            "rerank_fused_score": result.fusion.score,
+        }
     if not diagnostics:
-        return {STATUS_KEY: status} if status != "reranked" else {}
+        return always
     error = ranking.error or result.error
     values = (
         status,
@@ -53,8 +66,8 @@ def result_metadata(
         result.window,
         result.windows,
     )
-    pairs = zip(RESULT_KEYS, values, strict=True)
-    return {key: value for key, value in pairs if value is not None}
+    pairs = zip(RESULT_KEYS, values, strict=False)
+    return {key: value for key, value in pairs if value is not None} | always
 
 
 def merged_metadata(metadata: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:

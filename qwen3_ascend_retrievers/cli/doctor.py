@@ -105,6 +105,7 @@ def _check_two_files(count: int, options: EngineOptions) -> None:
 
 def _examined(options: EngineOptions) -> Proof:
     findings = check_environment()
+    options.check_single("doctor")
     if options.model is None and options.base_url is None:
         print_note("Only this machine is checked; name a model with --model or --base-url.")
         return Proof.of(findings, None)

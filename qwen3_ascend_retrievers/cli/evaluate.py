@@ -64,7 +64,8 @@ def eval_command(
     A second table says what a score threshold would keep of the reranked run, over all judged
     queries together: documents kept, how many of them are relevant or not judged, precision,
     recall and F1, and how many queries are left empty. Not judged counts as not relevant, and
-    recall is of all relevant documents, those included that the run does not have.
+    recall is of all relevant documents, those included that the run does not have. With
+    --first-model there is no such table, and the run's scores say no more than the order.
 
     Example: qwen3-rerank eval --bm25 --depth 50 --queries q.jsonl --corpus c.jsonl
     --qrels qrels.tsv --base-url http://npu-host:8000
@@ -81,14 +82,18 @@ def eval_command(
         after, model = _rerank_with_journal(files, task, reranker)
     comparisons = compare(measures, qrels, task.run, after)
     _write_files(files, comparisons, f"{model}, {_query_count(len(task.run))}, depth {depth}")
-    effects, best = threshold_effects(qrels, after), best_threshold(qrels, after)
+    # Scores of two models have no threshold in common.
+    thresholds = None
+    if options.first_model is None:
+        thresholds = threshold_effects(qrels, after), best_threshold(qrels, after)
     if json:
         report = _comparison_json(comparisons, files, model)
-        print_json(report | _thresholds_json(effects, best))
+        print_json(report | (_thresholds_json(*thresholds) if thresholds else {}))
         return
     out().print(_comparison_table(comparisons))
-    out().print()
-    out().print(_threshold_table(effects, best))
+    if thresholds is not None:
+        out().print()
+        out().print(_threshold_table(*thresholds))
     print_note(f"The reranked run is in {files.output}.")
 
 

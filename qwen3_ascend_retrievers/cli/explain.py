@@ -21,7 +21,7 @@ from .comparison import print_comparison
 from .documents import DocumentOptions
 from .options import EngineOptions, Json
 from .output import out, print_json, print_note, terminal_text
-from .rank import movement, score_bar
+from .rank import movement, score_bar, stage_note
 from .running import command
 
 _CONTROL_TOKENS: Final = re.compile("|".join(map(re.escape, ADDED_TOKENS)))
@@ -83,7 +83,8 @@ def _print_explanation(explanation: Explanation, names: Sequence[str], count: in
         head = Text(f"\n{place}. ", style="bold") + Text(name)
         before = Text("  was ") + movement(place, result.index + 1)
         console.print(head + before, soft_wrap=True)
-        console.print(score_bar(result.score) + Text(f"   logit {logit_text(result.logit)}"))
+        logit = Text(f"   logit {logit_text(result.logit)}")
+        console.print(score_bar(result.score) + logit + stage_note(result))
         console.print(Text(_token_counts(document)), soft_wrap=True)
         for line in _change_notes(document):
             console.print(Text(line, style="yellow"), soft_wrap=True)
@@ -146,6 +147,7 @@ def _explanation_json(explanation: Explanation, documents: Sequence[NamedText]) 
                 "tokens": document.result.tokens,
                 "cut": document.result.cut,
                 "span": document.result.span,
+                "stage": None if document.result.stage is None else document.result.stage.number,
                 "neutralised": document.neutralised,
                 "parts": [
                     {"name": part.name, "tokens": part.tokens, "text": part.text}

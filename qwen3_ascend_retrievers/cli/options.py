@@ -13,10 +13,12 @@ from pydantic import SecretStr
 
 from ..core.prompt import INSTRUCTIONS
 from ..engines.base import Engine
+from ..engines.cache import with_cache
+from ..engines.cascade import DEFAULT_KEEP, CascadeEngine
 from ..engines.registry import ENGINES, PUBLIC, EngineRow, choose_engine, engine_from_config
 from ..errors import InvalidInputError
 from ..reranker import Reranker
-from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL, DEFAULTS
+from ..settings import API_KEY_VARIABLE, DEFAULT_MODEL, DEFAULTS, Combine
 from .engine_options import parse_engine_options
 from .key_files import read_key_file
 
@@ -131,6 +133,39 @@ class EngineOptions:
             rich_help_panel=PANEL,
         ),
     ] = None
+    first_model: Annotated[
+        str | None,
+        typer.Option(
+            help="A smaller model, by its folder or hub name or 'tiny', that scores everything in "
+            "this process first; the other one scores only the best of it.",
+            show_default="none",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            help="With --first-model: how many documents go on.",
+            show_default=str(DEFAULT_KEEP),
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with the scores of former calls, so that no pair is scored twice.",
+            show_default="none",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    cache_namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="With --cache and --base-url: a name to change when the server's model changes, "
+            "which it does not tell.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
     overflow: Annotated[
         OverflowChoice,
         typer.Option(
@@ -145,6 +180,8 @@ class EngineOptions:
         *,
         top_n: int | None = None,
         threshold: float | None = None,
+        max_documents: int | None = None,
+        combine: Combine | None = None,
         show_progress: bool | None = None,
     ) -> Reranker:
         """A reranker with the chosen engine; by default with a bar if stderr is a terminal.
@@ -154,14 +191,28 @@ class EngineOptions:
             MissingDependencyError: no engine for this is installed.
         """
         return Reranker(
-            self.make_engine(),
+            self._with_cache(self._with_first_stage(self.make_engine())),
             instruction=self.instruction,
             top_n=top_n,
             score_threshold=threshold,
             max_length=self.max_length,
             overflow=self.overflow.value,
+            max_documents=max_documents,
+            combine=combine,
             show_progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
+
+    def check_single(self, name: str) -> None:
+        """Raise InvalidInputError for options that put something around the engine.
+
+        Args:
+            name: of the command, which looks at one engine.
+        """
+        if self.first_model is not None or self.cache is not None:
+            raise InvalidInputError(
+                f"{name} looks at one engine that scores everything anew: leave --first-model and "
+                "--cache out."
+            )
 
     def make_engine(self, **remote: Any) -> Engine:
         """The chosen engine, with further settings if it is a remote one. Raises as `reranker`."""
@@ -178,11 +229,42 @@ class EngineOptions:
             options |= remote
         return cast(Engine, engine_from_config({"engine": row.tag, **arguments, **options}))
 
+    def _with_first_stage(self, engine: Engine) -> Engine:
+        if self.first_model is None:
+            if self.keep is not None:
+                raise InvalidInputError("--keep is for a cascade: add --first-model.")
+            return engine
+        options = {
+            name: value for name, value in self._own_options().items() if name != "tokenizer"
+        }
+        row = None if self.device is None else _BY_DEVICE
+        if row is None:
+            first = choose_engine(self.first_model, None, None, self.max_length, options)
+        else:
+            length = {} if self.max_length is None else {"max_length": self.max_length}
+            config = {"engine": row.tag, "model": self.first_model, **length, **options}
+            first = cast(Engine, engine_from_config(config))
+        return CascadeEngine([first, engine], DEFAULT_KEEP if self.keep is None else self.keep)
+
+    def _with_cache(self, engine: Engine) -> Engine:
+        if self.cache is None:
+            if self.cache_namespace is not None:
+                raise InvalidInputError("--cache-namespace is for a cache: add --cache.")
+            return engine
+        if self.base_url is not None and self.cache_namespace is None:
+            raise InvalidInputError(
+                "A server does not tell which weights it has, and a cache must not mix two models' "
+                "scores: add --cache-namespace, a name that you change when the model changes."
+            )
+        return with_cache(engine, self.cache, self.cache_namespace)
+
     def _options(self) -> dict[str, Any]:
         """The engine's options, masked: those with an option of their own, and the others."""
+        return parse_engine_options(self.engine_option or ()) | self._own_options()
+
+    def _own_options(self) -> dict[str, Any]:
         own = {"tokenizer": self.tokenizer, "device": self.device, "dtype": self.dtype}
-        others = parse_engine_options(self.engine_option or ())
-        return others | {name: value for name, value in own.items() if value is not None}
+        return {name: value for name, value in own.items() if value is not None}
 
     def api_key(self) -> SecretStr | None:
         """The key in the file; None without one, and the engine reads the environment."""

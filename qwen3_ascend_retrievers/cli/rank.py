@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import partial
 from typing import Annotated, Any
 
@@ -26,6 +27,13 @@ from .output import (
     terminal_text,
 )
 from .running import command
+
+
+class CombineChoice(str, Enum):
+    """How ranks are combined; the values are those of `settings.Combine`."""
+
+    rrf = "rrf"
+
 
 _BAR_CELLS = 10
 _BEGINNING_CHARACTERS = 200
@@ -51,6 +59,21 @@ def rank_command(
             help="Leave out documents that score below it, from 0 to 1.", show_default="none"
         ),
     ] = None,
+    max_documents: Annotated[
+        int | None,
+        typer.Option(
+            help="Score only the first so many documents; the others follow in their order.",
+            show_default="all",
+        ),
+    ] = None,
+    combine: Annotated[
+        CombineChoice | None,
+        typer.Option(
+            help="rrf orders by the ranks of the input and of the scores together (reciprocal rank "
+            "fusion).",
+            show_default="by score",
+        ),
+    ] = None,
     json: Json = False,
     options: EngineOptions,
 ) -> None:
@@ -62,7 +85,13 @@ def rank_command(
     Example: qwen3-rerank rank "how do I open a file" docs/ --model tiny --top-n 5
     """
     documents = document_options.read()
-    with options.reranker(top_n=top_n, threshold=threshold) as reranker:
+    reranker = options.reranker(
+        top_n=top_n,
+        threshold=threshold,
+        max_documents=max_documents,
+        combine=None if combine is None else combine.value,
+    )
+    with reranker:
         ranking = reranker.rank(query, [document.text for document in documents])
         engine = type(reranker.engine).__name__
     if json:
@@ -85,6 +114,7 @@ def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) 
             "documents": ranking.usage.documents,
             "passages": ranking.usage.passages,
             "prompt_tokens": ranking.usage.prompt_tokens,
+            "cache_hits": ranking.usage.cache_hits,
         },
         "seconds": round(ranking.timings.total, 3),
         "results": [
@@ -103,6 +133,8 @@ def _ranking_json(query: str, ranking: Ranking, documents: Sequence[NamedText]) 
                 "text": result.document,
             }
             | ({} if result.error is None else {"error": str(result.error)})
+            | ({} if result.stage is None else {"stage": result.stage.number})
+            | ({} if result.fusion is None else {"fusion": result.fusion._asdict()})
             for place, result in enumerate(ranking.results, 1)
         ],
     }
@@ -120,7 +152,7 @@ def _ranking_table(results: Sequence[RankedDocument], texts: Sequence[Text]) -> 
         table.add_row(
             str(place),
             movement(place, result.index + 1),
-            score_bar(result.score),
+            score_bar(result.score) + stage_note(result),
             _count_text(result.tokens),
             _cut_text(result),
             text,
@@ -134,11 +166,12 @@ def _print_notes(ranking: Ranking, documents: int, rows: int, engine: str) -> No
     if count > rows:
         print_note(f"{counted(count - rows, 'more document')}; --top-n {count} shows all.")
     left_out = f", {documents - count:,} not shown" if documents > count else ""
-    tokens = ranking.usage.prompt_tokens
+    tokens, hits = ranking.usage.prompt_tokens, ranking.usage.cache_hits
+    cached = f"{hits:,} of {ranking.usage.passages:,} scores from the cache; " if hits else ""
     print_note(
         f"{counted(documents, 'document')}{left_out}; "
         f"{'? tokens' if tokens is None else counted(tokens, 'token')}; "
-        f"{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
+        f"{cached}{ranking.model} by {engine}, {ranking.timings.total:.1f} s"
     )
 
 
@@ -164,6 +197,12 @@ def score_bar(score: float | None) -> Text:
     full = round(score * _BAR_CELLS)
     bar = Text("█" * full, style="green")
     return bar + Text("·" * (_BAR_CELLS - full) + f" {score_text(score)}", style="default")
+
+
+def stage_note(result: RankedDocument) -> Text:
+    """Which stage of a cascade decided."""
+    stage = result.stage
+    return Text("" if stage is None else f" stage {stage.number}/{stage.of}", style="dim")
 
 
 def _count_text(count: int | None) -> str:

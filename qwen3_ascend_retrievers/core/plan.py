@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .prompt import document_part
@@ -89,6 +90,14 @@ class Plan:
     passages: tuple[Passage, ...]
     inputs: tuple[tuple[int, ...], ...]
     neutralised: bool = True
+
+    def part(self, positions: Sequence[int]) -> Plan:
+        """The plan of some of its passages, each an input of its own."""
+        if len(positions) == len(self.passages):
+            return self
+        passages = tuple([self.passages[position] for position in positions])
+        inputs = tuple([(at,) for at in range(len(positions))])
+        return replace(self, passages=passages, inputs=inputs)
 
     def prompt_ids(self, position: int) -> TokenIds | None:
         """Token ids of a passage's whole prompt, or None where they were not counted."""

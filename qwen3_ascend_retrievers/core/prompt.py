@@ -83,6 +83,12 @@ _CONTROL_TOKEN_START: Final = re.compile(
 )
 
 
+# A cache of scores must not outlive what its prompts were: count up with each change of the
+# template, or of what `neutralise` does.
+TEMPLATE_VERSION: Final = 1
+NEUTRALISATION_VERSION: Final = 1
+
+
 def check_text(name: str, value: Any) -> str:
     """`value` if it is a str.
 

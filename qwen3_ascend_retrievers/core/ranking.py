@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
 
+from .._util.pickles import loads_older_pickles
 from ..errors import RerankError, ScoreError
-from ..settings import is_finite, printed
+from ..settings import Combine, is_finite, printed
 from .plan import Cut, Passage, Plan
 from .prompt import original_offset
 
 Status = Literal["reranked", "kept_order"]
+# The constant of reciprocal rank fusion (Cormack, Clarke & Buettcher 2009).
+RRF_CONSTANT: Final = 60
 
 
+class Stage(NamedTuple):
+    """Which stage of a cascade of models gave a score.
+
+    Attributes:
+        number: from 1.
+        of: how many stages there are.
+    """
+
+    number: int
+    of: int
+
+    @property
+    def left(self) -> int:
+        """How many stages come after it."""
+        return self.of - self.number
+
+
+@loads_older_pickles
 @dataclass(frozen=True, slots=True)
 class Score:
     """An engine's score of one passage.
@@ -24,11 +45,20 @@ class Score:
         logit: logit("yes") - logit("no"), of which `score` is the sigmoid; None if unknown.
         kept: code points of the passage's text that were scored, if the engine had to cut it
             further than the plan did; None if all.
+        stage: which stage of a cascade gave it; None without a cascade.
+        cached: whether it comes from a cache of scores.
     """
 
     score: float
     logit: float | None = None
     kept: int | None = None
+    stage: Stage | None = None
+    cached: bool = False
+
+    @property
+    def stages_left(self) -> int:
+        """How many stages of a cascade the passage did not reach."""
+        return 0 if self.stage is None else self.stage.left
 
     @classmethod
     def of_logit(cls, logit: float, kept: int | None = None) -> Score:
@@ -57,6 +87,21 @@ def sigmoid(logit: float) -> float:
     return math.exp(logit) / (1 + math.exp(logit)) if logit < 0 else math.nan
 
 
+class Fusion(NamedTuple):
+    """Reciprocal rank fusion of one document's two ranks, from 1.
+
+    Attributes:
+        rank: by score.
+        retriever_rank: in the input.
+        score: 1 / (60 + rank) + 1 / (60 + retriever_rank).
+    """
+
+    rank: int
+    retriever_rank: int
+    score: float
+
+
+@loads_older_pickles
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
     """One document of a ranking.
@@ -75,6 +120,8 @@ class RankedDocument:
         window: which of the document's `windows` won, from 0; None where there was one passage.
         windows: how many windows were scored; 1 for an ordinary document.
         error: why this document could not be scored while others were; else None.
+        stage: which stage of a cascade gave the score; None without a cascade.
+        fusion: what `combine="rrf"` ordered by; None without it.
     """
 
     index: int
@@ -88,6 +135,8 @@ class RankedDocument:
     window: int | None = None
     windows: int = 1
     error: RerankError | None = None
+    stage: Stage | None = None
+    fusion: Fusion | None = None
 
 
 def check_scores(scores: Any, count: int) -> list[PassageScore]:
@@ -126,27 +175,46 @@ def rank(
     *,
     top_n: int | None,
     threshold: float | None,
+    combine: Combine | None = None,
 ) -> list[RankedDocument]:
     """The documents by score, ties by input position, without those below `threshold`.
 
+    In a cascade those of a later stage come first, and the threshold is for the last one's scores.
     Documents without a score come after all others, in the input's order and with their error.
     """
-    ranked: list[tuple[float, int]] = []
+    ranked: list[tuple[int, float, int]] = []
     unscored: list[int] = []
     winners = [_winner(positions, scores) for positions in plan.inputs]
     for index, winner in enumerate(winners):
         score = scores[winner]
         if isinstance(score, Unscored):
             unscored.append(index)
-        elif threshold is None or score.score >= threshold:
-            ranked.append((-score.score, index))
+            continue
+        # Most have none, and a property takes longer than the rest.
+        left = 0 if score.stage is None else score.stages_left
+        if threshold is None or score.score >= threshold or left:
+            ranked.append((left, -score.score, index))
     ranked.sort()
+    by_score = [index for _, _, index in ranked]
+    fusions = _fusions(by_score) if combine == "rrf" else {}
+    order = [*(fusions or by_score), *unscored]
     # Only what is returned is worth an object.
-    order = [*[index for _, index in ranked], *unscored][:top_n]
-    return [
+    results = [
         _ranked_document(plan, scores[winners[index]], winners[index], index, documents[index])
-        for index in order
+        for index in order[:top_n]
     ]
+    if not fusions:
+        return results
+    return [replace(result, fusion=fusions.get(result.index)) for result in results]
+
+
+def _fusions(by_score: Sequence[int]) -> dict[int, Fusion]:
+    """Those of the input positions, best first, ties by position."""
+    fusions = {}
+    for rank, index in enumerate(by_score, 1):
+        fused = 1 / (RRF_CONSTANT + rank) + 1 / (RRF_CONSTANT + index + 1)
+        fusions[index] = Fusion(rank, index + 1, fused)
+    return dict(sorted(fusions.items(), key=lambda pair: (-pair[1].score, pair[0])))
 
 
 def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
@@ -165,13 +233,18 @@ def best_scores(plan: Plan, scores: Sequence[PassageScore]) -> list[Score]:
 
 
 def _winner(positions: Sequence[int], scores: Sequence[PassageScore]) -> int:
-    """The best passage, the first of equals; one without a score only if all are."""
+    """The best passage, the first of equals; one without a score only if all are.
+
+    One that a later stage of a cascade scored is better than any of an earlier stage.
+    """
     if len(positions) == 1:
         return positions[0]
 
-    def merit(position: int) -> tuple[float, int]:
+    def merit(position: int) -> tuple[float, float, int]:
         score = scores[position]
-        return -1.0 if isinstance(score, Unscored) else score.score, -position
+        if isinstance(score, Unscored):
+            return -math.inf, 0.0, -position
+        return -score.stages_left, score.score, -position
 
     return max(positions, key=merit)
 
@@ -197,6 +270,7 @@ def _ranked_document(
         cut="estimated" if engine_truncated else passage.cut,
         window=winner - positions[0] if len(positions) > 1 else None,
         windows=len(positions),
+        stage=score.stage,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._util.pickles import loads_older_pickles
 from ..errors import RerankError
 from .ranking import RankedDocument, Status
 
 
+@loads_older_pickles
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a call cost.
@@ -16,11 +18,13 @@ class Usage:
         documents: input documents.
         passages: distinct texts that were scored; duplicates count once, windows one each.
         prompt_tokens: tokens of all prompts; None where they were not counted.
+        cache_hits: passages whose score came from a cache.
     """
 
     documents: int
     passages: int
     prompt_tokens: int | None
+    cache_hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

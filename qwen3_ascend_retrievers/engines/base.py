@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..core.plan import Counting, Plan
 from ..core.ranking import PassageScore
@@ -121,6 +121,23 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """The same without blocking the event loop."""
         ...
+
+
+def checked_engine(name: str, value: Any) -> Engine:
+    """`value` if it is an engine.
+
+    Args:
+        name: of the argument, for the error.
+        value: what was passed.
+
+    Raises:
+        InvalidInputError: it is none, such as a class or a model's name.
+    """
+    if isinstance(value, type) or not isinstance(value, Engine):
+        raise InvalidInputError(
+            f"{name} must be an engine object such as LocalEngine('tiny'), not {value!r}."
+        )
+    return value
 
 
 class Closing:

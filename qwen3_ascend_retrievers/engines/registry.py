@@ -125,6 +125,8 @@ _ROWS: Final = (
         secrets=("api_key", "headers"),
         renamed={"max_concurrency": "max_connections"},
     ),
+    EngineRow(tag="cascade", home="engines.cascade:CascadeEngine"),
+    EngineRow(tag="cached", home="engines.cache:CachedEngine"),
     EngineRow(tag="fake", home="testing.fake:FakeEngine"),
 )
 ENGINES: Final = {row.tag: row for row in _ROWS}
@@ -171,8 +173,10 @@ def engine_from_config(config: Any) -> Any:
     arguments = {
         row.renamed.get(name, name): value for name, value in config.items() if name != "engine"
     }
+    kind = row.load()
     try:
-        return row.load()(**arguments)
+        # A wrapper's own argument `engine` has another name where the tag is "engine".
+        return getattr(kind, "from_config", kind)(**arguments)
     except TypeError as error:
         raise InvalidInputError(f"This is no config of a {row.class_name}: {error}") from error
 

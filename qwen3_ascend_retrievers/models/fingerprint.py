@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .weight_files import tensors_of
 
@@ -31,3 +32,27 @@ def weights_fingerprint(model: str, folder: Path) -> str:
         digest.update(tensor.read(0, length))
         digest.update(tensor.read(tensor.size - length, length))
     return f"sha256 of samples: {digest.hexdigest()[:32]}"
+
+
+def scoring_fingerprint(model: str, folder: Path, **settings: Any) -> str:
+    """A text that differs where a checkpoint's scores may: weights, configuration and settings.
+
+    A hub snapshot is told by its commit. Of another folder the samples of `weights_fingerprint` and
+    the files' times are taken, because a full hash of 16 GB takes as long as loading them.
+
+    Args:
+        model: its name, for errors.
+        folder: with its files.
+        settings: what else changes a score, such as the dtype; JSON-safe.
+
+    Raises:
+        ModelError: a file is missing, cut short or damaged.
+    """
+    if folder.parent.name == "snapshots":
+        version: Any = folder.name
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+        version = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    weights = weights_fingerprint(model, folder)
+    return json.dumps([weights, version, config, settings], sort_keys=True)

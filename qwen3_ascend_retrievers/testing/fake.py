@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -64,6 +65,10 @@ class FakeEngine(Configured):
             "model": facts.model,
             "keep_calls": self._keep_calls,
         }
+
+    def fingerprint(self) -> str:
+        """What a score depends on besides its prompt, for caches."""
+        return json.dumps([self.tag, self._scores_by_document, self._facts.model], sort_keys=True)
 
     def facts(self) -> EngineFacts:
         """The model's name and the maximum that was set."""

@@ -31,7 +31,7 @@ def fields_of(kind: type[BaseModel]) -> dict[str, Any]:
 def test_the_same_fields_and_defaults_but_top_n() -> None:
     first, second = (fields_of(kind) for kind in BOTH)
     assert first == second
-    assert len(first) == 13
+    assert len(first) == 17
     assert [kind.model_fields["top_n"].default for kind in BOTH] == [3, 2]
 
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from qwen3_ascend_retrievers.core.plan import Cut, Passage, Plan, Query
 from qwen3_ascend_retrievers.core.prompt import neutralise
 from qwen3_ascend_retrievers.core.ranking import (
+    Fusion,
     RankedDocument,
     Score,
+    Stage,
     Unscored,
     best_scores,
     check_scores,
@@ -55,6 +57,51 @@ def test_by_score_then_by_position(scores: list[float]) -> None:
     assert sorted(ranked) == list(range(len(scores)))
     for index, following in pairwise(ranked):
         assert (-scores[index], index) < (-scores[following], following)
+
+
+def test_reciprocal_rank_fusion() -> None:
+    scores = [0.1, 0.2, 0.9, 0.3]
+    # Ranks by score 4, 3, 1, 2; in the input 1, 2, 3, 4: c = 60, by hand.
+    fused = [1 / 61 + 1 / 64, 1 / 62 + 1 / 63, 1 / 63 + 1 / 61, 1 / 64 + 1 / 62]
+    assert order(scores, combine="rrf") == sorted(range(4), key=lambda at: -fused[at])
+    documents = ["a", "b", "c", "d"]
+    ranked = rank(
+        plan_of(documents),
+        [Score(score) for score in scores],
+        documents,
+        top_n=2,
+        threshold=0.15,
+        combine="rrf",
+    )
+    # "a" is below the threshold: the others move up by score, and keep their ranks in the input.
+    assert [result.fusion for result in ranked] == [
+        Fusion(1, 3, 1 / 61 + 1 / 63),
+        Fusion(3, 2, 1 / 63 + 1 / 62),
+    ]
+    assert [result.score for result in ranked] == [0.9, 0.2]
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_fusion_leaves_out_nothing_and_keeps_an_order_that_both_have(scores: list[float]) -> None:
+    assert sorted(order(scores, combine="rrf")) == list(range(len(scores)))
+    descending = sorted(scores, reverse=True)
+    assert order(descending, combine="rrf") == list(range(len(scores)))
+
+
+def test_documents_without_a_score_come_last_in_a_fusion_too() -> None:
+    failure = Unscored(EngineError("it alone"))
+    ranked = rank(
+        plan_of(["a", "b"]), [failure, Score(0.1)], ["a", "b"], top_n=None, threshold=None,
+        combine="rrf",
+    )  # fmt: skip
+    assert [(result.index, result.fusion is None) for result in ranked] == [(1, False), (0, True)]
+
+
+def test_the_threshold_is_for_the_last_stage_only() -> None:
+    early, last = Stage(1, 2), Stage(2, 2)
+    scores = [Score(0.1, stage=early), Score(0.4, stage=last), Score(0.6, stage=last)]
+    ranked = rank(plan_of(["a", "b", "c"]), scores, ["a", "b", "c"], top_n=None, threshold=0.5)
+    assert [(result.index, result.stage) for result in ranked] == [(2, last), (0, early)]
 
 
 def test_threshold_and_top_n() -> None:

@@ -10,6 +10,8 @@ MIGRATE = EXAMPLES / "migrate"
 # Example -> what its output must contain, in this order. Each has a `main(engine=...)`.
 ANY_ENGINE = {
     "async_many": ["capital of China? -> The capital of China is Beijing.", "three"],
+    "cascade": ["stage 2: ", "The capital of China is Beijing.", "stage 2: ", "stage 1: "],
+    "combined_order": ["1/(60+1) + 1/(60+3)  The capital of China is Beijing.", "not scored: Boil"],
     "langchain_local": ["beijing  The capital of China is Beijing."],
     "llama_index_local": ["(retriever 0.5)  beijing  The capital of China is Beijing."],
     "quickstart": [
@@ -22,6 +24,12 @@ ANY_ENGINE = {
         "1  What does a bare raise do?",
         "demo-report.html",
         "What next:",
+    ],
+    "score_cache": [
+        "first call: 0 of 3",
+        "the same query again: 3 of 3",
+        "one new document: 3 of 4",
+        "LangChain: The capital of China is Beijing.",
     ],
     "windows": ["document 0, best of"],
 }

@@ -18,6 +18,7 @@ from ...core.ranking import Score
 from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import EngineClosedError, EngineError, ScoreError
+from ...models.fingerprint import scoring_fingerprint
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from ..waiting import Callers, wait, wait_async
@@ -102,6 +103,14 @@ class LocalEngine(Configured):
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
         return self._facts(await self._aget_model())
+
+    def fingerprint(self) -> str:
+        """What a score depends on besides its prompt, for caches; loads the model at first use."""
+        model = self._get_model()
+        checkpoint, dtype = model.checkpoint, model.forward.placement()["dtype"]
+        return scoring_fingerprint(
+            checkpoint.model, checkpoint.folder, engine=self.tag, dtype=dtype
+        )
 
     def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Tokens of prompt parts."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.tokens import Encoding
+from ...models.fingerprint import scoring_fingerprint
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from .config import VLLMConfig
@@ -114,6 +115,20 @@ class VLLMEngine(Configured):
     async def afacts(self) -> EngineFacts:
         """The same without blocking the event loop."""
         return self._facts(await self._host.arun(_itself))
+
+    def fingerprint(self) -> str:
+        """What a score depends on besides its prompt, for caches; loads the model at first use."""
+        loaded, config = self._host.run(_itself), self._config
+        return scoring_fingerprint(
+            loaded.checkpoint.model,
+            loaded.checkpoint.folder,
+            engine=self.tag,
+            device=loaded.vllm.device(),
+            dtype=config.dtype,
+            quantization=config.quantization,
+            lora=config.lora,
+            vllm_args=dict(config.vllm_args),
+        )
 
     def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Tokens of prompt parts."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.ranking import Stage
 from ...engines.configured import Configured
 from ...errors import EngineError, InvalidInputError
 from ...models.files import TINY, TINY_FOLDER
@@ -87,8 +88,13 @@ def _rerank(task: Task, reranker: Reranker, query: str) -> ScoredDocuments:
                 f"The document {names[result.index]} of query {query} could not be scored, and a "
                 "run cannot say so. Change its text, or take it out of the run."
             ) from result.error
-        scored.append((names[result.index], result.score))
+        scored.append((names[result.index], _run_score(result.score, result.stage)))
     return scored
+
+
+def _run_score(score: float, stage: Stage | None) -> float:
+    """A score by which a run has the ranking's order: later stages are above earlier ones."""
+    return score if stage is None else (stage.number - 1 + score) / stage.of
 
 
 def _score_settings(reranker: Reranker) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def _part_tokens(part: PromptPart) -> str:
 def _scoring_notes(explained: Explained) -> str:
     notes = ""
     result = explained.result
+    if result.stage is not None:
+        notes += f" Decided by stage {result.stage.number} of {result.stage.of}."
     if result.error is not None:
         notes += f" Not scored: {_escaped_html(str(result.error))}"
     if result.span is not None and (result.truncated or result.windows > 1):

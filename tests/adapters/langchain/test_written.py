@@ -29,6 +29,10 @@ SETTINGS: dict[str, Any] = {
     "document_text": ["title"],
     "score_key": "score",
     "diagnostics": True,
+    "max_documents": 7,
+    "combine": "rrf",
+    "cache": {"memory": 1000},
+    "cache_namespace": "v1",
 }
 
 

@@ -60,6 +60,7 @@ WORKLOADS = (
     Workload("in-process-bfloat16", "in_process", (("dtype", "bfloat16"),)),
     Workload("ablation", "ablation"),
     Workload("repeated", "repeated"),
+    Workload("cached", "cached"),
     Workload("cold-start", "cold_start"),
     Workload("vllm", "vllm_engine"),
     Workload("streamed", "streamed"),
