@@ -18,7 +18,8 @@ from ...core.ranking import Score
 
 # Counts up with each change of these bytes or of what a key is made of.
 _FORMAT: Final = 1
-_PREFIX: Final = "qwen3-rerank:"
+# Stores that make files of keys, as LangChain's LocalFileStore, take letters, digits and hyphens.
+_PREFIX: Final = "qwen3-rerank-"
 # Score, logit (NaN for none), code points that were scored (-1 for all); network byte order.
 _FIELDS: Final = struct.Struct("!ddq")
 _CHECK_BYTES: Final = 8

@@ -136,12 +136,15 @@ class DiskStore(_StoreMethods):
         max_bytes: most bytes on disk, about; those stored first go first. At least 1.
 
     Raises:
+        InvalidInputError: it is a file.
         MissingDependencyError: diskcache is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = _DISK_BYTES) -> None:
         self._folder = Path(folder).expanduser()
         self._max_bytes = whole_number("max_bytes", max_bytes, minimum=1)
+        if self._folder.exists() and not self._folder.is_dir():
+            raise InvalidInputError(f"The cache {self._folder} is a file. Name a folder.")
         _diskcache()
 
     @property

@@ -16,7 +16,7 @@ from support.strategies import texts
 
 QUERY = Query("q", "task", "the part of q", (1, 2))
 PASSAGE = Passage(0, "text", (0, 4), (3, 4))
-KEY = "qwen3-rerank:0"
+KEY = "qwen3-rerank-0"
 
 
 def key(fingerprint: str = "model", query: Query = QUERY, passage: Passage = PASSAGE) -> str:
@@ -90,4 +90,4 @@ def test_what_is_no_entry(value: object) -> None:
 
 
 def test_an_entry_is_for_its_key() -> None:
-    assert entries.score_of("qwen3-rerank:1", entries.entry(KEY, Score(0.5))) is None
+    assert entries.score_of("qwen3-rerank-1", entries.entry(KEY, Score(0.5))) is None

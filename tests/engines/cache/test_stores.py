@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.storage import LocalFileStore
 from langchain_core.stores import InMemoryByteStore
 from langchain_tests.integration_tests.base_store import BaseStoreAsyncTests, BaseStoreSyncTests
 from llama_index.core.storage.kvstore import SimpleKVStore
 
+from qwen3_ascend_retrievers import CachedEngine, Reranker
 from qwen3_ascend_retrievers.engines.cache import DiskStore, MemoryStore
 from qwen3_ascend_retrievers.engines.cache.stores import store_from
 from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.testing import FakeEngine
 
 SECONDS = 60
 
@@ -89,10 +92,12 @@ def test_kill_9_in_a_write_leaves_a_readable_store(tmp_path: Path) -> None:
     )
     assert writer.stdout is not None
     with writer, writer.stdout as lines:
-        for _ in range(3):
-            last = int(lines.readline())
-        time.sleep(0.003)
-        os.kill(writer.pid, signal.SIGKILL)
+        try:
+            for _ in range(3):
+                last = int(lines.readline())
+            time.sleep(0.003)
+        finally:
+            os.kill(writer.pid, signal.SIGKILL)
         remaining = lines.read().split()
     last = max([last, *map(int, remaining)])
     store = DiskStore(tmp_path)
@@ -113,10 +118,8 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
         for number in range(50):
             store.mset([(f"{sys.argv[2]}.{number}", sys.argv[2].encode())])
     """
-    writers = [run(program, str(tmp_path), name) for name in ("one", "two")]
-    for writer in writers:
-        with writer:
-            assert writer.wait(SECONDS) == 0
+    with run(program, str(tmp_path), "one") as first, run(program, str(tmp_path), "two") as second:
+        assert [first.wait(SECONDS), second.wait(SECONDS)] == [0, 0]
     store = DiskStore(tmp_path)
     for name in ("one", "two"):
         assert store.mget([f"{name}.{at}" for at in range(50)]) == [name.encode()] * 50
@@ -154,6 +157,18 @@ def test_stores_of_ones_own() -> None:
     damaged.put("a", {"score": "no hex"}, "qwen3-rerank")
     damaged.put("b", {}, "qwen3-rerank")
     assert store_from(damaged).mget(["a", "b"]) == [None, None]
+
+
+def test_langchain_s_files_take_the_keys(tmp_path: Path) -> None:
+    for hits in (0, 2):
+        reranker = Reranker(CachedEngine(FakeEngine(), LocalFileStore(tmp_path)))
+        assert reranker.rank("cat", ["a cat", "a dog"]).usage.cache_hits == hits
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="is a file"):
+        DiskStore(tmp_path / "file")
 
 
 @pytest.mark.parametrize("value", ["", " ", 1, None, object(), MemoryStore, {"file": "x"}, []])
