@@ -15,6 +15,8 @@ from typing import Any
 from langchain_core.load import dumps
 
 from qwen3_ascend_retrievers import (
+    CachedEngine,
+    CascadeEngine,
     LocalEngine,
     RankedDocument,
     Ranking,
@@ -25,6 +27,7 @@ from qwen3_ascend_retrievers import (
     langchain,
     llama_index,
 )
+from qwen3_ascend_retrievers.engines.cache import MemoryStore
 from qwen3_ascend_retrievers.errors import EngineError, StatusError
 from qwen3_ascend_retrievers.testing import FakeEngine
 
@@ -75,6 +78,8 @@ def engines() -> dict[str, Any]:
             vllm_args={"max_num_seqs": 8},
         ),
         "fake": FakeEngine(SCORES, max_length=512, model="m"),
+        "cascade": CascadeEngine([FakeEngine(SCORES), LocalEngine("tiny", "cpu")], keep=3),
+        "cached": CachedEngine(FakeEngine(SCORES), MemoryStore(1000), cache_namespace="v1"),
     }
 
 
