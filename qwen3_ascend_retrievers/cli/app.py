@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .bulk import bulk_command
 from .convert import convert_command
 from .doctor import doctor_command
 from .evaluate import eval_command
@@ -52,6 +53,7 @@ def _main(
 app.command(name="rank")(rank_command)
 app.command(name="explain")(explain_command)
 app.command(name="eval")(eval_command)
+app.command(name="bulk")(bulk_command)
 app.command(name="convert")(convert_command)
 app.command(name="serve")(serve_command)
 app.command(name="doctor")(doctor_command)

@@ -15,7 +15,7 @@ from ..core.tokens import Encoding
 from ..errors import InvalidInputError
 from ..settings import whole_number
 from .base import Call, Engine, EngineFacts, checked_engine
-from .configured import Configured, engine_to_config
+from .configured import Configured, engine_to_config, unwritten_of
 from .registry import engine_from_config
 
 DEFAULT_KEEP: Final = 20
@@ -69,6 +69,10 @@ class CascadeEngine(Configured):
             "stages": [engine_to_config(stage) for stage in self._stages],
             "keep": list(self._keep),
         }
+
+    def unwritten(self) -> list[str]:
+        """What the stages' configs leave out."""
+        return unwritten_of(self._stages)
 
     def __repr__(self) -> str:
         return f"CascadeEngine({list(self._stages)!r}, keep={list(self._keep)!r})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -26,6 +27,10 @@ class Configured(Closing):
         """`config()` with the engine's tag under "engine"."""
         return {"engine": self.tag, **self.config()}
 
+    def unwritten(self) -> list[str]:
+        """Arguments with which this engine was made, and which its config leaves out."""
+        return []
+
     def __reduce__(self) -> tuple[Any, ...]:
         return engine_from_config, (self.tagged_config(),)
 
@@ -37,6 +42,12 @@ class Configured(Closing):
             return f"<{type(self).__name__}, not made>"
         arguments = ", ".join(f"{name}={value!r}" for name, value in config.items())
         return f"{type(self).__name__}({arguments})"
+
+
+def unwritten_of(engines: Iterable[Any]) -> list[str]:
+    """What the configs of engines leave out, each name once."""
+    written = [engine for engine in engines if isinstance(engine, Configured)]
+    return list(dict.fromkeys(name for engine in written for name in engine.unwritten()))
 
 
 def engine_to_config(engine: Any) -> dict[str, Any]:

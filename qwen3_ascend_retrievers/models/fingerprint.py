@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from .files import TINY, TINY_FOLDER
 from .weight_files import tensors_of
 
 # Of each tensor from its beginning and its end: 400 tensors make 50 MB, read in a moment.
@@ -32,6 +33,17 @@ def weights_fingerprint(model: str, folder: Path) -> str:
         digest.update(tensor.read(0, length))
         digest.update(tensor.read(tensor.size - length, length))
     return f"sha256 of samples: {digest.hexdigest()[:32]}"
+
+
+def weight_stamps(model: str) -> list[list[Any]]:
+    """Names, sizes and times of a model folder's weights, so that retraining is noticed.
+
+    Args:
+        model: a folder or "tiny"; of a name on a hub or a server nothing is known here.
+    """
+    folder = TINY_FOLDER if model == TINY else Path(model)
+    paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def scoring_fingerprint(model: str, folder: Path, **settings: Any) -> str:

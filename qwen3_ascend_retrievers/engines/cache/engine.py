@@ -16,7 +16,7 @@ from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import InvalidInputError
 from ..base import Call, Engine, EngineFacts, checked_engine
-from ..configured import Configured, engine_to_config
+from ..configured import Configured, engine_to_config, unwritten_of
 from ..registry import engine_from_config
 from .entries import entry, keys, score_of
 from .flights import Flight, Flights, await_landed, wait_landed
@@ -119,6 +119,10 @@ class CachedEngine(Configured):
             "store": written(),
             "cache_namespace": self._namespace,
         }
+
+    def unwritten(self) -> list[str]:
+        """What the engine's config leaves out."""
+        return unwritten_of([self._engine])
 
     def __repr__(self) -> str:
         return f"CachedEngine({self._engine!r}, {type(self._store).__name__})"

@@ -144,6 +144,11 @@ class RemoteEngine(Configured):
         """Constructor arguments without the key, the headers and http clients."""
         return self._config.config()
 
+    def unwritten(self) -> list[str]:
+        """Of `api_key` and `headers` those that it has; a key from the environment is none."""
+        has_own_key = self._config.api_key not in (None, key_of(None))
+        return ["api_key"] * has_own_key + ["headers"] * bool(self._config.headers)
+
     def tagged_config(self) -> dict[str, Any]:
         """`config()` with the engine's tag under "engine".
 

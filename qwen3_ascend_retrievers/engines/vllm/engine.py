@@ -145,7 +145,8 @@ class VLLMEngine(Configured):
         Raises:
             RerankCancelled: the caller asked to stop; the requests of this call were aborted.
             ScoreError: the model computed something that is no number.
-            EngineError: vLLM failed, or its workers died.
+            EngineClosedError: vLLM's workers died.
+            EngineError: vLLM failed.
         """
         return self._host.run(_scoring(plan, call))
 

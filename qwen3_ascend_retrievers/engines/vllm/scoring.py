@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from ...core.plan import Plan
 from ...core.ranking import Score
-from ...errors import EngineError, RerankError, ScoreError
+from ...errors import EngineClosedError, EngineError, RerankError, ScoreError
 from ..base import Call
 from .compat import PromptOutput, Vllm
 from .submission import SubmissionQueue
@@ -120,8 +120,8 @@ class Requests:
             return self._dead_error()
         return EngineError(f"vLLM refused a prompt of {tokens} tokens: {error}")
 
-    def _dead_error(self) -> EngineError:
-        return EngineError(
+    def _dead_error(self) -> EngineClosedError:
+        return EngineClosedError(
             "vLLM's worker processes have died. Close this engine and make a new one; the reason "
             "is in their log on standard error (if it is memory: lower device_memory or "
             "max_length)."

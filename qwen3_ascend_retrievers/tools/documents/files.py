@@ -151,13 +151,26 @@ def json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str,
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInputError(f"{name}, line {number} is no JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise InvalidInputError(f"{name}, line {number} is JSON, but no object in braces.")
-        yield number, row
+        yield number, json_object(f"{name}, line {number}", line)
+
+
+def json_object(name: str, line: str | bytes) -> dict[str, Any]:
+    """The object of one JSON line.
+
+    Args:
+        name: of the line, for the error.
+        line: text, or UTF-8.
+
+    Raises:
+        InvalidInputError: it is no JSON object, or names a key twice.
+    """
+    try:
+        row = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{name} is no JSON: {error}.") from error
+    if not isinstance(row, dict):
+        raise InvalidInputError(f"{name} is JSON, but no object in braces.")
+    return row
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...core.ranking import Stage
 from ...engines.configured import Configured
 from ...errors import EngineError, InvalidInputError
-from ...models.files import TINY, TINY_FOLDER
+from ...models.fingerprint import weight_stamps
 from ...reranker import Reranker
 from .journal import Journal, ScoredDocuments, fingerprint
 from .runs import Run
@@ -104,16 +103,8 @@ def _score_settings(reranker: Reranker) -> dict[str, Any]:
     return {
         "engine": engine.tagged_config() if isinstance(engine, Configured) else repr(type(engine)),
         "model": facts.model,
-        "weights": list(_weights(facts.model)),
+        "weights": weight_stamps(facts.model),
         "max_length": [facts.max_length, settings.max_length],
         "instruction": settings.instruction,
         "overflow": [settings.overflow, settings.window_overlap],
     }
-
-
-def _weights(model: str) -> Iterator[list[Any]]:
-    """Names, sizes and times of a model folder's weights, so that retraining is noticed."""
-    folder = TINY_FOLDER if model == TINY else Path(model)
-    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
-        stat = path.stat()
-        yield [path.name, stat.st_size, stat.st_mtime_ns]

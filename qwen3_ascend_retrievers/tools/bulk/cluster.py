@@ -1,0 +1,189 @@
+"""Ray: how it is imported, what resources an actor asks for, and the workers of `bulk`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+
+from ...errors import InvalidInputError, MissingDependencyError, RerankError
+from ...settings import RerankSettings, environment_defaults, is_finite, printed
+from .groups import Group, GroupRanking, GroupScorer
+from .recipe import Recipe, engine_of
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS: Final = 30.0
+# Ray has arguments of their own for these; whatever else a node offers is a custom resource.
+_ARGUMENTS: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+
+
+def import_ray() -> Any:
+    """The module ray, with ray.data.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import_module("ray.data")
+        return import_module("ray")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Reranking on several machines needs Ray: pip install 'qwen3-ascend-retrievers[ray]'"
+        ) from error
+
+
+def remote_arguments(resources: Mapping[str, float] | None) -> dict[str, Any]:
+    """An actor's resources as Ray's arguments.
+
+    Args:
+        resources: such as {"NPU": 1}; None is one CPU.
+
+    Raises:
+        InvalidInputError: it is no mapping of names to amounts above 0.
+    """
+    if resources is None:
+        return {"num_cpus": 1}
+    if not isinstance(resources, Mapping):
+        raise InvalidInputError(
+            f'resources must be a mapping such as {{"NPU": 1}}, not {printed(resources)}.'
+        )
+    arguments: dict[str, Any] = {}
+    custom: dict[str, float] = {}
+    for name, amount in resources.items():
+        if not isinstance(name, str) or not is_finite(amount) or amount <= 0:
+            raise InvalidInputError(
+                f"resources must hold names and amounts above 0, not {printed(name)}: "
+                f"{printed(amount)}."
+            )
+        if name in _ARGUMENTS:
+            arguments[_ARGUMENTS[name]] = amount
+        else:
+            custom[name] = amount
+    return arguments | ({"resources": custom} if custom else {})
+
+
+async def _awaited(reference: Any) -> Any:
+    return await reference
+
+
+class ScorerActor:
+    """A GroupScorer on some machine of the cluster.
+
+    Args:
+        recipe: of its engine.
+        settings: of the reranker.
+    """
+
+    def __init__(self, recipe: Recipe, settings: RerankSettings) -> None:
+        self._scorer = GroupScorer(partial(engine_of, recipe), settings)
+
+    async def start(self) -> RerankError | None:
+        """Load the model, or ask the server; what was wrong, as a value, which Ray leaves whole."""
+        try:
+            await self._scorer.engine.afacts()
+        except RerankError as error:
+            return error
+        return None
+
+    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+        """The rankings without the documents' texts, which the caller has."""
+        return [_without_texts(ranking) for ranking in await self._scorer.rank(groups)]
+
+
+class ClusterWorker:
+    """What a job knows of an actor: `rank`, which outlives the loss of a node.
+
+    Args:
+        actor: of ScorerActor.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def start(self) -> None:
+        """Wait until the actor has a node and a model.
+
+        Raises:
+            RerankError: the model cannot be loaded, or the server not be reached.
+        """
+        started = asyncio.ensure_future(_awaited(self._actor.start.remote()))
+        waited, _ = await asyncio.wait({started}, timeout=_PATIENCE_SECONDS)
+        if not waited:
+            logger.warning(
+                "The cluster has no node free for an actor yet. `ray status` shows what it waits "
+                "for."
+            )
+        error: RerankError | None = await started
+        if error is not None:
+            raise error
+
+    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+        """One ranking for each group, in their order."""
+        rankings: list[GroupRanking] = await self._actor.rank.remote(groups)
+        return rankings
+
+
+@contextmanager
+def cluster_workers(
+    address: str,
+    recipe: Recipe,
+    settings: RerankSettings,
+    *,
+    concurrency: int,
+    resources: Mapping[str, float] | None,
+) -> Iterator[list[ClusterWorker]]:
+    """Actors of a cluster, which are ended with the block.
+
+    Args:
+        address: of the cluster, "auto" for the one of this machine, or "local" for a new one.
+        recipe: of each actor's engine.
+        settings: of the reranker.
+        concurrency: how many actors.
+        resources: of each, as for `remote_arguments`.
+
+    Raises:
+        InvalidInputError: there is no cluster at the address.
+        MissingDependencyError: ray is not installed.
+    """
+    ray = import_ray()
+    arguments = remote_arguments(resources)
+    was_there = ray.is_initialized()
+    if not was_there:
+        _connect(ray, address)
+    try:
+        # Tasks of a node that is lost are done again by an actor that starts elsewhere.
+        actor_class = ray.remote(ScorerActor).options(
+            max_restarts=-1, max_task_retries=-1, **arguments
+        )
+        actors = [actor_class.remote(recipe, settings) for _ in range(concurrency)]
+        try:
+            yield [ClusterWorker(actor) for actor in actors]
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+    finally:
+        if not was_there:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    # A cluster that is only for this command sends nothing to Ray's makers.
+    with environment_defaults({"RAY_USAGE_STATS_ENABLED": "0"}):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(
+                f"There is no Ray cluster at {printed(address)}: {error} Start one with `ray "
+                "start --head`, or say 'local' for one that lasts as long as this command."
+            ) from error
+
+
+def _without_texts(ranking: GroupRanking) -> GroupRanking:
+    results = [replace(result, document="") for result in ranking.results]
+    return replace(ranking, results=tuple(results))

@@ -1,0 +1,205 @@
+"""A job: all batches of an input through one or more workers, each written when it is finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from ...core.prompt import NEUTRALISATION_VERSION, TEMPLATE_VERSION
+from ...engines.configured import engine_to_config
+from ...errors import InvalidInputError
+from ...models.fingerprint import weight_stamps
+from ...reranker import Reranker
+from .batches import (
+    Batch,
+    all_values,
+    as_jsonl,
+    as_parquet,
+    batches_of,
+    failed_rows,
+    pairs_in,
+    readable,
+)
+from .columns import Columns
+from .finished import Counts, FinishedBatches
+from .groups import Group, GroupRanking
+from .inputs import FORMATS, PARQUET, InputFiles, format_of
+from .tables import added_values, groups_of
+
+# A worker has its next batch while it is at one.
+_BATCHES_AT_ONCE: Final = 2
+# What scores do not depend on, and a resumed job may change.
+_TRANSPORT: Final = frozenset(
+    {"timeout", "deadline", "max_retries", "max_connections", "backoff", "cooldown"}
+    | {"trust_env", "balance"}
+)
+
+JobProgress = Callable[[Counts], None]
+
+
+class Worker(Protocol):
+    """Ranks groups: a GroupScorer, or one on another machine."""
+
+    async def start(self) -> None:
+        """Wait until it can; raises RerankError if it never will."""
+        ...
+
+    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+        """One ranking for each group, in their order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is to be done.
+
+    Args:
+        inputs: the files that are read.
+        output: the file that is written, .parquet or .jsonl.
+        columns: that are read and added.
+        pairs: of a batch.
+
+    Raises:
+        InvalidInputError: the output has another ending, or is an input; or a column is missing.
+    """
+
+    inputs: InputFiles
+    output: Path
+    columns: Columns
+    pairs: int
+
+    def __post_init__(self) -> None:
+        if format_of(self.output) not in FORMATS:
+            raise InvalidInputError(f"{self.output} must end in {' or '.join(FORMATS)}.")
+        if self.output.resolve() in {path.resolve() for path in self.inputs.paths}:
+            raise InvalidInputError(f"{self.output} is an input. Take another name.")
+        self.columns.check(self.inputs.column_names())
+
+    def identity(self, reranker: Reranker) -> dict[str, Any]:
+        """What the output depends on; JSON-safe."""
+        config = engine_to_config(reranker.engine)
+        settings = reranker.settings
+        stats = [(path.resolve(), path.stat()) for path in self.inputs.paths]
+        return {
+            "files": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+            "columns": asdict(self.columns),
+            "pairs": self.pairs,
+            "engine": _without_transport(config),
+            "weights": [weight_stamps(model) for model in _models_in(config)],
+            "settings": asdict(settings),
+            "versions": [TEMPLATE_VERSION, NEUTRALISATION_VERSION],
+        }
+
+
+async def run_job(
+    job: Job, finished: FinishedBatches, workers: Sequence[Worker], progress: JobProgress
+) -> Counts:
+    """Score what is not finished, and write the output.
+
+    Args:
+        job: what is to be done.
+        finished: what is done already; each batch is added to it as soon as it is scored.
+        workers: that score.
+        progress: called with the counts of each batch that is scored now.
+
+    Raises:
+        RerankError: the engine failed, not a row: more than half of a batch. What was finished
+            stays.
+        InvalidInputError: the input cannot be read.
+    """
+    schema = job.inputs.schema() if format_of(job.output) == PARQUET else None
+    rows = job.inputs.rows(job.columns)
+    batches = batches_of(rows, job.columns, job.pairs)
+    pending: Iterator[Batch] = (batch for batch in batches if batch.number not in finished.counts)
+
+    exhausted = asyncio.Event()
+
+    async def work(worker: Worker) -> None:
+        # A worker that still waits for its machine must not keep the job from its end.
+        if not await _is_first(worker.start(), exhausted):
+            return
+        for batch in pending:
+            content, counts = await _scored(batch, worker, job.columns, schema)
+            finished.add(batch.number, content, counts)
+            progress(counts)
+        exhausted.set()
+
+    first = next(pending, None)
+    if first is not None:
+        pending = chain([first], pending)
+        await _all(work(worker) for worker in workers for _ in range(_BATCHES_AT_ONCE))
+    finished.join()
+    return finished.total()
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of it; if one fails or this is cancelled, the others are ended first."""
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _is_first(work: Coroutine[Any, Any, None], event: asyncio.Event) -> bool:
+    """Whether the work is done before the event comes; its error is raised."""
+    task, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        return task.done()
+    finally:
+        task.cancel()
+        waiting.cancel()
+
+
+async def _scored(
+    batch: Batch, worker: Worker, columns: Columns, schema: Any
+) -> tuple[bytes, Counts]:
+    rows = readable(batch)
+    queries = [row.query for row in rows]
+    groups = groups_of(queries, [row.texts for row in rows], columns)
+    rankings = await worker.rank(groups)
+    failures = [ranking.engine_failure for ranking in rankings if ranking.engine_failure]
+    if 2 * len(failures) > len(rankings):
+        raise failures[0]
+    values = all_values(batch, added_values(rankings, queries, columns), columns)
+    if schema is None:
+        content = as_jsonl(batch, values, columns)
+    else:
+        content = as_parquet(batch, values, columns, schema)
+    return content, Counts(
+        rows=len(batch.rows),
+        pairs=pairs_in(groups),
+        cut=sum(ranking.cut for ranking in rankings),
+        failed=failed_rows(values, columns),
+        cache_hits=sum(ranking.cache_hits for ranking in rankings),
+    )
+
+
+def _without_transport(config: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in config.items() if name not in _TRANSPORT}
+    return {name: _inner(value) for name, value in values.items()}
+
+
+def _inner(value: Any) -> Any:
+    """The same of the engines that an engine is made of."""
+    if isinstance(value, Mapping) and "engine" in value:
+        return _without_transport(value)
+    return [_inner(item) for item in value] if isinstance(value, list) else value
+
+
+def _models_in(config: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(config.get("model"), str):
+        yield config["model"]
+    for value in config.values():
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Mapping):
+                yield from _models_in(inner)
