@@ -101,8 +101,11 @@ def bulk_command(
     if total == 0:
         raise InvalidInputError(f"There is no row in {source}.")
     started = time.monotonic()
-    finished = FinishedBatches(output, job.identity(make_reranker()), fresh=fresh)
-    with _stop_is_told(finished, total), _progress(finished.total(), total) as progress:
+    with (
+        FinishedBatches(output, job.identity(make_reranker()), fresh=fresh) as finished,
+        _stop_is_told(finished, total),
+        _progress(finished.total(), total) as progress,
+    ):
         counts = _run(job, finished, make_reranker, cluster, progress)
     _print_summary(counts, output, time.monotonic() - started, json)
 

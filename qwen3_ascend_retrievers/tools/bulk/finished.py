@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..._util.atomic_files import check_writable, write_bytes, write_text
 from ...errors import InvalidInputError
 from .inputs import PARQUET
 from .tables import import_arrow
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Rows of a group in the Parquet file at the end: what readers hold in memory at once.
 _GROUP_ROWS: Final = 65_536
@@ -50,7 +53,7 @@ class FinishedBatches:
     """The folder OUTPUT.parts: what is finished of a job, until its output is whole.
 
     A batch is finished when the file with its counts is there, which is written last. Only one
-    process at a time has the folder.
+    process at a time has the folder, until `close` or the end of `with`.
 
     Args:
         output: the file that the job is to write.
@@ -70,7 +73,7 @@ class FinishedBatches:
         self._ending = output.suffix.lower()
         self.folder = folder_of(output)
         self.folder.mkdir(exist_ok=True)
-        self._lock = _locked(self.folder)
+        self._lock: int | None = _locked(self.folder)
         for path in self.folder.iterdir() if fresh else ():
             if path.name != _LOCK:
                 path.unlink()
@@ -107,8 +110,16 @@ class FinishedBatches:
         shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Let another process have the folder."""
-        os.close(self._lock)
+        """Let another process have the folder. Safe to call twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _join_tables(self, whole: Path) -> None:
         arrow = import_arrow()

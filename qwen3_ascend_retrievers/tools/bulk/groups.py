@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -87,6 +88,7 @@ class GroupScorer:
         self._make_engine = make_engine
         self._settings = settings
         self._reranker = self._new_reranker()
+        self._alone = asyncio.Lock()
 
     @property
     def engine(self) -> Engine:
@@ -143,23 +145,26 @@ class GroupScorer:
             if isinstance(outcome, _OF_THE_ENGINE):
                 return GroupRanking(error=error_text(outcome), engine_failure=outcome)
             culprits = await self._culprits(query, documents, kept, outcome)
-            if len(culprits) == len(documents) > 1:
+            if not culprits:
                 return GroupRanking(error=error_text(outcome))
             errors |= culprits
 
     async def _outcome(self, query: str, documents: list[str]) -> Ranking | Exception:
         """The ranking, or the error instead of it."""
         for attempt in range(_NEW_ENGINES + 1):
-            reranker = self._reranker
-            try:
-                return await reranker.arank(query, documents)
-            except EngineClosedError as error:
-                if attempt == _NEW_ENGINES:
+            # Of those that were under way when it died, one may be why, and must not do it again
+            # to the others.
+            async with self._alone if attempt else nullcontext():
+                reranker = self._reranker
+                try:
+                    return await reranker.arank(query, documents)
+                except EngineClosedError as error:
+                    if attempt == _NEW_ENGINES:
+                        return error
+                    await self._replace(reranker, error)
+                # An engine of somebody else's may raise anything; one row must not cost the job.
+                except Exception as error:
                     return error
-                await self._replace(reranker, error)
-            # An engine of somebody else's may raise anything, and one row must not cost the job.
-            except Exception as error:
-                return error
         raise AssertionError("unreachable")
 
     async def _replace(self, dead: Reranker, error: EngineClosedError) -> None:
@@ -172,10 +177,9 @@ class GroupScorer:
     async def _culprits(
         self, query: str, documents: Sequence[str], positions: list[int], error: Exception
     ) -> dict[int, Exception]:
-        """Which documents fail on their own, found by halves; all if it is their sum that fails."""
+        """The documents that fail alone, found by halves; none if it is the query, or all."""
         if isinstance(error, TooLongError):
-            where = positions if error.index is None else [positions[error.index]]
-            return dict.fromkeys(where, error)
+            return {} if error.index is None else {positions[error.index]: error}
         if len(positions) == 1:
             return {positions[0]: error}
         middle = len(positions) // 2
@@ -184,7 +188,7 @@ class GroupScorer:
             outcome = await self._outcome(query, [documents[at] for at in half])
             if isinstance(outcome, Exception):
                 found |= await self._culprits(query, documents, half, outcome)
-        return found or dict.fromkeys(positions, error)
+        return found if len(found) < len(documents) else {}
 
     def _group_ranking(
         self, ranking: Ranking, kept: Sequence[int], errors: Mapping[int, Exception]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
+from uuid import uuid4
 
 from ...core.prompt import NEUTRALISATION_VERSION, TEMPLATE_VERSION
 from ...engines.configured import engine_to_config
@@ -107,8 +108,7 @@ async def run_job(
         progress: called with the counts of each batch that is scored now.
 
     Raises:
-        RerankError: the engine failed, not a row: more than half of a batch. What was finished
-            stays.
+        RerankError: the engine failed, and not a row. What was finished stays.
         InvalidInputError: the input cannot be read.
     """
     schema = job.inputs.schema() if format_of(job.output) == PARQUET else None
@@ -166,10 +166,7 @@ async def _scored(
     rows = readable(batch)
     queries = [row.query for row in rows]
     groups = groups_of(queries, [row.texts for row in rows], columns)
-    rankings = await worker.rank(groups)
-    failures = [ranking.engine_failure for ranking in rankings if ranking.engine_failure]
-    if 2 * len(failures) > len(rankings):
-        raise failures[0]
+    rankings = await _rankings(worker, groups)
     values = all_values(batch, added_values(rankings, queries, columns), columns)
     if schema is None:
         content = as_jsonl(batch, values, columns)
@@ -182,6 +179,25 @@ async def _scored(
         failed=failed_rows(values, columns),
         cache_hits=sum(ranking.cache_hits for ranking in rankings),
     )
+
+
+async def _rankings(worker: Worker, groups: Sequence[Group]) -> list[GroupRanking]:
+    """One ranking for each group.
+
+    Raises:
+        RerankError: the engine fails for a harmless text, too.
+    """
+    rankings = await worker.rank(groups)
+    failed = [at for at, ranking in enumerate(rankings) if ranking.engine_failure is not None]
+    if failed:
+        # A text that no cache can have.
+        (harmless,) = await worker.rank([Group("query", [f"text {uuid4().hex}"])])
+        if harmless.engine_failure is not None:
+            raise harmless.engine_failure
+        again = await worker.rank([groups[at] for at in failed])
+        for at, ranking in zip(failed, again, strict=True):
+            rankings[at] = ranking
+    return rankings
 
 
 def _without_transport(config: Mapping[str, Any]) -> dict[str, Any]:
