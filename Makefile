@@ -1,7 +1,7 @@
 # make demo      see it work: a real retriever's results, reranked, in both frameworks
 # make test      everything that needs neither vLLM nor a browser; the core covered to 100 %
-# make test-all  the same, tests/e2e/browser (chromium), and tests/e2e/vllm against a real vLLM (CPU build)
-# make test-extended  the client against LiteLLM in front of vLLM, llama.cpp's server and Infinity
+# make test-all  the same, tests/e2e/ray, tests/e2e/browser (chromium), tests/e2e/vllm with a real vLLM (CPU build)
+# make test-extended  LiteLLM in front of vLLM, llama.cpp's server, Infinity; 100,000 pairs on Ray
 # make test-vllm-023  parity, callers, self-check with vLLM 0.23.0, vllm-ascend 0.23.0's version
 # make test-versions  the adapters with Python 3.10 to 3.13, oldest and newest frameworks
 # make bench     client and engines beside raw HTTP, other clients and libraries; writes docs/benchmarks.md
@@ -43,7 +43,7 @@ READY_LITELLM := .venv-extended-litellm/.all-$(call key,$(EXTENDED)-litellm.txt)
 READY_LLAMACPP := .venv-extended-llamacpp/.all-$(call key,$(EXTENDED)-llamacpp.txt)
 READY_INFINITY := .venv-extended-infinity/.all-$(call key,$(EXTENDED)-infinity.txt requirements-demo.txt)
 
-.PHONY: help demo test test-browser test-vllm test-vllm-023 test-extended test-versions test-all bench docs \
+.PHONY: help demo test test-ray test-browser test-vllm test-vllm-023 test-extended test-versions test-all bench docs \
 	lint format clean
 
 help:
@@ -126,6 +126,9 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/e2e \
 		--cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
+test-ray: $(READY)
+	$(BIN)/python -m pytest tests/e2e/ray
+
 test-browser: $(READY)
 	$(BIN)/python -m pytest tests/e2e/browser
 
@@ -145,7 +148,7 @@ test-extended: $(READY) $(READY_VLLM) $(READY_LITELLM) $(READY_LLAMACPP) $(READY
 test-versions:
 	@$(PYTHON) tests/support/versions.py
 
-test-all: test test-browser test-vllm
+test-all: test test-ray test-browser test-vllm
 
 # ARGS=--again runs what has a record, too; ARGS='--only NAME' runs one workload.
 bench: $(READY_BENCH)

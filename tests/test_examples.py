@@ -39,8 +39,8 @@ SECONDS = 300
 SAYS = {**ANY_ENGINE, **OWN_ENGINE}
 # Modules that an example imports.
 PARTS = {"language_reference", "questions", "quickstart_output"}
-# Run where vLLM is, by tests/e2e/vllm/test_examples.py.
-ELSEWHERE = {"vllm_both_frameworks"}
+# Run where vLLM and Ray are, by tests/e2e/vllm/test_examples.py and tests/e2e/ray/test_example.py.
+ELSEWHERE = {"ray_parquet", "vllm_both_frameworks"}
 
 
 def run(script: Path, *arguments: str) -> str:

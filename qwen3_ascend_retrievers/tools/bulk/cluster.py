@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,14 +14,16 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
-from ...errors import InvalidInputError, MissingDependencyError, RerankError
-from ...settings import RerankSettings, environment_defaults, is_finite, printed
+from ...errors import EngineError, InvalidInputError, MissingDependencyError, RerankError
+from ...settings import RerankSettings, environment, environment_defaults, is_finite, printed
+from .batch_queue import WorkerLostError
 from .groups import Group, GroupRanking, GroupScorer
 from .recipe import Recipe, engine_of
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 15.0
 # Ray has arguments of their own for these; whatever else a node offers is a custom resource.
 _ARGUMENTS: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 
@@ -97,14 +102,16 @@ class ScorerActor:
 
 
 class ClusterWorker:
-    """What a job knows of an actor: `rank`, which outlives the loss of a node.
+    """What a job knows of an actor.
 
     Args:
-        actor: of ScorerActor.
+        actor: of ScorerActor; started elsewhere if its node is lost.
+        lost: the errors of Ray's that say so.
     """
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, lost: type[Exception]) -> None:
         self._actor = actor
+        self._lost = lost
 
     async def start(self) -> None:
         """Wait until the actor has a node and a model.
@@ -112,20 +119,32 @@ class ClusterWorker:
         Raises:
             RerankError: the model cannot be loaded, or the server not be reached.
         """
-        started = asyncio.ensure_future(_awaited(self._actor.start.remote()))
+        # Waits for a node, again and again; ranking is left to others instead.
+        start = self._actor.start.options(max_task_retries=-1)
+        started = asyncio.ensure_future(_awaited(start.remote()))
         waited, _ = await asyncio.wait({started}, timeout=_PATIENCE_SECONDS)
         if not waited:
             logger.warning(
                 "The cluster has no node free for an actor yet. `ray status` shows what it waits "
                 "for."
             )
-        error: RerankError | None = await started
+        try:
+            error: RerankError | None = await started
+        except self._lost as lost:
+            raise EngineError(f"An actor of the cluster has ended for good: {lost}") from lost
         if error is not None:
             raise error
 
     async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
-        """One ranking for each group, in their order."""
-        rankings: list[GroupRanking] = await self._actor.rank.remote(groups)
+        """One ranking for each group, in their order.
+
+        Raises:
+            WorkerLostError: the actor's process or node has ended.
+        """
+        try:
+            rankings: list[GroupRanking] = await self._actor.rank.remote(groups)
+        except self._lost as lost:
+            raise WorkerLostError(f"an actor of the cluster is gone ({lost})") from lost
         return rankings
 
 
@@ -157,13 +176,10 @@ def cluster_workers(
     if not was_there:
         _connect(ray, address)
     try:
-        # Tasks of a node that is lost are done again by an actor that starts elsewhere.
-        actor_class = ray.remote(ScorerActor).options(
-            max_restarts=-1, max_task_retries=-1, **arguments
-        )
+        actor_class = ray.remote(ScorerActor).options(max_restarts=-1, **arguments)
         actors = [actor_class.remote(recipe, settings) for _ in range(concurrency)]
         try:
-            yield [ClusterWorker(actor) for actor in actors]
+            yield [ClusterWorker(actor, ray.exceptions.RayActorError) for actor in actors]
         finally:
             for actor in actors:
                 ray.kill(actor)
@@ -176,12 +192,29 @@ def _connect(ray: Any, address: str) -> None:
     # A cluster that is only for this command sends nothing to Ray's makers.
     with environment_defaults({"RAY_USAGE_STATS_ENABLED": "0"}):
         try:
+            _check_alive(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
             raise InvalidInputError(
-                f"There is no Ray cluster at {printed(address)}: {error} Start one with `ray "
-                "start --head`, or say 'local' for one that lasts as long as this command."
+                f"There is no Ray cluster at {printed(address)} ({type(error).__name__}). Start "
+                "one with `ray start --head`, or say 'local' for one that lasts as long as this "
+                "command."
             ) from error
+
+
+def _check_alive(address: str) -> None:
+    """Raise OSError, ValueError or SubprocessError where `ray.init` would wait for minutes."""
+    if address == "auto":
+        address = environment("RAY_ADDRESS") or address
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    if not address.startswith("ray://"):
+        command = ("-m", "ray.scripts.scripts", "health-check", "--address", address)
+        subprocess.run(  # noqa: S603 - this Python, and an address that is one argument
+            [sys.executable, *command], check=True, capture_output=True, timeout=_CONNECT_SECONDS
+        )
 
 
 def _without_texts(ranking: GroupRanking) -> GroupRanking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
     from ...engines.base import Engine
+
+logger = logging.getLogger(__name__)
 
 # So that an actor's next batch is there when it has finished one. Of each it works on several
 # batches at once (Ray's own limit for asynchronous functions, 4).
@@ -72,7 +75,8 @@ def rerank_dataset(
             that are not among them are left out, unless they have an error.
         batch_size: queries that an actor is given at once, at least 1.
         concurrency: how many actors, at least 1, or (least, most) for a pool that grows.
-        resources: of each actor, such as {"NPU": 1}, {"GPU": 1} or {"CPU": 4}; None is one CPU.
+        resources: of each actor, such as {"NPU": 1}, {"GPU": 1} or {"CPU": 4}. None is one CPU, and
+            a pool that begins with one actor.
         instruction: as for `Reranker`, and so are the others.
         score_threshold: leaves out documents that score below it, in [0, 1].
         overflow: "truncate", "window" or "error".
@@ -103,6 +107,12 @@ def rerank_dataset(
         )
     size = whole_number("batch_size", batch_size, minimum=1)
     recipe = recipe_of(engine)
+    arguments = remote_arguments(resources)
+    least, most = _pool_size(concurrency, resources)
+    pool = ray.data.ActorPoolStrategy(
+        min_size=least, max_size=most, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT
+    )
+    _warn_of_no_cpu(ray, least, arguments.get("num_cpus", 0))
     names: list[str] | None = None
     # Unknown before the dataset runs, or of types that Ray cannot join, which no query needs.
     with suppress(Exception):
@@ -114,19 +124,33 @@ def rerank_dataset(
         fn_constructor_args=(recipe, columns, settings),
         batch_size=size,
         batch_format="pyarrow",
-        compute=_pool(ray, concurrency),
-        **remote_arguments(resources),
+        compute=pool,
+        **arguments,
     )
 
 
-def _pool(ray: Any, concurrency: Any) -> Any:
+def _pool_size(concurrency: Any, resources: Mapping[str, float] | None) -> tuple[int, int]:
+    """The least and the most actors.
+
+    Of actors that only take CPUs the first must be enough to begin with: where they have them all,
+    nothing is left to read the data, and the job would wait for itself.
+    """
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency, concurrency)
     least = whole_number("concurrency", least, minimum=1)
-    return ray.data.ActorPoolStrategy(
-        min_size=least,
-        max_size=whole_number("concurrency", most, minimum=least),
-        max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT,
-    )
+    most = whole_number("concurrency", most, minimum=least)
+    return (1 if resources is None else least), most
+
+
+def _warn_of_no_cpu(ray: Any, actors: int, cpus: float) -> None:
+    total = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else None
+    if total is not None and cpus and actors * cpus >= total:
+        logger.warning(
+            "%d actors of %g CPUs take all %g CPUs that the cluster has now, and reading the data "
+            "needs one: take fewer, or resources={'CPU': 0.5}.",
+            actors,
+            cpus,
+            total,
+        )
 
 
 class BatchScorer:

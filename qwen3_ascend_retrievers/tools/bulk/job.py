@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import uuid4
@@ -15,6 +15,7 @@ from ...engines.configured import engine_to_config
 from ...errors import InvalidInputError
 from ...models.fingerprint import weight_stamps
 from ...reranker import Reranker
+from .batch_queue import BatchQueue, WorkerLostError
 from .batches import (
     Batch,
     all_values,
@@ -39,6 +40,8 @@ _TRANSPORT: Final = frozenset(
     | {"trust_env", "balance"}
 )
 
+logger = logging.getLogger(__name__)
+
 JobProgress = Callable[[Counts], None]
 
 
@@ -50,7 +53,7 @@ class Worker(Protocol):
         ...
 
     async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
-        """One ranking for each group, in their order."""
+        """One ranking for each group, in their order; raises WorkerLostError if it is gone."""
         ...
 
 
@@ -114,23 +117,24 @@ async def run_job(
     schema = job.inputs.schema() if format_of(job.output) == PARQUET else None
     rows = job.inputs.rows(job.columns)
     batches = batches_of(rows, job.columns, job.pairs)
-    pending: Iterator[Batch] = (batch for batch in batches if batch.number not in finished.counts)
-
-    exhausted = asyncio.Event()
+    queue = BatchQueue(batch for batch in batches if batch.number not in finished.counts)
 
     async def work(worker: Worker) -> None:
         # A worker that still waits for its machine must not keep the job from its end.
-        if not await _is_first(worker.start(), exhausted):
-            return
-        for batch in pending:
-            content, counts = await _scored(batch, worker, job.columns, schema)
-            finished.add(batch.number, content, counts)
-            progress(counts)
-        exhausted.set()
+        while await _is_first(worker.start(), queue.all_done):
+            try:
+                async for batch in queue:
+                    content, counts = await _scored(batch, worker, job.columns, schema)
+                    finished.add(batch.number, content, counts)
+                    progress(counts)
+                    queue.task_done()
+            except WorkerLostError as error:
+                logger.warning("A batch goes to another worker: %s", error)
+                queue.give_back(batch)
+            else:
+                return
 
-    first = next(pending, None)
-    if first is not None:
-        pending = chain([first], pending)
+    if not queue.is_empty():
         await _all(work(worker) for worker in workers for _ in range(_BATCHES_AT_ONCE))
     finished.join()
     return finished.total()
