@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,16 +16,16 @@ from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import whole_number
 from ..tools.bulk.cluster import cluster_workers
-from ..tools.bulk.finished import Counts, FinishedBatches
+from ..tools.bulk.finished import FinishedBatches, JobCounts
 from ..tools.bulk.groups import GroupScorer
 from ..tools.bulk.inputs import InputFiles
-from ..tools.bulk.job import Job, JobProgress, run_job
+from ..tools.bulk.job import BulkJob, JobProgress, run_job
 from ..tools.bulk.recipe import recipe_of
 from ..tools.wording import counted
 from .bulk_options import ClusterOptions, ColumnOptions
 from .options import EngineOptions, Json
 from .output import err, out, print_json, print_note
-from .running import command
+from .running import command, run_async
 
 # Lines of progress in a log, where no bar can move.
 _LOG_SECONDS: Final = 30.0
@@ -88,7 +87,7 @@ def bulk_command(
     inputs = InputFiles.at(source)
     columns = column_options.columns(inputs)
     pairs = whole_number("--batch-size", batch_size, minimum=1)
-    job = Job(inputs=inputs, output=output, columns=columns, pairs=pairs)
+    job = BulkJob(inputs=inputs, output=output, columns=columns, pairs=pairs)
     if output.exists() and not fresh:
         raise InvalidInputError(
             f"{output} is there already. Take another name, or replace it with --fresh."
@@ -97,12 +96,14 @@ def bulk_command(
     def make_reranker() -> Reranker:
         return options.reranker(top_n=top_n, threshold=threshold, show_progress=False)
 
+    reranker = make_reranker()
+    cluster.check(reranker.engine)
     total = inputs.count()
     if total == 0:
         raise InvalidInputError(f"There is no row in {source}.")
     started = time.monotonic()
     with (
-        FinishedBatches(output, job.identity(make_reranker()), fresh=fresh) as finished,
+        FinishedBatches(output, job.identity(reranker), fresh=fresh) as finished,
         _stop_is_told(finished, total),
         _progress(finished.total(), total) as progress,
     ):
@@ -111,15 +112,14 @@ def bulk_command(
 
 
 def _run(
-    job: Job,
+    job: BulkJob,
     finished: FinishedBatches,
     make_reranker: Callable[[], Reranker],
     cluster: ClusterOptions,
     progress: JobProgress,
-) -> Counts:
+) -> JobCounts:
     if cluster.ray_address is None:
-        cluster.check_unused()
-        return asyncio.run(_run_here(job, finished, make_reranker, progress))
+        return run_async(_run_here(job, finished, make_reranker, progress))
     reranker = make_reranker()
     with cluster_workers(
         cluster.ray_address,
@@ -128,15 +128,15 @@ def _run(
         concurrency=cluster.actors(),
         resources=cluster.resources(),
     ) as workers:
-        return asyncio.run(run_job(job, finished, workers, progress))
+        return run_async(run_job(job, finished, workers, progress))
 
 
 async def _run_here(
-    job: Job,
+    job: BulkJob,
     finished: FinishedBatches,
     make_reranker: Callable[[], Reranker],
     progress: JobProgress,
-) -> Counts:
+) -> JobCounts:
     scorer = GroupScorer(lambda: make_reranker().engine, make_reranker().settings)
     try:
         return await run_job(job, finished, [scorer], progress)
@@ -150,15 +150,16 @@ def _stop_is_told(finished: FinishedBatches, total: int) -> Iterator[None]:
         yield
     # Also on Ctrl-C, SIGTERM and a full disk.
     except BaseException:
-        print_note(
-            f"Finished, and kept in {finished.folder}: {finished.total().rows:,} of "
-            f"{counted(total, 'row')}. The same command goes on from there."
-        )
+        if finished.counts:
+            print_note(
+                f"Finished, and kept in {finished.folder}: {finished.total().rows:,} of "
+                f"{counted(total, 'row')}. The same command goes on from there."
+            )
         raise
 
 
 @contextmanager
-def _progress(before: Counts, total: int) -> Iterator[JobProgress]:
+def _progress(before: JobCounts, total: int) -> Iterator[JobProgress]:
     """What is told of each finished batch: a bar on a terminal, else a line now and then."""
     if before.rows:
         print_note(f"Finished before: {before.rows:,} of {counted(total, 'row')}.")
@@ -176,7 +177,7 @@ def _progress(before: Counts, total: int) -> Iterator[JobProgress]:
     ) as bar:
         task = bar.add_task("", total=total, completed=before.rows, rate="")
 
-        def advance(counts: Counts) -> None:
+        def advance(counts: JobCounts) -> None:
             nonlocal now, last
             now += counts
             seconds = time.monotonic() - started
@@ -197,7 +198,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _print_summary(counts: Counts, output: Path, seconds: float, json: bool) -> None:
+def _print_summary(counts: JobCounts, output: Path, seconds: float, json: bool) -> None:
     if json:
         values: dict[str, Any] = asdict(counts)
         print_json({**values, "seconds": round(seconds, 3), "output": str(output)})

@@ -7,14 +7,16 @@ from typing import Annotated, Final
 
 import typer
 
+from ..engines.base import Engine
 from ..errors import InvalidInputError
 from ..settings import is_finite, whole_number
 from ..tools.bulk.columns import Columns
 from ..tools.bulk.inputs import InputFiles
+from ..tools.bulk.recipe import recipe_of
 
-PANEL: Final = "Cluster"
-_DOCUMENTS: Final = "documents"
-_DOCUMENT: Final = "document"
+CLUSTER_PANEL: Final = "Cluster"
+_DOCUMENTS_COLUMN: Final = "documents"
+_DOCUMENT_COLUMN: Final = "document"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +28,14 @@ class ColumnOptions:
         str | None,
         typer.Option(
             help="The column with a list of documents, if a row is a query with all of them.",
-            show_default=f"{_DOCUMENTS}, if there is one",
+            show_default=f"{_DOCUMENTS_COLUMN}, if there is one",
         ),
     ] = None
     document_column: Annotated[
         str | None,
         typer.Option(
             help="The column with one document, if a row is a pair.",
-            show_default=f"{_DOCUMENT}, if there is one",
+            show_default=f"{_DOCUMENT_COLUMN}, if there is one",
         ),
     ] = None
 
@@ -46,12 +48,13 @@ class ColumnOptions:
         documents, document = self.documents_column, self.document_column
         if documents is None and document is None:
             names = inputs.column_names()
-            documents = _DOCUMENTS if _DOCUMENTS in names else None
-            document = _DOCUMENT if documents is None and _DOCUMENT in names else None
+            documents = _DOCUMENTS_COLUMN if _DOCUMENTS_COLUMN in names else None
+            document = _DOCUMENT_COLUMN if documents is None and _DOCUMENT_COLUMN in names else None
             if documents is None and document is None:
                 raise InvalidInputError(
-                    f"There is no column {_DOCUMENTS!r} or {_DOCUMENT!r}, but: {', '.join(names)}. "
-                    "Name it with --documents-column (a list) or --document-column (one text)."
+                    f"There is no column {_DOCUMENTS_COLUMN!r} or {_DOCUMENT_COLUMN!r}, but: "
+                    f"{', '.join(names)}. Name it with --documents-column (a list) or "
+                    "--document-column (one text)."
                 )
         return Columns(query=self.query_column, documents=documents, document=document)
 
@@ -66,13 +69,15 @@ class ClusterOptions:
             help="A Ray cluster: host:port, 'auto' for the one that this machine is in, 'local' "
             "for one that lasts as long as the command. Without it the rows are scored in this "
             "process.",
-            rich_help_panel=PANEL,
+            rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None
     concurrency: Annotated[
         int | None,
         typer.Option(
-            help="With --ray-address: how many actors.", show_default="1", rich_help_panel=PANEL
+            help="With --ray-address: how many actors.",
+            show_default="1",
+            rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None
     resource: Annotated[
@@ -82,13 +87,21 @@ class ClusterOptions:
             help="With --ray-address: what each actor takes of its node, such as NPU=1, GPU=1 or "
             "CPU=4. May be repeated.",
             show_default="CPU=1",
-            rich_help_panel=PANEL,
+            rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None
 
-    def check_unused(self) -> None:
-        """Raise InvalidInputError for options that only a cluster has."""
-        if self.concurrency is not None or self.resource:
+    def check(self, engine: Engine) -> None:
+        """Raise InvalidInputError for wrong options, or an engine that actors cannot make.
+
+        Args:
+            engine: the one that they are to make.
+        """
+        if self.ray_address is not None:
+            self.actors()
+            self.resources()
+            recipe_of(engine)
+        elif self.concurrency is not None or self.resource:
             raise InvalidInputError(
                 "--concurrency and --resource are for a cluster: add --ray-address."
             )

@@ -28,8 +28,8 @@ _HEAD = """\
 # qwen3-rerank
 
 The command line of qwen3-ascend-retrievers. Install it with
-`pip install 'qwen3-ascend-retrievers[cli]'`; `eval` needs the extra `eval` too, `bulk` needs `parquet`
-for such files and `ray` for a cluster, models in this process need `local` or `vllm`.
+`pip install 'qwen3-ascend-retrievers[cli]'`; `eval` needs the extra `eval` too, `bulk` needs
+`parquet` for such files and `ray` for a cluster, models in this process need `local` or `vllm`.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 the
 engine or the server failed, 2 wrong input, 130 interrupted, 143 terminated; `doctor` has its own.

@@ -5,22 +5,25 @@ A command raises this package's errors or returns; how they are printed is here.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import typer
 
 from ..errors import InvalidInputError, RerankError, TooLongError
 from . import INTERRUPTED, INTERRUPTED_NOTE
 from .output import print_error, print_note
+
+Result = TypeVar("Result")
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -113,6 +116,38 @@ def _sigterm_unwinds() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of asynchronous work of a command, which Ctrl-C and SIGTERM cancel.
+
+    Terminated raised in a callback of the loop would be logged there, and the work go on.
+    """
+
+    async def run() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        terminated = False
+
+        def end() -> None:
+            nonlocal terminated
+            terminated = True
+            task.cancel()
+
+        def end_soon(*_: object) -> None:
+            loop.call_soon_threadsafe(end)
+
+        before = signal.signal(signal.SIGTERM, end_soon)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if terminated:
+                raise Terminated from None
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return asyncio.run(run())
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from qwen3_ascend_retrievers.cli.output import print_error, print_note
+from qwen3_ascend_retrievers.cli.running import Terminated, run_async
 from support.cli_runs import SCRIPT, TINY, environment
 
 
@@ -75,3 +78,25 @@ def test_no_message_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -
     print_error("m\x1b[2J")
     output = capsys.readouterr().err
     assert output == "m\ufffd]0;title\ufffd by \ufffd[bold]b[/bold]\nerror: m\ufffd[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_in_a_callback_of_the_loop_ends_asynchronous_work(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    cleaned_up: list[bool] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error):
+        run_async(work())
+    assert cleaned_up
+    assert signal.getsignal(signal.SIGTERM) is before

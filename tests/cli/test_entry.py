@@ -15,7 +15,7 @@ from qwen3_ascend_retrievers.errors import InvalidInputError
 from support.cli_runs import SCRIPT, invoke, run
 
 DOCS = Path(__file__).parents[2] / "docs"
-COMMANDS = ("rank", "explain", "eval", "convert", "serve", "doctor")
+COMMANDS = ("rank", "explain", "eval", "bulk", "convert", "serve", "doctor")
 HEAVY = (
     "torch", "transformers", "vllm", "tokenizers", "ir_measures", "scipy", "matplotlib", "bm25s",
     "langchain_core", "llama_index",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from ...errors import EngineError
-from .batches import Batch
+from .batches import RowBatch
+
+# A batch that kills whoever scores it must not do so for ever.
+_MOST_LOSSES: Final = 5
 
 
 class WorkerLostError(EngineError):
@@ -23,9 +28,10 @@ class BatchQueue:
         all_done: set when nothing is left and nothing under way.
     """
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    def __init__(self, batches: Iterator[RowBatch]) -> None:
         self._batches = batches
-        self._returned: list[Batch] = []
+        self._returned: list[RowBatch] = []
+        self._losses: Counter[int] = Counter()
         self._under_way = 0
         self._changed = asyncio.Event()
         self.all_done = asyncio.Event()
@@ -39,7 +45,7 @@ class BatchQueue:
     def __aiter__(self) -> BatchQueue:
         return self
 
-    async def __anext__(self) -> Batch:
+    async def __anext__(self) -> RowBatch:
         # What is under way elsewhere may come back.
         while self.is_empty():
             if not self._under_way:
@@ -54,8 +60,18 @@ class BatchQueue:
         self._under_way -= 1
         self._wake_all()
 
-    def give_back(self, batch: Batch) -> None:
-        """One that was taken is not finished, and will not be where it was taken."""
+    def give_back(self, batch: RowBatch, error: WorkerLostError) -> None:
+        """One that was taken is not finished, and will not be where it was taken.
+
+        Raises:
+            WorkerLostError: `error`, if that happened to the same batch before, again and again.
+        """
+        self._losses[batch.number] += 1
+        if self._losses[batch.number] == _MOST_LOSSES:
+            raise WorkerLostError(
+                f"Batch {batch.number} has ended {_MOST_LOSSES} workers, the last one so: {error}. "
+                "Is the memory of an actor enough for it? A smaller batch needs less."
+            ) from error
         self._returned.append(batch)
         self._under_way -= 1
         self._wake_all()

@@ -12,13 +12,13 @@ from typing import Any
 
 from ...errors import InvalidInputError
 from .columns import ERROR_COLUMN, Columns
-from .groups import Group
-from .inputs import Row
+from .groups import QueryGroup
+from .inputs import InputRow
 from .tables import import_arrow, with_added
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RowBatch:
     """Rows that follow each other in the input.
 
     Attributes:
@@ -27,10 +27,10 @@ class Batch:
     """
 
     number: int
-    rows: tuple[Row, ...]
+    rows: tuple[InputRow, ...]
 
 
-def batches_of(rows: Iterable[Row], columns: Columns, pairs: int) -> Iterator[Batch]:
+def row_batches(rows: Iterable[InputRow], columns: Columns, pairs: int) -> Iterator[RowBatch]:
     """Batches that depend on nothing but the input, so that a resumed job has the same.
 
     Args:
@@ -42,18 +42,18 @@ def batches_of(rows: Iterable[Row], columns: Columns, pairs: int) -> Iterator[Ba
         InvalidInputError: the pairs of a query are apart.
     """
     number, count = 0, 0
-    batch: list[Row] = []
-    for group in _groups(rows, columns):
+    batch: list[InputRow] = []
+    for group in _whole_queries(rows, columns):
         batch += group
         count += sum(1 if columns.is_pairs else _length(row.texts) for row in group)
         if count >= pairs:
-            yield Batch(number, tuple(batch))
+            yield RowBatch(number, tuple(batch))
             number, count, batch = number + 1, 0, []
     if batch:
-        yield Batch(number, tuple(batch))
+        yield RowBatch(number, tuple(batch))
 
 
-def _groups(rows: Iterable[Row], columns: Columns) -> Iterator[list[Row]]:
+def _whole_queries(rows: Iterable[InputRow], columns: Columns) -> Iterator[list[InputRow]]:
     """Each row, or all pairs of a query."""
     if not columns.is_pairs:
         yield from ([row] for row in rows)
@@ -78,18 +78,18 @@ def _length(texts: Any) -> int:
     return max(1, len(texts)) if isinstance(texts, list) else 1
 
 
-def readable(batch: Batch) -> list[Row]:
+def readable(batch: RowBatch) -> list[InputRow]:
     """The rows of a batch that can be scored."""
     return [row for row in batch.rows if not row.error]
 
 
-def pairs_in(groups: Sequence[Group]) -> int:
+def pairs_in(groups: Sequence[QueryGroup]) -> int:
     """How many pairs groups hold."""
     return sum(len(group.documents) for group in groups if isinstance(group.documents, list))
 
 
 def all_values(
-    batch: Batch, scored: Sequence[list[Any] | None], columns: Columns
+    batch: RowBatch, scored: Sequence[list[Any] | None], columns: Columns
 ) -> list[list[Any] | None]:
     """What is added to each row of a batch, those included that could not be read.
 
@@ -103,7 +103,7 @@ def all_values(
     return [[*nothing, row.error] if row.error else next(values) for row in batch.rows]
 
 
-def as_jsonl(batch: Batch, values: Sequence[list[Any] | None], columns: Columns) -> bytes:
+def as_jsonl(batch: RowBatch, values: Sequence[list[Any] | None], columns: Columns) -> bytes:
     """The rows with what is added to them, as JSON lines."""
     contents = iter(_contents(batch.rows))
     lines = []
@@ -114,7 +114,7 @@ def as_jsonl(batch: Batch, values: Sequence[list[Any] | None], columns: Columns)
     return b"".join(lines)
 
 
-def _contents(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _contents(rows: Sequence[InputRow]) -> Iterator[dict[str, Any]]:
     for row in rows:
         if isinstance(row.content, dict):
             yield row.content
@@ -133,7 +133,7 @@ def _json_line(row: dict[str, Any]) -> bytes:
 
 
 def as_parquet(
-    batch: Batch, values: Sequence[list[Any] | None], columns: Columns, schema: Any
+    batch: RowBatch, values: Sequence[list[Any] | None], columns: Columns, schema: Any
 ) -> bytes:
     """The same as a Parquet file; of a JSONL input with the columns of `schema`."""
     arrow = import_arrow()
@@ -149,11 +149,11 @@ def as_parquet(
     return file.getvalue()
 
 
-def _table_id(row: Row) -> int:
+def _table_id(row: InputRow) -> int:
     return id(row.content[0])
 
 
-def _slice(rows: Sequence[Row]) -> Any:
+def _slice(rows: Sequence[InputRow]) -> Any:
     table, place = rows[0].content
     return table.slice(place, len(rows))
 

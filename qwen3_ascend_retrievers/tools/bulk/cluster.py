@@ -17,7 +17,7 @@ from typing import Any, Final
 from ...errors import EngineError, InvalidInputError, MissingDependencyError, RerankError
 from ...settings import RerankSettings, environment, environment_defaults, is_finite, printed
 from .batch_queue import WorkerLostError
-from .groups import Group, GroupRanking, GroupScorer
+from .groups import GroupRanking, GroupScorer, QueryGroup
 from .recipe import Recipe, engine_of
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class ScorerActor:
             return error
         return None
 
-    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
         """The rankings without the documents' texts, which the caller has."""
         return [_without_texts(ranking) for ranking in await self._scorer.rank(groups)]
 
@@ -135,7 +135,7 @@ class ClusterWorker:
         if error is not None:
             raise error
 
-    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
         """One ranking for each group, in their order.
 
         Raises:

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 # So that an actor's next batch is there when it has finished one. Of each it works on several
 # batches at once (Ray's own limit for asynchronous functions, 4).
 _TASKS_IN_FLIGHT: Final = 4
-_KEY: Final = "__query_key__"
-_ROWS: Final = "__rows__"
+_KEY_COLUMN: Final = "__query_key__"
+_ROWS_COLUMN: Final = "__rows__"
 
 
 def rerank_dataset(
@@ -187,14 +187,14 @@ def _grouped(dataset: Dataset, columns: Columns) -> Dataset:
     if not columns.is_pairs:
         return dataset
     keyed = dataset.map_batches(partial(_with_key, columns=columns), batch_format="pyarrow")
-    return keyed.groupby(_KEY).map_groups(_collected, batch_format="pyarrow")
+    return keyed.groupby(_KEY_COLUMN).map_groups(_collected, batch_format="pyarrow")
 
 
 def _with_key(batch: Any, columns: Columns) -> Any:
     """A column to group by: a query may be of any type, and Ray sorts texts."""
     columns.check(batch.column_names)
     keys = [_query_key(query) for query in batch.column(columns.query).to_pylist()]
-    return batch.append_column(_KEY, import_arrow().array(keys))
+    return batch.append_column(_KEY_COLUMN, import_arrow().array(keys))
 
 
 def _query_key(query: Any) -> str:
@@ -205,13 +205,13 @@ def _query_key(query: Any) -> str:
 def _collected(group: Any) -> Any:
     """A table of one row, which holds the rows of the group."""
     arrow = import_arrow()
-    rows = group.drop_columns([_KEY]).to_struct_array()
+    rows = group.drop_columns([_KEY_COLUMN]).to_struct_array()
     chunk = arrow.concat_arrays(rows.chunks) if rows.num_chunks != 1 else rows.chunk(0)
-    return arrow.table({_ROWS: arrow.ListArray.from_arrays([0, len(chunk)], chunk)})
+    return arrow.table({_ROWS_COLUMN: arrow.ListArray.from_arrays([0, len(chunk)], chunk)})
 
 
 def _ungrouped(batch: Any) -> Any:
     """The rows that `_collected` put into rows."""
     arrow = import_arrow()
-    structs = [chunk.flatten() for chunk in batch.column(_ROWS).chunks]
+    structs = [chunk.flatten() for chunk in batch.column(_ROWS_COLUMN).chunks]
     return arrow.concat_tables([arrow.Table.from_struct_array(array) for array in structs])

@@ -27,7 +27,7 @@ _LOCK: Final = "lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class JobCounts:
     """What a job, or a batch of it, came to.
 
     Attributes:
@@ -44,9 +44,9 @@ class Counts:
     failed: int = 0
     cache_hits: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: JobCounts) -> JobCounts:
         mine, others = asdict(self), asdict(other)
-        return Counts(**{name: mine[name] + others[name] for name in mine})
+        return JobCounts(**{name: mine[name] + others[name] for name in mine})
 
 
 class FinishedBatches:
@@ -80,16 +80,16 @@ class FinishedBatches:
         self._check_job(job)
         self.counts = dict(self._read())
 
-    def add(self, number: int, content: bytes, counts: Counts) -> None:
+    def add(self, number: int, content: bytes, counts: JobCounts) -> None:
         """Write a finished batch."""
         write_bytes(self._content_path(number), content)
         digest = hashlib.sha256(content).hexdigest()
         write_text(self._counts_path(number), json.dumps(asdict(counts) | {"sha256": digest}))
         self.counts[number] = counts
 
-    def total(self) -> Counts:
+    def total(self) -> JobCounts:
         """The counts of all finished batches together."""
-        return sum(self.counts.values(), Counts())
+        return sum(self.counts.values(), JobCounts())
 
     def join(self) -> None:
         """Make the output of all batches, and delete the folder.
@@ -110,8 +110,10 @@ class FinishedBatches:
         shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Let another process have the folder. Safe to call twice."""
+        """Let another process have the folder, which goes if it is empty. Safe to call twice."""
         if self._lock is not None:
+            if not self.counts:
+                shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 
@@ -160,19 +162,19 @@ class FinishedBatches:
         if not path.exists():
             write_text(path, text)
         elif path.read_text("utf-8") != text:
-            self.close()
+            os.close(self._lock or 0)
             raise InvalidInputError(
                 f"{self.folder} has the finished rows of another job: other files, another model "
                 "or other settings. Repeat that command to finish it, or start anew with --fresh."
             )
 
-    def _read(self) -> Iterator[tuple[int, Counts]]:
+    def _read(self) -> Iterator[tuple[int, JobCounts]]:
         for path in sorted(self.folder.glob("[0-9]*.json")):
             # An empty or half file is left by a machine that lost its power.
             with suppress(ValueError, KeyError, TypeError):
                 values = json.loads(path.read_text("utf-8"))
                 values.pop("sha256")
-                yield int(path.stem), Counts(**values)
+                yield int(path.stem), JobCounts(**values)
 
     def _content_path(self, number: int) -> Path:
         return self.folder / f"{number:08d}{self._ending}"

@@ -36,13 +36,13 @@ GROUPS_AT_ONCE: Final = 16
 # How often a dead engine is made anew for the same group before its error counts.
 _NEW_ENGINES: Final = 2
 _CHARACTERS: Final = 500
-_NUMBER: Final = re.compile(r"documents\[\d+\]")
+_DOCUMENT_NUMBER: Final = re.compile(r"documents\[\d+\]")
 # What no other choice of texts would mend. RemoteEngine finds texts that a server refuses itself.
 _OF_THE_ENGINE: Final = (RemoteError, EngineClosedError, ModelError, MissingDependencyError)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QueryGroup:
     """A query and its documents, of any type: what is wrong with them becomes an error."""
 
     query: Any
@@ -73,7 +73,9 @@ class GroupRanking:
 def error_text(error: BaseException) -> str:
     """An error for a row: its type and what it says, in one line."""
     # The number is one among the documents that were scored together, which nobody sees.
-    return _NUMBER.sub("The document", printable(f"{type(error).__name__}: {error}", _CHARACTERS))
+    return _DOCUMENT_NUMBER.sub(
+        "The document", printable(f"{type(error).__name__}: {error}", _CHARACTERS)
+    )
 
 
 class GroupScorer:
@@ -103,11 +105,11 @@ class GroupScorer:
         """
         await self.engine.afacts()
 
-    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
         """One ranking for each group, in their order."""
         turns = asyncio.Semaphore(GROUPS_AT_ONCE)
 
-        async def ranked(group: Group) -> GroupRanking:
+        async def ranked(group: QueryGroup) -> GroupRanking:
             async with turns:
                 return await self._ranked(group)
 
@@ -130,7 +132,7 @@ class GroupScorer:
             combine=settings.combine,
         )
 
-    async def _ranked(self, group: Group) -> GroupRanking:
+    async def _ranked(self, group: QueryGroup) -> GroupRanking:
         try:
             query = check_query(group.query)
             documents = check_list("documents", group.documents, "str")

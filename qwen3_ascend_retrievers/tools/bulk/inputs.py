@@ -20,7 +20,7 @@ _BATCH_ROWS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """A row of the input.
 
     Attributes:
@@ -89,7 +89,7 @@ class InputFiles:
                 count += sum(1 for line in file if line.strip())
         return count
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
+    def rows(self, columns: Columns) -> Iterator[InputRow]:
         """All rows.
 
         Raises:
@@ -101,7 +101,7 @@ class InputFiles:
             else:
                 for row in _json_rows(path):
                     query, texts = row.content.get(columns.query), row.content.get(columns.texts)
-                    yield Row(query, texts, row.content, row.error)
+                    yield InputRow(query, texts, row.content, row.error)
 
     def schema(self) -> Any:
         """The Arrow schema of all rows; JSONL is read once for it.
@@ -142,7 +142,7 @@ def _opened(path: Path) -> Any:
         raise InvalidInputError(f"{path} cannot be read as Parquet: {error}.") from error
 
 
-def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
     file = _opened(path)
     columns.check(file.schema_arrow.names)
     try:
@@ -150,14 +150,14 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
             queries = batch.column(columns.query).to_pylist()
             texts = batch.column(columns.texts).to_pylist()
             for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
-                yield Row(query, text, (batch, place))
+                yield InputRow(query, text, (batch, place))
     except (import_arrow().ArrowException, OSError) as error:
         raise InvalidInputError(
             f"{path} is damaged, and was read in part: {error}. What is finished is kept."
         ) from error
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[InputRow]:
     """The objects of a file; a line that is none is a row with an error, and no content."""
     try:
         with path.open("rb") as file:
@@ -168,14 +168,14 @@ def _json_rows(path: Path) -> Iterator[Row]:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                     row = json_object(f"{path.name}, line {number}", text)
                 except (InvalidInputError, UnicodeDecodeError) as error:
-                    yield Row(None, None, {}, error_text(error))
+                    yield InputRow(None, None, {}, error_text(error))
                 else:
-                    yield Row(None, None, row)
+                    yield InputRow(None, None, row)
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
+def _chunks(rows: Iterator[InputRow]) -> Iterator[list[dict[str, Any]]]:
     chunk: list[dict[str, Any]] = []
     for row in rows:
         chunk.append(row.content)

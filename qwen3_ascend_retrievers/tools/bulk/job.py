@@ -17,18 +17,18 @@ from ...models.fingerprint import weight_stamps
 from ...reranker import Reranker
 from .batch_queue import BatchQueue, WorkerLostError
 from .batches import (
-    Batch,
+    RowBatch,
     all_values,
     as_jsonl,
     as_parquet,
-    batches_of,
     failed_rows,
     pairs_in,
     readable,
+    row_batches,
 )
 from .columns import Columns
-from .finished import Counts, FinishedBatches
-from .groups import Group, GroupRanking
+from .finished import FinishedBatches, JobCounts
+from .groups import GroupRanking, QueryGroup
 from .inputs import FORMATS, PARQUET, InputFiles, format_of
 from .tables import added_values, groups_of
 
@@ -42,7 +42,7 @@ _TRANSPORT: Final = frozenset(
 
 logger = logging.getLogger(__name__)
 
-JobProgress = Callable[[Counts], None]
+JobProgress = Callable[[JobCounts], None]
 
 
 class Worker(Protocol):
@@ -52,13 +52,13 @@ class Worker(Protocol):
         """Wait until it can; raises RerankError if it never will."""
         ...
 
-    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
         """One ranking for each group, in their order; raises WorkerLostError if it is gone."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BulkJob:
     """What is to be done.
 
     Args:
@@ -99,10 +99,10 @@ class Job:
         }
 
 
-async def run_job(
-    job: Job, finished: FinishedBatches, workers: Sequence[Worker], progress: JobProgress
-) -> Counts:
-    """Score what is not finished, and write the output.
+def run_job(
+    job: BulkJob, finished: FinishedBatches, workers: Sequence[Worker], progress: JobProgress
+) -> Coroutine[Any, Any, JobCounts]:
+    """Score what is not finished, and write the output; to be awaited.
 
     Args:
         job: what is to be done.
@@ -111,12 +111,24 @@ async def run_job(
         progress: called with the counts of each batch that is scored now.
 
     Raises:
-        RerankError: the engine failed, and not a row. What was finished stays.
+        RerankError: the engine failed, and not a row, or a batch ended several workers. What was
+            finished stays.
         InvalidInputError: the input cannot be read.
     """
+    # Before there is a loop: it may read all of the input, and Ctrl-C must end it at once.
     schema = job.inputs.schema() if format_of(job.output) == PARQUET else None
+    return _run_job(job, finished, workers, progress, schema)
+
+
+async def _run_job(
+    job: BulkJob,
+    finished: FinishedBatches,
+    workers: Sequence[Worker],
+    progress: JobProgress,
+    schema: Any,
+) -> JobCounts:
     rows = job.inputs.rows(job.columns)
-    batches = batches_of(rows, job.columns, job.pairs)
+    batches = row_batches(rows, job.columns, job.pairs)
     queue = BatchQueue(batch for batch in batches if batch.number not in finished.counts)
 
     async def work(worker: Worker) -> None:
@@ -129,8 +141,8 @@ async def run_job(
                     progress(counts)
                     queue.task_done()
             except WorkerLostError as error:
+                queue.give_back(batch, error)
                 logger.warning("A batch goes to another worker: %s", error)
-                queue.give_back(batch)
             else:
                 return
 
@@ -165,8 +177,8 @@ async def _is_first(work: Coroutine[Any, Any, None], event: asyncio.Event) -> bo
 
 
 async def _scored(
-    batch: Batch, worker: Worker, columns: Columns, schema: Any
-) -> tuple[bytes, Counts]:
+    batch: RowBatch, worker: Worker, columns: Columns, schema: Any
+) -> tuple[bytes, JobCounts]:
     rows = readable(batch)
     queries = [row.query for row in rows]
     groups = groups_of(queries, [row.texts for row in rows], columns)
@@ -176,7 +188,7 @@ async def _scored(
         content = as_jsonl(batch, values, columns)
     else:
         content = as_parquet(batch, values, columns, schema)
-    return content, Counts(
+    return content, JobCounts(
         rows=len(batch.rows),
         pairs=pairs_in(groups),
         cut=sum(ranking.cut for ranking in rankings),
@@ -185,7 +197,7 @@ async def _scored(
     )
 
 
-async def _rankings(worker: Worker, groups: Sequence[Group]) -> list[GroupRanking]:
+async def _rankings(worker: Worker, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
     """One ranking for each group.
 
     Raises:
@@ -195,7 +207,7 @@ async def _rankings(worker: Worker, groups: Sequence[Group]) -> list[GroupRankin
     failed = [at for at, ranking in enumerate(rankings) if ranking.engine_failure is not None]
     if failed:
         # A text that no cache can have.
-        (harmless,) = await worker.rank([Group("query", [f"text {uuid4().hex}"])])
+        (harmless,) = await worker.rank([QueryGroup("query", [f"text {uuid4().hex}"])])
         if harmless.engine_failure is not None:
             raise harmless.engine_failure
         again = await worker.rank([groups[at] for at in failed])

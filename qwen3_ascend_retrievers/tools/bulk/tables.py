@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import MissingDependencyError
 from .columns import Columns, neighbours, pair_values, row_values
-from .groups import Group, GroupRanking
+from .groups import GroupRanking, QueryGroup
 
 
 def import_arrow() -> Any:
@@ -41,12 +41,14 @@ def added_fields(columns: Columns) -> list[Any]:
     return [arrow.field(name, kind) for name, kind in zip(columns.added, types, strict=True)]
 
 
-def groups_of(queries: Sequence[Any], texts: Sequence[Any], columns: Columns) -> list[Group]:
+def groups_of(queries: Sequence[Any], texts: Sequence[Any], columns: Columns) -> list[QueryGroup]:
     """The groups of a table's rows: each row, or neighbouring pairs of the same query."""
     if not columns.is_pairs:
-        return [Group(query, documents) for query, documents in zip(queries, texts, strict=True)]
+        return [
+            QueryGroup(query, documents) for query, documents in zip(queries, texts, strict=True)
+        ]
     return [
-        Group(queries[places.start], list(texts[places.start : places.stop]))
+        QueryGroup(queries[places.start], list(texts[places.start : places.stop]))
         for places in neighbours(queries)
     ]
 

@@ -20,9 +20,9 @@ from qwen3_ascend_retrievers.settings import RerankSettings
 from qwen3_ascend_retrievers.tools.bulk import cluster as bulk_cluster
 from qwen3_ascend_retrievers.tools.bulk.cluster import cluster_workers
 from qwen3_ascend_retrievers.tools.bulk.columns import Columns
-from qwen3_ascend_retrievers.tools.bulk.finished import Counts, FinishedBatches
+from qwen3_ascend_retrievers.tools.bulk.finished import FinishedBatches, JobCounts
 from qwen3_ascend_retrievers.tools.bulk.inputs import InputFiles
-from qwen3_ascend_retrievers.tools.bulk.job import Job, run_job
+from qwen3_ascend_retrievers.tools.bulk.job import BulkJob, run_job
 from qwen3_ascend_retrievers.tools.bulk.recipe import Recipe, recipe_of
 from support.bulk_rows import HashEngine, hash_score, lists, write_jsonl
 from support.cli_runs import TINY, run
@@ -30,11 +30,11 @@ from support.noting_engine import NotingEngine, nodes_at_work
 from support.rerank_server import RerankServer
 
 
-def ran(folder: Path, recipe: Recipe, concurrency: int = 1, **resources: float) -> Counts:
+def ran(folder: Path, recipe: Recipe, concurrency: int = 1, **resources: float) -> JobCounts:
     source = write_jsonl(folder / "in.jsonl", lists(100, 20))
     columns = Columns(query="query", documents="documents")
     output = folder / "out.jsonl"
-    job = Job(inputs=InputFiles.at(source), output=output, columns=columns, pairs=40)
+    job = BulkJob(inputs=InputFiles.at(source), output=output, columns=columns, pairs=40)
     with (
         FinishedBatches(output, {}) as finished,
         cluster_workers(
@@ -57,7 +57,7 @@ def notes(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("cluster")
 def test_every_row_is_written_once_in_order(tmp_path: Path) -> None:
-    assert ran(tmp_path, HashEngine) == Counts(rows=100, pairs=2000)
+    assert ran(tmp_path, HashEngine) == JobCounts(rows=100, pairs=2000)
     for number, line in enumerate((tmp_path / "out.jsonl").read_text("utf-8").splitlines()):
         row = json.loads(line)
         assert row["id"] == number
@@ -81,7 +81,7 @@ def test_a_node_that_dies_at_work_changes_no_byte(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         cluster.remove_node(second_node, allow_graceful=False)
-        assert counts.result(timeout=300) == Counts(rows=100, pairs=2000)
+        assert counts.result(timeout=300) == JobCounts(rows=100, pairs=2000)
     assert nodes_at_work(notes) == {second_node.node_id}
     assert (tmp_path / "out.jsonl").read_bytes() == (whole / "out.jsonl").read_bytes()
 

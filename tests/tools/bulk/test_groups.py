@@ -19,12 +19,12 @@ from qwen3_ascend_retrievers.errors import (
 )
 from qwen3_ascend_retrievers.settings import RerankSettings
 from qwen3_ascend_retrievers.testing import FakeEngine
-from qwen3_ascend_retrievers.tools.bulk.groups import Group, GroupRanking, GroupScorer
+from qwen3_ascend_retrievers.tools.bulk.groups import GroupRanking, GroupScorer, QueryGroup
 from support.bulk_rows import HashEngine, RaisingEngine, hash_score
 
 
 async def ranked(
-    groups: Sequence[Group], make_engine: Callable[[], Engine] = HashEngine, **settings: Any
+    groups: Sequence[QueryGroup], make_engine: Callable[[], Engine] = HashEngine, **settings: Any
 ) -> list[GroupRanking]:
     scorer = GroupScorer(make_engine, RerankSettings(**settings))
     try:
@@ -38,7 +38,7 @@ def scores_of(ranking: GroupRanking) -> dict[int, float | None]:
 
 
 async def test_every_group_gets_its_own_scores_in_order() -> None:
-    groups = [Group(f"query {at}", [f"text {at}", f"other {at}"]) for at in range(50)]
+    groups = [QueryGroup(f"query {at}", [f"text {at}", f"other {at}"]) for at in range(50)]
     for group, ranking in zip(groups, await ranked(groups), strict=True):
         expected = [hash_score(group.query, document) for document in group.documents]
         assert scores_of(ranking) == dict(enumerate(expected))
@@ -48,12 +48,12 @@ async def test_every_group_gets_its_own_scores_in_order() -> None:
 
 
 async def test_no_documents_is_an_empty_ranking() -> None:
-    assert await ranked([Group("query", [])]) == [GroupRanking()]
+    assert await ranked([QueryGroup("query", [])]) == [GroupRanking()]
 
 
 @pytest.mark.parametrize("query", [None, 5, "", " \n", ["query"], float("nan"), b"query"])
 async def test_a_wrong_query_is_its_group_s_error(query: Any) -> None:
-    wrong, right = await ranked([Group(query, ["text"]), Group("query", ["text"])])
+    wrong, right = await ranked([QueryGroup(query, ["text"]), QueryGroup("query", ["text"])])
     assert wrong.error.startswith("InvalidInputError: query ")
     assert not wrong.results
     assert scores_of(right) == {0: hash_score("query", "text")}
@@ -61,13 +61,13 @@ async def test_a_wrong_query_is_its_group_s_error(query: Any) -> None:
 
 @pytest.mark.parametrize("documents", [None, "text", 5, {"text": 1}, {"text"}])
 async def test_documents_that_are_no_list_are_the_group_s_error(documents: Any) -> None:
-    (ranking,) = await ranked([Group("query", documents)])
+    (ranking,) = await ranked([QueryGroup("query", documents)])
     assert ranking.error.startswith("InvalidInputError: documents must be a list of str")
 
 
 @pytest.mark.parametrize("document", [None, 5, b"text", ["text"], float("nan")])
 async def test_a_document_of_another_type_costs_no_other_its_score(document: Any) -> None:
-    (ranking,) = await ranked([Group("query", ["a", document, "b"])])
+    (ranking,) = await ranked([QueryGroup("query", ["a", document, "b"])])
     kind = type(document).__name__
     assert ranking.errors == {1: f"InvalidInputError: The document must be a str, not {kind}."}
     assert scores_of(ranking) == {0: hash_score("query", "a"), 2: hash_score("query", "b")}
@@ -77,19 +77,21 @@ async def test_long_documents_under_error_are_named_and_the_others_scored() -> N
     long = "word " * 3000
     documents = [*"abc", long, "d", long]
     (ranking,) = await ranked(
-        [Group("query", documents)], lambda: FakeEngine(max_length=1000), overflow="error"
+        [QueryGroup("query", documents)], lambda: FakeEngine(max_length=1000), overflow="error"
     )
     assert set(ranking.errors) == {3, 5}
     for text in ranking.errors.values():
         assert text.startswith("TooLongError: The document ")
     assert {result.index for result in ranking.results} == {0, 1, 2, 4}
-    (ranking,) = await ranked([Group("word " * 3000, ["a"])], lambda: FakeEngine(max_length=1000))
+    (ranking,) = await ranked(
+        [QueryGroup("word " * 3000, ["a"])], lambda: FakeEngine(max_length=1000)
+    )
     assert ranking.error.startswith("TooLongError: ")
 
 
 async def test_a_long_document_is_counted_as_cut() -> None:
     long = "word " * 3000
-    groups = [Group("query", [long, "a"])]
+    groups = [QueryGroup("query", [long, "a"])]
     (ranking,) = await ranked(groups, lambda: FakeEngine(max_length=1000), top_n=1)
     assert (ranking.cut, len(ranking.results)) == (1, 1)
 
@@ -99,14 +101,14 @@ async def test_a_long_document_is_counted_as_cut() -> None:
 async def test_a_text_on_which_the_engine_raises_is_found(count: int, poisoned: float) -> None:
     at = round(poisoned * (count - 1))
     documents = [f"text {number}" + " POISON" * (number == at) for number in range(count)]
-    (ranking,) = await ranked([Group("query", documents)], RaisingEngine)
+    (ranking,) = await ranked([QueryGroup("query", documents)], RaisingEngine)
     assert ranking.errors == {at: "RuntimeError: a kernel failed"}
     assert set(scores_of(ranking)) == {*range(count)} - {at}
 
 
 async def test_an_engine_that_raises_for_all_is_the_group_s_error() -> None:
     error = EngineError("out of memory")
-    groups = [Group("query", [*"abcd"])]
+    groups = [QueryGroup("query", [*"abcd"])]
     (ranking,) = await ranked(groups, lambda: FakeEngine(error=error))
     assert ranking == GroupRanking(error="EngineError: out of memory")
 
@@ -118,13 +120,13 @@ async def test_an_engine_that_only_fails_on_the_sum_is_the_group_s_error() -> No
                 raise EngineError("out of memory")
             return super()._score(mode, plan, call)
 
-    (ranking,) = await ranked([Group("query", [*"abcd"])], Small)
+    (ranking,) = await ranked([QueryGroup("query", [*"abcd"])], Small)
     assert ranking == GroupRanking(error="EngineError: out of memory")
 
 
 async def test_a_server_that_is_gone_is_the_engine_s_failure_and_is_not_asked_by_halves() -> None:
     engine = FakeEngine(error=ConnectionFailedError("refused"))
-    (ranking,) = await ranked([Group("query", [*"abcdefgh"])], lambda: engine)
+    (ranking,) = await ranked([QueryGroup("query", [*"abcdefgh"])], lambda: engine)
     assert isinstance(ranking.engine_failure, ConnectionFailedError)
     assert ranking.error == "ConnectionFailedError: refused"
     assert len(engine.calls) == 1
@@ -136,7 +138,7 @@ async def test_what_a_server_refuses_alone_is_that_document_s_error() -> None:
             scores: list[Any] = self._score("async", plan, call)
             return [Unscored(StatusError("refused", status=400)), *scores[1:]]
 
-    (ranking,) = await ranked([Group("query", [*"abc"])], Refusing)
+    (ranking,) = await ranked([QueryGroup("query", [*"abc"])], Refusing)
     assert ranking.errors == {0: "StatusError: refused"}
     assert set(scores_of(ranking)) == {1, 2}
 
@@ -166,7 +168,7 @@ async def test_a_dead_engine_is_made_anew_and_closed(caplog: pytest.LogCaptureFi
         engines.append(Mortal(calls=20))
         return engines[-1]
 
-    groups = [Group(f"query {at}", ["text"]) for at in range(100)]
+    groups = [QueryGroup(f"query {at}", ["text"]) for at in range(100)]
     for group, ranking in zip(groups, await ranked(groups, make_engine), strict=True):
         assert scores_of(ranking) == {0: hash_score(group.query, "text")}
     assert len(engines) == 5
@@ -181,7 +183,7 @@ async def test_an_engine_that_dies_of_a_text_fails_that_group_alone() -> None:
                 raise EngineClosedError("the workers have died")
             return super()._score(mode, plan, call)
 
-    groups = [Group(f"query {at}", [f"text{' POISON' * (at == 3)}"]) for at in range(6)]
+    groups = [QueryGroup(f"query {at}", [f"text{' POISON' * (at == 3)}"]) for at in range(6)]
     rankings = await ranked(groups, Dying)
     assert [at for at, ranking in enumerate(rankings) if ranking.error] == [3]
     assert isinstance(rankings[3].engine_failure, EngineClosedError)
@@ -190,7 +192,7 @@ async def test_an_engine_that_dies_of_a_text_fails_that_group_alone() -> None:
 async def test_settings_are_those_of_the_reranker() -> None:
     documents = [f"text {at}" for at in range(9)]
     scores = [hash_score("query", document) for document in documents]
-    groups = [Group("query", documents)]
+    groups = [QueryGroup("query", documents)]
     (ranking,) = await ranked(groups, top_n=2)
     best = sorted(range(9), key=lambda at: -scores[at])
     assert [result.index for result in ranking.results] == best[:2]
@@ -203,7 +205,9 @@ async def test_settings_are_those_of_the_reranker() -> None:
 
 
 async def test_the_real_model_scores_as_alone() -> None:
-    group = Group("What is the capital of China?", ["Beijing is the capital.", None, "Boil it."])
+    group = QueryGroup(
+        "What is the capital of China?", ["Beijing is the capital.", None, "Boil it."]
+    )
     (ranking,) = await ranked([group], lambda: LocalEngine("tiny"))
     assert set(scores_of(ranking)) == {0, 2}
     assert ranking.results[0].index == 0

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from qwen3_ascend_retrievers.errors import InvalidInputError
-from qwen3_ascend_retrievers.tools.bulk.batches import batches_of
+from qwen3_ascend_retrievers.tools.bulk.batches import row_batches
 from qwen3_ascend_retrievers.tools.bulk.columns import Columns, neighbours
-from qwen3_ascend_retrievers.tools.bulk.inputs import InputFiles, Row
+from qwen3_ascend_retrievers.tools.bulk.inputs import InputFiles, InputRow
 from support.bulk_rows import lists, pairs, write_jsonl
 
 LISTS = Columns(query="query", documents="documents")
@@ -129,8 +129,8 @@ def test_missing_and_taken_columns() -> None:
         PAIRS.check(["query", "document", "rank"])
 
 
-def rows_of(rows: list[dict[str, Any]], columns: Columns) -> list[Row]:
-    return [Row(row["query"], row[columns.texts], row) for row in rows]
+def rows_of(rows: list[dict[str, Any]], columns: Columns) -> list[InputRow]:
+    return [InputRow(row["query"], row[columns.texts], row) for row in rows]
 
 
 @given(
@@ -141,7 +141,7 @@ def test_batches_hold_every_row_once_and_no_query_in_two(
 ) -> None:
     columns = PAIRS if of_pairs else LISTS
     rows = rows_of((pairs if of_pairs else lists)(queries, documents), columns)
-    batches = list(batches_of(rows, columns, size))
+    batches = list(row_batches(rows, columns, size))
     assert [row for batch in batches for row in batch.rows] == rows
     assert [batch.number for batch in batches] == [*range(len(batches))]
     held = [{row.query for row in batch.rows} for batch in batches]
@@ -155,12 +155,12 @@ def test_batches_hold_every_row_once_and_no_query_in_two(
 def test_pairs_of_a_query_that_are_apart_are_refused() -> None:
     rows = rows_of([*pairs(3), *pairs(1)], PAIRS)
     with pytest.raises(InvalidInputError, match=r"Row 13 has a query .* Sort the rows by 'query'"):
-        list(batches_of(rows, PAIRS, 5))
+        list(row_batches(rows, PAIRS, 5))
 
 
 def test_rows_that_are_wrong_may_be_apart() -> None:
-    wrong = [Row(query, None, {}, "broken") for query in (None, 5, None, {"a": 1}, None)]
-    assert len(list(batches_of(wrong, PAIRS, 2))) == 3
+    wrong = [InputRow(query, None, {}, "broken") for query in (None, 5, None, {"a": 1}, None)]
+    assert len(list(row_batches(wrong, PAIRS, 2))) == 3
 
 
 def test_neighbours_are_equal_and_of_one_type() -> None:

@@ -18,26 +18,27 @@ from qwen3_ascend_retrievers.engines.base import Engine
 from qwen3_ascend_retrievers.errors import ConnectionFailedError, InvalidInputError
 from qwen3_ascend_retrievers.settings import RerankSettings
 from qwen3_ascend_retrievers.testing import FakeEngine
+from qwen3_ascend_retrievers.tools.bulk.batch_queue import WorkerLostError
 from qwen3_ascend_retrievers.tools.bulk.columns import Columns
-from qwen3_ascend_retrievers.tools.bulk.finished import Counts, FinishedBatches
-from qwen3_ascend_retrievers.tools.bulk.groups import Group, GroupRanking, GroupScorer
+from qwen3_ascend_retrievers.tools.bulk.finished import FinishedBatches, JobCounts
+from qwen3_ascend_retrievers.tools.bulk.groups import GroupRanking, GroupScorer, QueryGroup
 from qwen3_ascend_retrievers.tools.bulk.inputs import InputFiles
-from qwen3_ascend_retrievers.tools.bulk.job import Job, Worker, run_job
+from qwen3_ascend_retrievers.tools.bulk.job import BulkJob, Worker, run_job
 from support.bulk_rows import HashEngine, RaisingEngine, hash_score, lists, pairs, write_jsonl
 
 LISTS = Columns(query="query", documents="documents")
 PAIRS = Columns(query="query", document="document")
 
 
-def job_of(source: Path, output: Path, columns: Columns = LISTS, pairs: int = 10) -> Job:
-    return Job(inputs=InputFiles.at(source), output=output, columns=columns, pairs=pairs)
+def job_of(source: Path, output: Path, columns: Columns = LISTS, pairs: int = 10) -> BulkJob:
+    return BulkJob(inputs=InputFiles.at(source), output=output, columns=columns, pairs=pairs)
 
 
-def ran(job: Job, *workers: Worker, engine: Any = HashEngine, **settings: Any) -> Counts:
+def ran(job: BulkJob, *workers: Worker, engine: Any = HashEngine, **settings: Any) -> JobCounts:
     """The counts of a job that goes on from whatever is there."""
-    reports: list[Counts] = []
+    reports: list[JobCounts] = []
 
-    async def run() -> Counts:
+    async def run() -> JobCounts:
         scorer = GroupScorer(engine, RerankSettings(**settings))
         finished = FinishedBatches(job.output, {"job": 1})
         try:
@@ -69,7 +70,7 @@ def test_every_row_comes_out_in_order_with_its_scores(
         path = tmp_path / source
         parquet.write_table(pa.Table.from_pylist(rows), path)
     counts = ran(job_of(path, tmp_path / target, columns))
-    assert counts == Counts(rows=len(rows), pairs=160)
+    assert counts == JobCounts(rows=len(rows), pairs=160)
     found = read(tmp_path / target)
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
     assert {row["__inference_error__"] for row in found} == {""}
@@ -188,7 +189,7 @@ class StoppingWorker:
     async def start(self) -> None:
         pass
 
-    async def rank(self, groups: Sequence[Group]) -> list[GroupRanking]:
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
         await asyncio.sleep(0)
         self._left -= 1
         if self._left < 0:
@@ -209,7 +210,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes_without_scoring_twice(
     with pytest.raises(StopError):
         ran(job, stopping)
     assert not job.output.exists()
-    assert ran(job, second) == Counts(rows=40, pairs=160)
+    assert ran(job, second) == JobCounts(rows=40, pairs=160)
     assert job.output.read_bytes() == (tmp_path / f"whole-{target}").read_bytes()
     finished = stopping.queries + second.queries
     assert {*finished} == {row["query"] for row in lists(40)}
@@ -235,14 +236,14 @@ def test_a_batch_that_was_damaged_is_scored_again(tmp_path: Path) -> None:
 def test_the_parts_of_another_job_or_process_are_refused(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     first = FinishedBatches(output, {"job": 1})
-    first.add(0, b"{}\n", Counts(rows=1))
+    first.add(0, b"{}\n", JobCounts(rows=1))
     with pytest.raises(InvalidInputError, match="Another process is at work"):
         FinishedBatches(output, {"job": 1})
     first.close()
     with pytest.raises(InvalidInputError, match="finished rows of another job"):
         FinishedBatches(output, {"job": 2})
     again = FinishedBatches(output, {"job": 1})
-    assert again.total() == Counts(rows=1)
+    assert again.total() == JobCounts(rows=1)
     again.close()
     fresh = FinishedBatches(output, {"job": 2}, fresh=True)
     assert fresh.counts == {}
@@ -288,7 +289,34 @@ def test_a_worker_that_never_starts_does_not_hold_the_job_up(tmp_path: Path) -> 
     assert ran(job, Waiting(0), StoppingWorker(100)).rows == 40
 
 
-def identity(job: Job, engine: Engine, **settings: Any) -> Any:
+class LosingWorker(StoppingWorker):
+    """On a machine that is lost at each of its first batches."""
+
+    async def rank(self, groups: Sequence[QueryGroup]) -> list[GroupRanking]:
+        self._left -= 1
+        if self._left >= 0:
+            raise WorkerLostError("the node is gone")
+        return await self._scorer.rank(groups)
+
+
+def test_the_batches_of_lost_workers_are_scored_by_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = job_of(write_jsonl(tmp_path / "in.jsonl", lists(40)), tmp_path / "out.jsonl")
+    counts = ran(job, LosingWorker(2), LosingWorker(2), StoppingWorker(100))
+    assert counts == JobCounts(rows=40, pairs=160)
+    assert [row["id"] for row in read(job.output)] == [*range(40)]
+    assert caplog.text.count("A batch goes to another worker: the node is gone") == 4
+
+
+def test_a_batch_that_ends_every_worker_ends_the_job(tmp_path: Path) -> None:
+    job = job_of(write_jsonl(tmp_path / "in.jsonl", lists(40)), tmp_path / "out.jsonl")
+    with pytest.raises(WorkerLostError, match=r"has ended 5 workers, the last one so: the node"):
+        ran(job, LosingWorker(10**9))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def identity(job: BulkJob, engine: Engine, **settings: Any) -> Any:
     value = job.identity(Reranker(engine, **settings))
     assert json.loads(json.dumps(value)) == json.loads(json.dumps(value))
     return value
