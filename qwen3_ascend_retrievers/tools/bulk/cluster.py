@@ -23,7 +23,7 @@ from .recipe import Recipe, engine_of
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 30.0
-_CONNECT_SECONDS: Final = 15.0
+_CONNECT_SECONDS: Final = 10.0
 # Ray has arguments of their own for these; whatever else a node offers is a custom resource.
 _ARGUMENTS: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 

@@ -14,7 +14,7 @@ import ray
 import ray.data
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
-from qwen3_ascend_retrievers.errors import InvalidInputError
+from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError
 from qwen3_ascend_retrievers.ray import rerank_dataset
 from qwen3_ascend_retrievers.testing import FakeEngine
 from support.bulk_rows import HashEngine, RaisingEngine, hash_score, lists, pairs
@@ -171,6 +171,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_job() -> None:
         reranked.take_all()
 
 
+def test_pairs_are_refused_with_a_ray_that_loses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "__version__", "2.59.1")
+    dataset = ray.data.from_items(pairs(2))
+    with pytest.raises(MissingDependencyError, match=r"needs Ray 2\.60, and 2\.59\.1 is installed"):
+        rerank_dataset(dataset, FakeEngine(), **PAIRS)
+    rerank_dataset(ray.data.from_items(lists(2)), FakeEngine(), **LISTS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -179,6 +187,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_job() -> None:
         ({**LISTS, "batch_size": 0}, "batch_size"),
         ({**LISTS, "concurrency": 0}, "concurrency"),
         ({**LISTS, "concurrency": (2, 1)}, "concurrency"),
+        ({**LISTS, "concurrency": (1, 2, 3)}, "must be a number or"),
         ({**LISTS, "resources": {"NPU": 0}}, "amounts above 0"),
         ({**LISTS, "resources": "NPU"}, "must be a mapping"),
         ({**LISTS, "top_n": 0}, "top_n is 0"),
