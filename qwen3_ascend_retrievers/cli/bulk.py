@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .._util.atomic_files import check_writable
 from ..errors import InvalidInputError
 from ..reranker import Reranker
 from ..settings import whole_number
 from ..tools.bulk.cluster import cluster_workers
-from ..tools.bulk.finished import FinishedBatches, JobCounts
+from ..tools.bulk.finished import FinishedBatches, JobCounts, folder_of
 from ..tools.bulk.groups import GroupScorer
 from ..tools.bulk.inputs import InputFiles
 from ..tools.bulk.job import BulkJob, JobProgress, run_job
@@ -88,7 +89,8 @@ def bulk_command(
     columns = column_options.columns(inputs)
     pairs = whole_number("--batch-size", batch_size, minimum=1)
     job = BulkJob(inputs=inputs, output=output, columns=columns, pairs=pairs)
-    if output.exists() and not fresh:
+    check_writable(output, only_file=True)
+    if output.exists() and not fresh and not folder_of(output).exists():
         raise InvalidInputError(
             f"{output} is there already. Take another name, or replace it with --fresh."
         )
@@ -96,6 +98,7 @@ def bulk_command(
     def make_reranker() -> Reranker:
         return options.reranker(top_n=top_n, threshold=threshold, show_progress=False)
 
+    job.check_order()
     reranker = make_reranker()
     cluster.check(reranker.engine)
     total = inputs.count()
@@ -104,7 +107,7 @@ def bulk_command(
     started = time.monotonic()
     with (
         FinishedBatches(output, job.identity(reranker), fresh=fresh) as finished,
-        _stop_is_told(finished, total),
+        _stop_is_told(finished, total, fresh),
         _progress(finished.total(), total) as progress,
     ):
         counts = _run(job, finished, make_reranker, cluster, progress)
@@ -145,7 +148,7 @@ async def _run_here(
 
 
 @contextmanager
-def _stop_is_told(finished: FinishedBatches, total: int) -> Iterator[None]:
+def _stop_is_told(finished: FinishedBatches, total: int, fresh: bool) -> Iterator[None]:
     try:
         yield
     # Also on Ctrl-C, SIGTERM and a full disk.
@@ -153,7 +156,8 @@ def _stop_is_told(finished: FinishedBatches, total: int) -> Iterator[None]:
         if finished.counts:
             print_note(
                 f"Finished, and kept in {finished.folder}: {finished.total().rows:,} of "
-                f"{counted(total, 'row')}. The same command goes on from there."
+                f"{counted(total, 'row')}. The same command "
+                f"{'without --fresh ' * fresh}goes on from there."
             )
         raise
 

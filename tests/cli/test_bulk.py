@@ -255,3 +255,29 @@ def test_a_log_gets_a_line_with_rate_and_time_left(
     assert len(lines) == BATCHES
     assert lines[-1].startswith("60 of 60 rows, ")
     assert lines[-1].endswith("0:00:00 left")
+
+
+def test_an_interrupted_replacement_goes_on_without_fresh(
+    folder: Path, server: RerankServer
+) -> None:
+    (folder / "out.jsonl").write_text("old\n")
+    row = lists(ROWS)[3 * 5]
+    gate = Gate(lambda request: row["query"] in query_of(request))
+    server.decide = gate
+    arguments = ("bulk", "in.jsonl", "out.jsonl", *SMALL, "--base-url", server.url)
+    process = start(*arguments, "--fresh")
+    try:
+        assert gate.reached.wait(600)
+        while finished(folder) < 5:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert "The same command without --fresh goes on from there" in errors
+    assert (folder / "out.jsonl").read_text() == "old\n"
+    gate.opened.set()
+    again = run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "Finished before: " in again.stderr
+    assert len(read(folder / "out.jsonl")) == ROWS

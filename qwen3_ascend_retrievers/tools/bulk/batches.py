@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from ...errors import InvalidInputError
 from .columns import ERROR_COLUMN, Columns
 from .groups import QueryGroup
 from .inputs import InputRow
-from .tables import import_arrow, with_added
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +50,28 @@ def row_batches(rows: Iterable[InputRow], columns: Columns, pairs: int) -> Itera
 
 
 def _whole_queries(rows: Iterable[InputRow], columns: Columns) -> Iterator[list[InputRow]]:
-    """Each row, or all pairs of a query."""
+    """Each row, or all pairs of a query; rows that cannot be scored stay where they are."""
     if not columns.is_pairs:
         yield from ([row] for row in rows)
         return
     finished: set[bytes] = set()
-    place = 1
-    for key, group in groupby(rows, key=lambda row: (type(row.query), row.query, row.error)):
-        pairs = list(group)
-        digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()[:16]
-        if isinstance(key[1], str) and digest in finished:
-            raise InvalidInputError(
-                f"Row {place:,} has a query that was there before, with others between them. Sort "
-                f"the rows by {columns.query!r}: pairs of a query are ranked together."
-            )
-        finished.add(digest)
-        place += len(pairs)
-        yield pairs
+    group: list[InputRow] = []
+    query: str | None = None
+    for place, row in enumerate(rows, 1):
+        if not row.error and row.query != query:
+            if group:
+                yield group
+            group, query = [], row.query
+            digest = hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()[:16]
+            if digest in finished:
+                raise InvalidInputError(
+                    f"Row {place:,} has a query that was there before, with others between them. "
+                    f"Sort the rows by {columns.query!r}: pairs of a query are ranked together."
+                )
+            finished.add(digest)
+        group.append(row)
+    if group:
+        yield group
 
 
 def _length(texts: Any) -> int:
@@ -101,61 +102,6 @@ def all_values(
     values = iter(scored)
     nothing = [None] * (len(columns.added) - 1)
     return [[*nothing, row.error] if row.error else next(values) for row in batch.rows]
-
-
-def as_jsonl(batch: RowBatch, values: Sequence[list[Any] | None], columns: Columns) -> bytes:
-    """The rows with what is added to them, as JSON lines."""
-    contents = iter(_contents(batch.rows))
-    lines = []
-    for value in values:
-        content = next(contents)
-        if value is not None:
-            lines.append(_json_line(content | dict(zip(columns.added, value, strict=True))))
-    return b"".join(lines)
-
-
-def _contents(rows: Sequence[InputRow]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        if isinstance(row.content, dict):
-            yield row.content
-        else:
-            table, place = row.content
-            yield table.slice(place, 1).to_pylist()[0]
-
-
-def _json_line(row: dict[str, Any]) -> bytes:
-    line = json.dumps(row, ensure_ascii=False, default=str) + "\n"
-    try:
-        return line.encode()
-    # A lone surrogate, which only an escape can write.
-    except UnicodeEncodeError:
-        return (json.dumps(row, default=str) + "\n").encode()
-
-
-def as_parquet(
-    batch: RowBatch, values: Sequence[list[Any] | None], columns: Columns, schema: Any
-) -> bytes:
-    """The same as a Parquet file; of a JSONL input with the columns of `schema`."""
-    arrow = import_arrow()
-    from pyarrow import parquet
-
-    if isinstance(batch.rows[0].content, dict):
-        table = arrow.Table.from_pylist([row.content for row in batch.rows], schema=schema)
-    else:
-        slices = [_slice(list(rows)) for _, rows in groupby(batch.rows, key=_table_id)]
-        table = arrow.Table.from_batches(slices).cast(schema)
-    file = io.BytesIO()
-    parquet.write_table(with_added(table, values, columns), file)
-    return file.getvalue()
-
-
-def _table_id(row: InputRow) -> int:
-    return id(row.content[0])
-
-
-def _slice(rows: Sequence[InputRow]) -> Any:
-    table, place = rows[0].content
-    return table.slice(place, len(rows))
 
 
 def failed_rows(values: Sequence[list[Any] | None], columns: Columns) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,8 +65,11 @@ class Columns:
         Args:
             names: of a table's columns.
         """
+        counts = Counter(names)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise InvalidInputError(f"There are two columns {twice[0]!r}. Rename one of them.")
         for name in (self.query, self.texts):
-            if name not in names:
+            if name not in counts:
                 raise InvalidInputError(
                     f"There is no column {name!r}. There are: {', '.join(sorted(names))}."
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._util.atomic_files import check_writable, write_bytes, write_text
+from ..._util.atomic_files import check_writable, replacing, write_bytes, write_text
 from ...errors import InvalidInputError
 from .inputs import PARQUET
 from .tables import import_arrow
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _GROUP_ROWS: Final = 65_536
 _JOB: Final = "job.json"
 _LOCK: Final = "lock"
+# The files of a job, and what a killed one leaves of them.
+_OWN: Final = re.compile(
+    r"lock|job\.json|(?:\d{8}|whole)\.(?:json|jsonl|parquet)|\..*\.part", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +77,12 @@ class FinishedBatches:
         self._output = output
         self._ending = output.suffix.lower()
         self.folder = folder_of(output)
+        _check_own(self.folder)
         self.folder.mkdir(exist_ok=True)
+        self._is_joined = False
         self._lock: int | None = _locked(self.folder)
-        for path in self.folder.iterdir() if fresh else ():
-            if path.name != _LOCK:
-                path.unlink()
+        if fresh:
+            self._clear()
         self._check_job(job)
         self.counts = dict(self._read())
 
@@ -105,15 +111,22 @@ class FinishedBatches:
             with whole.open("wb") as file:
                 for content in self._contents():
                     file.write(content)
-        os.replace(whole, self._output)
+        _replace(self._output, whole)
+        self._is_joined = True
         self.close()
-        shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Let another process have the folder, which goes if it is empty. Safe to call twice."""
+        """Let another process have the folder, which goes if it is of no more use.
+
+        Safe to call twice.
+        """
         if self._lock is not None:
-            if not self.counts:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            if self._is_joined or not self.counts:
+                self._clear()
+                (self.folder / _LOCK).unlink(missing_ok=True)
+                # A link to another disk stays.
+                with suppress(OSError):
+                    self.folder.rmdir()
             os.close(self._lock)
             self._lock = None
 
@@ -132,7 +145,8 @@ class FinishedBatches:
         rows = 0
         try:
             for content in self._contents():
-                tables.append(parquet.read_table(arrow.BufferReader(content)))
+                # Not read_table, to which columns such as __filename are its own.
+                tables.append(parquet.ParquetFile(arrow.BufferReader(content)).read())
                 rows += tables[-1].num_rows
                 writer = writer or parquet.ParquetWriter(whole, tables[0].schema)
                 if rows >= _GROUP_ROWS:
@@ -156,6 +170,11 @@ class FinishedBatches:
                 )
             yield content
 
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink(missing_ok=True)
+
     def _check_job(self, job: dict[str, Any]) -> None:
         path = self.folder / _JOB
         text = json.dumps(job, sort_keys=True)
@@ -164,8 +183,9 @@ class FinishedBatches:
         elif path.read_text("utf-8") != text:
             os.close(self._lock or 0)
             raise InvalidInputError(
-                f"{self.folder} has the finished rows of another job: other files, another model "
-                "or other settings. Repeat that command to finish it, or start anew with --fresh."
+                f"{self.folder} has the finished rows of another job: other files (their sizes "
+                "and times count), another model or other settings. Repeat that command to finish "
+                "it, or start anew with --fresh."
             )
 
     def _read(self) -> Iterator[tuple[int, JobCounts]]:
@@ -186,6 +206,31 @@ class FinishedBatches:
 def folder_of(output: Path) -> Path:
     """Where the finished batches of a job are, beside its output."""
     return output.with_name(output.name + ".parts")
+
+
+def _check_own(folder: Path) -> None:
+    """Raise InvalidInputError for something of that name which no job has made."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or any(not _OWN.fullmatch(path.name) for path in folder.iterdir()):
+        raise InvalidInputError(
+            f"{folder} holds other things than the finished rows of a job, which are kept there. "
+            "Move it away, or take another name for the output."
+        )
+
+
+def _replace(output: Path, whole: Path) -> None:
+    """Put a file in the place of the output, or of what that links to, with its permissions."""
+    target = Path(os.path.realpath(output))
+    if target.exists():
+        shutil.copymode(target, whole)
+    try:
+        os.replace(whole, target)
+    # The folder, or the output, is a link to another disk.
+    except OSError:
+        with replacing(output) as temporary:
+            shutil.copyfile(whole, temporary)
+        whole.unlink()
 
 
 def _locked(folder: Path) -> int:

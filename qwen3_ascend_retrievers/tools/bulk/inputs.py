@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from ...core.validation import check_query
 from ...errors import InvalidInputError
 from ..documents.files import json_object
 from .columns import Columns
 from .groups import error_text
-from .tables import import_arrow
+from .tables import import_arrow, with_schema
 
 PARQUET: Final = ".parquet"
 JSONL: Final = ".jsonl"
@@ -57,7 +60,9 @@ class InputFiles:
         """
         paths = [path]
         if path.is_dir():
-            paths = sorted(child for child in path.iterdir() if format_of(child) in FORMATS)
+            paths = sorted(
+                child for child in path.iterdir() if format_of(child) in FORMATS and child.is_file()
+            )
         formats = {format_of(child) for child in paths}
         if not paths or len(formats) > 1 or not formats <= {*FORMATS}:
             raise InvalidInputError(
@@ -66,18 +71,25 @@ class InputFiles:
             )
         for child in paths:
             if not child.is_file():
-                raise InvalidInputError(f"{child} cannot be read: there is no such file.")
+                what = "it is no regular file" if child.exists() else "there is no such file"
+                raise InvalidInputError(f"{child} cannot be read: {what}.")
         return cls(tuple(paths), formats.pop())
 
     def column_names(self) -> list[str]:
-        """The columns of the first file; of JSONL those of its first object."""
+        """The columns of the first file; of JSONL those of the first thousand lines.
+
+        Raises:
+            InvalidInputError: there is no row, or none of those lines is a JSON object.
+        """
         if self.format == PARQUET:
             return list(_opened(self.paths[0]).schema_arrow.names)
-        for path in self.paths:
-            for row in _json_rows(path):
-                if not row.error:
-                    return list(row.content)
-        raise InvalidInputError(f"There is no row in {self.paths[0]}.")
+        rows = (row for path in self.paths for row in _json_rows(path))
+        first = list(islice(rows, _BATCH_ROWS))
+        names = dict.fromkeys(name for row in first for name in row.content)
+        if not names:
+            reason = first[0].error if first else ""
+            raise InvalidInputError(f"There is no row in {self.paths[0]}. {reason}".rstrip())
+        return list(names)
 
     def count(self) -> int:
         """How many rows there are; of JSONL how many lines that are not blank."""
@@ -99,9 +111,15 @@ class InputFiles:
             if self.format == PARQUET:
                 yield from _parquet_rows(path, columns)
             else:
-                for row in _json_rows(path):
-                    query, texts = row.content.get(columns.query), row.content.get(columns.texts)
-                    yield InputRow(query, texts, row.content, row.error)
+                for number, row in enumerate(_json_rows(path), 1):
+                    if taken := {*columns.added} & row.content.keys():
+                        raise InvalidInputError(
+                            f"{path.name}, row {number} has a column {min(taken)!r} already, which "
+                            "would be replaced. Give it another name first."
+                        )
+                    texts = row.content.get(columns.texts)
+                    query = row.content.get(columns.query)
+                    yield InputRow(query, texts, row.content, row.error or _query_error(query))
 
     def schema(self) -> Any:
         """The Arrow schema of all rows; JSONL is read once for it.
@@ -119,17 +137,36 @@ class InputFiles:
                 for chunk in _chunks(_json_rows(path))
             ]
         try:
-            return arrow.unify_schemas(parts, promote_options="permissive")
+            schema = arrow.unify_schemas(parts, promote_options="permissive")
+            for part in parts:
+                with_schema(part.empty_table(), schema)
+            _check_parquet(schema)
         except arrow.ArrowException as error:
             raise InvalidInputError(
-                f"The rows of {self.paths[0].parent} do not fit into one Parquet file: {error}. "
-                "Write .jsonl, or mend them."
+                f"The rows of {', '.join(map(str, self.paths[:3]))} do not fit into one Parquet "
+                f"file: {error}. Write .jsonl, or mend them."
             ) from error
+        return schema
+
+
+def _query_error(query: Any) -> str:
+    try:
+        check_query(query)
+    except InvalidInputError as error:
+        return error_text(error)
+    return ""
 
 
 def format_of(path: Path) -> str:
     """A file's ending in lower case."""
     return path.suffix.lower()
+
+
+def _check_parquet(schema: Any) -> None:
+    """Raise ArrowException for types that Parquet lacks, such as a struct without fields."""
+    from pyarrow import parquet
+
+    parquet.write_table(schema.empty_table(), io.BytesIO())
 
 
 def _opened(path: Path) -> Any:
@@ -150,7 +187,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[InputRow]:
             queries = batch.column(columns.query).to_pylist()
             texts = batch.column(columns.texts).to_pylist()
             for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
-                yield InputRow(query, text, (batch, place))
+                yield InputRow(query, text, (batch, place), _query_error(query))
     except (import_arrow().ArrowException, OSError) as error:
         raise InvalidInputError(
             f"{path} is damaged, and was read in part: {error}. What is finished is kept."

@@ -19,8 +19,6 @@ from .batch_queue import BatchQueue, WorkerLostError
 from .batches import (
     RowBatch,
     all_values,
-    as_jsonl,
-    as_parquet,
     failed_rows,
     pairs_in,
     readable,
@@ -30,6 +28,7 @@ from .columns import Columns
 from .finished import FinishedBatches, JobCounts
 from .groups import GroupRanking, QueryGroup
 from .inputs import FORMATS, PARQUET, InputFiles, format_of
+from .outputs import as_jsonl, as_parquet
 from .tables import added_values, groups_of
 
 # A worker has its next batch while it is at one.
@@ -82,6 +81,12 @@ class BulkJob:
         if self.output.resolve() in {path.resolve() for path in self.inputs.paths}:
             raise InvalidInputError(f"{self.output} is an input. Take another name.")
         self.columns.check(self.inputs.column_names())
+
+    def check_order(self) -> None:
+        """Raise InvalidInputError, before any work, if pairs of a query are apart."""
+        if self.columns.is_pairs:
+            for _ in row_batches(self.inputs.rows(self.columns), self.columns, self.pairs):
+                pass
 
     def identity(self, reranker: Reranker) -> dict[str, Any]:
         """What the output depends on; JSON-safe."""

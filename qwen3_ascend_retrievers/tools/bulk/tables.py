@@ -65,12 +65,24 @@ def added_values(
     return rows
 
 
+def with_schema(table: Any, schema: Any) -> Any:
+    """`table` with the columns of `schema`, in that order and of those types; nulls for others."""
+    arrow = import_arrow()
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else arrow.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return arrow.Table.from_arrays(columns, schema=schema)
+
+
 def with_added(table: Any, values: Sequence[Sequence[Any] | None], columns: Columns) -> Any:
     """`table` with the results' columns, without the rows that are left out."""
     arrow = import_arrow()
     kept = [place for place, value in enumerate(values) if value is not None]
     if len(kept) < len(values):
-        table = table.take(kept)
+        table = table.take(arrow.array(kept, arrow.int64()))
     for at, field in enumerate(added_fields(columns)):
         column = [value[at] for value in values if value is not None]
         table = table.append_column(field, arrow.array(column, field.type))

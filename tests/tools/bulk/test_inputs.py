@@ -158,9 +158,13 @@ def test_pairs_of_a_query_that_are_apart_are_refused() -> None:
         list(row_batches(rows, PAIRS, 5))
 
 
-def test_rows_that_are_wrong_may_be_apart() -> None:
-    wrong = [InputRow(query, None, {}, "broken") for query in (None, 5, None, {"a": 1}, None)]
-    assert len(list(row_batches(wrong, PAIRS, 2))) == 3
+def test_rows_that_are_wrong_part_no_query() -> None:
+    rows = rows_of(pairs(2), PAIRS)
+    wrong = [InputRow(query, None, {}, "broken") for query in (None, 5, rows[0].query)]
+    mixed = [wrong[0], *rows[:2], *wrong, *rows[2:4], wrong[1], *rows[4:]]
+    batches = list(row_batches(mixed, PAIRS, 1))
+    assert [row for batch in batches for row in batch.rows] == mixed
+    assert [len(batch.rows) for batch in batches] == [1, 8, 4]
 
 
 def test_neighbours_are_equal_and_of_one_type() -> None:
