@@ -127,6 +127,10 @@ class FinishedBatches:
                 # A link to another disk stays.
                 with suppress(OSError):
                     self.folder.rmdir()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
@@ -181,7 +185,7 @@ class FinishedBatches:
         if not path.exists():
             write_text(path, text)
         elif path.read_text("utf-8") != text:
-            os.close(self._lock or 0)
+            self._unlock()
             raise InvalidInputError(
                 f"{self.folder} has the finished rows of another job: other files (their sizes "
                 "and times count), another model or other settings. Repeat that command to finish "

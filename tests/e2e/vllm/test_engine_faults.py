@@ -268,7 +268,7 @@ def test_a_killed_engine_process_is_a_typed_error(tmp_path: Path) -> None:
     (engine,) = (pid for pid in pids if psutil.Process(pid).name() == "VLLM::EngineCore")
     os.kill(engine, signal.SIGKILL)
     _, err = ended(process, allowed)
-    assert "EngineError: vLLM's worker processes have died" in err
+    assert "EngineClosedError: vLLM's worker processes have died" in err
     assert are_gone(pids)
 
 

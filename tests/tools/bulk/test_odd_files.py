@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def read(path: str) -> list[dict[str, Any]]:
         return rows
     lines = Path(path).read_text("utf-8").splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "line"),
+    [
+        ("pyarrow", ("in.parquet", "out.parquet"), "'qwen3-ascend-retrievers[parquet]'"),
+        ("ray", ("a.jsonl", "b.jsonl", "--ray-address", "local"), "'qwen3-ascend-retrievers[ray]'"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_install_line(
+    module: str, arguments: tuple[str, ...], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("in.parquet", **TEXTS)
+    write_jsonl(Path("a.jsonl"), lists(2))
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, f"{module}.data", None)
+    result = bulk(*arguments)
+    assert result.exit_code == 1, result.output
+    assert f"pip install {line}" in " ".join(result.stderr.split())
 
 
 QUERY = pa.array(["w", "w", "v"])
