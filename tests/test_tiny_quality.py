@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "qwen3_ascend_retrievers" / "tiny_model"
+FOLDER = ROOT / "qwen3_ascend_retrievers" / "models" / "tiny_model"
 LESSONS = ROOT / "examples" / "train_tiny"
 MEGABYTE = 1_000_000
 

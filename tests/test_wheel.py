@@ -121,7 +121,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_the_model_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     package = "qwen3_ascend_retrievers"
-    needed = {"py.typed", "tiny_model/model.safetensors", "tiny_model/tokenizer.json"}
+    needed = {"py.typed", "models/tiny_model/model.safetensors", "models/tiny_model/tokenizer.json"}
     assert {f"{package}/{name}" for name in needed} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     folders = {name.partition("/")[0] for name in names}

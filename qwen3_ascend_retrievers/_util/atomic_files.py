@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from ..errors import InvalidInputError
@@ -58,6 +59,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what `replacing(path)` left when its process was killed; only where no other runs."""
+    target = _link_target(path)
+    for leftover in target.parent.glob(f".{escape(target.name)}.*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -6,24 +6,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .._util.atomic_files import check_writable
-from ..errors import InvalidInputError
 from ..reranker import Reranker
-from ..settings import whole_number
 from ..tools.bulk.cluster import cluster_workers
-from ..tools.bulk.finished import FinishedBatches, JobCounts, folder_of
+from ..tools.bulk.finished import FinishedBatches, JobCounts
 from ..tools.bulk.groups import GroupScorer
 from ..tools.bulk.inputs import InputFiles
 from ..tools.bulk.job import BulkJob, JobProgress, run_job
 from ..tools.bulk.recipe import recipe_of
 from ..tools.wording import counted
-from .bulk_options import ClusterOptions, ColumnOptions
+from .bulk_options import ClusterOptions, ColumnOptions, ResultOptions
 from .options import EngineOptions, Json
 from .output import err, out, print_json, print_note
 from .running import command, run_async
@@ -44,28 +42,9 @@ def bulk_command(
         Path, typer.Argument(metavar="OUT", help="A .parquet or .jsonl file for all rows.")
     ],
     column_options: ColumnOptions,
+    result_options: ResultOptions,
     cluster: ClusterOptions,
     *,
-    top_n: Annotated[
-        int | None,
-        typer.Option(
-            "--top-n", "-n", help="Number of a query's documents to keep.", show_default="all"
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Leave out documents that score below it, from 0 to 1.", show_default="none"
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int,
-        typer.Option(help="Pairs that are scored and written together; a query stays whole."),
-    ] = 1000,
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Discard what an interrupted run has finished, and OUT."),
-    ] = False,
     json: Json = False,
     options: EngineOptions,
 ) -> None:
@@ -87,23 +66,18 @@ def bulk_command(
     """
     inputs = InputFiles.at(source)
     columns = column_options.columns(inputs)
-    pairs = whole_number("--batch-size", batch_size, minimum=1)
-    job = BulkJob(inputs=inputs, output=output, columns=columns, pairs=pairs)
-    check_writable(output, only_file=True)
-    if output.exists() and not fresh and not folder_of(output).exists():
-        raise InvalidInputError(
-            f"{output} is there already. Take another name, or replace it with --fresh."
-        )
-
-    def make_reranker() -> Reranker:
-        return options.reranker(top_n=top_n, threshold=threshold, show_progress=False)
-
-    job.check_order()
+    job = BulkJob(inputs=inputs, output=output, columns=columns, pairs=result_options.pairs())
+    result_options.check_output(output)
+    make_reranker = partial(
+        options.reranker,
+        top_n=result_options.top_n,
+        threshold=result_options.threshold,
+        show_progress=False,
+    )
     reranker = make_reranker()
     cluster.check(reranker.engine)
-    total = inputs.count()
-    if total == 0:
-        raise InvalidInputError(f"There is no row in {source}.")
+    total = job.checked_count()
+    fresh = result_options.fresh
     started = time.monotonic()
     with (
         FinishedBatches(output, job.identity(reranker), fresh=fresh) as finished,

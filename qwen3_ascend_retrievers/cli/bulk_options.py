@@ -1,18 +1,22 @@
-"""The options of `bulk`: which columns are read, and on which cluster."""
+"""The options of `bulk`: which columns are read, what becomes of the results, which cluster."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from .._util.atomic_files import check_writable
 from ..engines.base import Engine
 from ..errors import InvalidInputError
 from ..settings import is_finite, whole_number
 from ..tools.bulk.columns import Columns
+from ..tools.bulk.finished import folder_of
 from ..tools.bulk.inputs import InputFiles
 from ..tools.bulk.recipe import recipe_of
+from .options import Threshold
 
 CLUSTER_PANEL: Final = "Cluster"
 _DOCUMENTS_COLUMN: Final = "documents"
@@ -57,6 +61,39 @@ class ColumnOptions:
                     "--document-column (one text)."
                 )
         return Columns(query=self.query_column, documents=documents, document=document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """What is kept of the results, and how they are written."""
+
+    top_n: Annotated[
+        int | None,
+        typer.Option(
+            "--top-n", "-n", help="Number of a query's documents to keep.", show_default="all"
+        ),
+    ] = None
+    threshold: Threshold = None
+    batch_size: Annotated[
+        int,
+        typer.Option(help="Pairs that are scored and written together; a query stays whole."),
+    ] = 1000
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Discard what an interrupted run has finished, and OUT."),
+    ] = False
+
+    def check_output(self, output: Path) -> None:
+        """Raise InvalidInputError for an output that cannot be written, or would be replaced."""
+        check_writable(output, only_file=True)
+        if output.exists() and not self.fresh and not folder_of(output).exists():
+            raise InvalidInputError(
+                f"{output} is there already. Take another name, or replace it with --fresh."
+            )
+
+    def pairs(self) -> int:
+        """Of a batch, at least 1."""
+        return whole_number("--batch-size", self.batch_size, minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

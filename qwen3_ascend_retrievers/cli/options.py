@@ -28,6 +28,10 @@ ENGINE_NAMES: Final = f"{', '.join(_NAMED_ROWS[:-1])} or {_NAMED_ROWS[-1]}"
 # What is meant where the caller names no engine.
 _BY_BASE_URL: Final = next(row for row in PUBLIC if not row.in_process)
 _BY_DEVICE: Final = next(row for row in PUBLIC if "device" in row.options())
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Leave out documents that score below it, from 0 to 1.", show_default="none"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 

@@ -16,7 +16,7 @@ from ..core.results import Ranking
 from ..tools.documents.files import NamedText
 from ..tools.wording import counted, score_text
 from .documents import DocumentOptions
-from .options import EngineOptions, Json
+from .options import EngineOptions, Json, Threshold
 from .output import (
     TERMINAL_ROWS,
     on_terminal,
@@ -53,12 +53,7 @@ def rank_command(
             show_default="all; on a terminal the first 10",
         ),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Leave out documents that score below it, from 0 to 1.", show_default="none"
-        ),
-    ] = None,
+    threshold: Threshold = None,
     max_documents: Annotated[
         int | None,
         typer.Option(

@@ -19,7 +19,7 @@ from ..settings import DEFAULT_MODEL, flag
 from .formats import foreign_format, format_by_name, format_of_file, format_of_folder
 
 TINY: Final = "tiny"
-TINY_FOLDER: Final = Path(__file__).parents[1] / "tiny_model"
+TINY_FOLDER: Final = Path(__file__).parent / "tiny_model"
 ALLOW_TINY_VARIABLE: Final = "QWEN3_RERANK_ALLOW_TINY"
 
 # What to do about a file that is damaged or incomplete; the end of a message.

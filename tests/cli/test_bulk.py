@@ -53,9 +53,11 @@ def test_the_real_model_scores_every_pair_as_alone(folder: Path) -> None:
         for row in read(folder / "out.jsonl")[::7]:
             alone = reranker.rank(row["query"], row["documents"])
             scores = {result.index: result.score for result in alone.results}
-            found = {result["index"]: result["relevance_score"] for result in row["results"]}
-            assert found == pytest.approx(scores, abs=1e-5)
-            assert list(found) == [result.index for result in alone.results]
+            scores_in_file = {
+                result["index"]: result["relevance_score"] for result in row["results"]
+            }
+            assert scores_in_file == pytest.approx(scores, abs=1e-5)
+            assert list(scores_in_file) == [result.index for result in alone.results]
 
 
 def test_the_summary_counts_what_was_cut_what_failed_and_what_a_cache_had(folder: Path) -> None:
@@ -121,8 +123,8 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     again = run(*arguments)
     assert again.returncode == 0, again.stderr
     assert f"Finished before: {3 * before} of {ROWS} rows" in again.stderr or not before
-    asked = " ".join(map(query_of, server.requests))
-    assert sum(row["query"] in asked for row in lists(ROWS)) == ROWS - 3 * before
+    requests = " ".join(map(query_of, server.requests))
+    assert sum(row["query"] in requests for row in lists(ROWS)) == ROWS - 3 * before
     assert run("bulk", "in.jsonl", "whole.jsonl", *arguments[3:]).returncode == 0
     assert (folder / "out.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
     assert {path.name for path in folder.iterdir()} == {"in.jsonl", "out.jsonl", "whole.jsonl"}
@@ -156,12 +158,12 @@ def test_a_server_that_fails_stops_the_command_and_a_text_that_it_refuses_does_n
 ) -> None:
     arguments = ("bulk", "in.jsonl", "out.jsonl", *SMALL, "--base-url", server.url)
     more = ("--engine-option", "max_retries=0")
-    seen: list[str] = []
+    queries: list[str] = []
 
     def fail_late(request: ReceivedRequest) -> Any:
         if request.path == "/v1/rerank":
-            seen.append(request.body["query"])
-        return status(503) if len(seen) > 20 else None
+            queries.append(request.body["query"])
+        return status(503) if len(queries) > 20 else None
 
     server.decide = fail_late
     failed = run(*arguments, *more)
@@ -226,11 +228,11 @@ def test_wrong_arguments_leave_nothing_behind(
 
 def test_another_job_s_parts_are_refused_and_discarded_by_fresh(folder: Path) -> None:
     with RerankServer(rerank_only_setup()) as server:
-        asked: list[str] = []
+        requests: list[str] = []
 
         def fail_late(request: ReceivedRequest) -> Any:
-            asked.append(request.path)
-            return status(500) if len(asked) > 40 else None
+            requests.append(request.path)
+            return status(500) if len(requests) > 40 else None
 
         server.decide = fail_late
         failing = (*SMALL, "--base-url", server.url, "--engine-option", "max_retries=0")
@@ -238,8 +240,8 @@ def test_another_job_s_parts_are_refused_and_discarded_by_fresh(folder: Path) ->
     refused = invoke("bulk", "in.jsonl", "out.jsonl", *TINY)
     assert refused.exit_code == 2
     assert "start anew with --fresh" in " ".join(refused.stderr.split())
-    done = invoke("bulk", "in.jsonl", "out.jsonl", "--fresh", *TINY)
-    assert done.exit_code == 0, done.output
+    replacement = invoke("bulk", "in.jsonl", "out.jsonl", "--fresh", *TINY)
+    assert replacement.exit_code == 0, replacement.output
     replaced = invoke("bulk", "in.jsonl", "out.jsonl", "--fresh", "--top-n", "1", *TINY)
     assert replaced.exit_code == 0, replaced.output
     assert {len(row["results"]) for row in read(folder / "out.jsonl")} == {1}

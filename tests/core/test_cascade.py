@@ -47,24 +47,24 @@ def passed(
     plan: Plan, tables: Sequence[Table], keep: Sequence[int]
 ) -> tuple[list[PassageScore], list[list[str]]]:
     """The scores, and which texts each stage saw."""
-    seen: list[list[str]] = []
+    plans: list[list[str]] = []
 
     def answer(question: CascadeQuestion) -> Any:
         assert isinstance(question, NeedStageScores)
-        assert question.stage == len(seen)
+        assert question.stage == len(plans)
         texts = [passage.text for passage in question.plan.passages]
-        seen.append(texts)
+        plans.append(texts)
         values = [tables[question.stage][text] for text in texts]
         return [value if isinstance(value, Unscored) else Score(value) for value in values]
 
-    return drive(cascade_steps(plan, [ANY] * len(tables), keep), answer), seen
+    return drive(cascade_steps(plan, [ANY] * len(tables), keep), answer), plans
 
 
 def test_the_best_go_on_and_the_others_keep_their_score() -> None:
     plan = plan_of([["a"], ["b"], ["c"], ["d"]])
     small: Table = {"a": 0.1, "b": 0.9, "c": 0.8, "d": 0.2}
-    scores, seen = passed(plan, [small, {"b": 0.3, "c": 0.6}], [2])
-    assert seen == [["a", "b", "c", "d"], ["b", "c"]]
+    scores, plans = passed(plan, [small, {"b": 0.3, "c": 0.6}], [2])
+    assert plans == [["a", "b", "c", "d"], ["b", "c"]]
     assert scores == [
         Score(0.1, stage=Stage(1, 2)),
         Score(0.3, stage=Stage(2, 2)),
@@ -76,8 +76,8 @@ def test_the_best_go_on_and_the_others_keep_their_score() -> None:
 def test_three_stages() -> None:
     plan = plan_of([["a"], ["b"], ["c"]])
     tables: list[Table] = [{"a": 0.1, "b": 0.2, "c": 0.3}, {"b": 0.9, "c": 0.1}, {"b": 0.5}]
-    scores, seen = passed(plan, tables, [2, 1])
-    assert seen[1:] == [["b", "c"], ["b"]]
+    scores, plans = passed(plan, tables, [2, 1])
+    assert plans[1:] == [["b", "c"], ["b"]]
     assert [score.stage for score in scores if isinstance(score, Score)] == [
         Stage(1, 3), Stage(3, 3), Stage(2, 3),
     ]  # fmt: skip
@@ -86,22 +86,22 @@ def test_three_stages() -> None:
 def test_all_windows_of_a_document_go_on_and_its_best_one_counts() -> None:
     plan = plan_of([["a1", "a2"], ["b1", "b2"]])
     small: Table = {"a1": 0.1, "a2": 0.7, "b1": 0.6, "b2": 0.6}
-    _, seen = passed(plan, [small, {"a1": 0.2, "a2": 0.3}], [1])
-    assert seen[1] == ["a1", "a2"]
+    _, plans = passed(plan, [small, {"a1": 0.2, "a2": 0.3}], [1])
+    assert plans[1] == ["a1", "a2"]
 
 
 def test_equal_documents_count_once() -> None:
     plan = plan_of([["a"], ["b"], ["c"]])
     plan = replace(plan, inputs=((0,), (0,), (0,), (1,), (2,)))
-    _, seen = passed(plan, [{"a": 0.9, "b": 0.8, "c": 0.1}, {"a": 0.5, "b": 0.4}], [2])
-    assert seen[1] == ["a", "b"]
+    _, plans = passed(plan, [{"a": 0.9, "b": 0.8, "c": 0.1}, {"a": 0.5, "b": 0.4}], [2])
+    assert plans[1] == ["a", "b"]
 
 
 def test_each_query_keeps_as_many() -> None:
     plan = plan_of([["a"], ["b"]], [["c"], ["d"]])
     small: Table = {"a": 0.1, "b": 0.2, "c": 0.9, "d": 0.8}
-    _, seen = passed(plan, [small, {"b": 0.5, "c": 0.5}], [1])
-    assert seen[1] == ["b", "c"]
+    _, plans = passed(plan, [small, {"b": 0.5, "c": 0.5}], [1])
+    assert plans[1] == ["b", "c"]
 
 
 def test_ties_go_by_position() -> None:
@@ -112,11 +112,13 @@ def test_ties_go_by_position() -> None:
 
 def test_what_one_stage_cannot_score() -> None:
     plan = plan_of([["a"], ["b"], ["c"]])
-    scores, seen = passed(plan, [{"a": FAILURE, "b": 0.2, "c": 0.3}, {"b": 0.9, "c": FAILURE}], [2])
-    assert seen[1] == ["b", "c"]
+    scores, plans = passed(
+        plan, [{"a": FAILURE, "b": 0.2, "c": 0.3}, {"b": 0.9, "c": FAILURE}], [2]
+    )
+    assert plans[1] == ["b", "c"]
     assert scores == [FAILURE, Score(0.9, stage=Stage(2, 2)), Score(0.3, stage=Stage(1, 2))]
-    nothing, seen = passed(plan, [dict.fromkeys("abc", FAILURE), {}], [2])
-    assert (nothing, len(seen)) == ([FAILURE] * 3, 1)
+    nothing, plans = passed(plan, [dict.fromkeys("abc", FAILURE), {}], [2])
+    assert (nothing, len(plans)) == ([FAILURE] * 3, 1)
 
 
 def test_a_window_that_only_the_first_stage_could_score_does_not_win() -> None:
@@ -134,9 +136,9 @@ def test_exactly_as_many_as_are_kept_come_first(
     texts = [str(at) for at in range(len(values))]
     plan = plan_of([[text] for text in texts])
     small, big = (dict(zip(texts, column, strict=True)) for column in zip(*values, strict=True))
-    scores, seen = passed(plan, [small, big], [keep])
+    scores, plans = passed(plan, [small, big], [keep])
     count = min(keep, len(values))
-    assert len(seen[1]) == count
+    assert len(plans[1]) == count
     threshold = data.draw(st.none() | st.floats(0, 1))
     ranked = rank(plan, scores, texts, top_n=None, threshold=threshold)
     order = sorted(range(len(values)), key=lambda at: (-small[texts[at]], at))
@@ -164,11 +166,11 @@ def with_tokens(
 
 def test_a_later_stage_gets_its_own_tokens() -> None:
     plan = plan_of([["a"], ["b"]], [["c"]])
-    seen = with_tokens(plan, 10, lambda text: (len(text), 7))
-    assert [query.ids for query in seen.queries] == [(6, 7), (6, 7)]
+    plans = with_tokens(plan, 10, lambda text: (len(text), 7))
+    assert [query.ids for query in plans.queries] == [(6, 7), (6, 7)]
     lengths = [len(plan.passages[at].part) for at in (0, 2)]
-    assert [passage.ids for passage in seen.passages] == [(length, 7) for length in lengths]
-    assert seen.inputs == ((0,), (1,))
+    assert [passage.ids for passage in plans.passages] == [(length, 7) for length in lengths]
+    assert plans.inputs == ((0,), (1,))
     assert with_tokens(plan, None, lambda _: (1,) * 99).tokens(0) == 198
 
 

@@ -24,7 +24,7 @@ from qwen3_ascend_retrievers.core.prompt import (
 from support.qwen_tokenizer import FIRST_ADDED, NO, YES, encode, qwen_tokenizer
 from support.strategies import fuzzed, payloads
 
-TINY = Path(qwen3_ascend_retrievers.__file__).parent / "tiny_model" / "tokenizer.json"
+TINY = Path(qwen3_ascend_retrievers.__file__).parent / "models" / "tiny_model" / "tokenizer.json"
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 CHINA = "The capital of China is Beijing."
 GRAVITY = (

@@ -26,7 +26,7 @@ from support.qwen_tokenizer import count, encode
 from support.strategies import SNIPPETS, texts
 
 PACKAGE = Path(qwen3_ascend_retrievers.__file__).parent
-TINY = FileTokenizer.from_file(str(PACKAGE / "tiny_model" / "tokenizer.json"))
+TINY = FileTokenizer.from_file(str(PACKAGE / "models" / "tiny_model" / "tokenizer.json"))
 
 ORDINARY = {
     "chinese": "中国的首都是北京。北京是一座有三千多年历史的古都，拥有故宫、长城等众多名胜古迹。",

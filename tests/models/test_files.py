@@ -116,6 +116,10 @@ class Hub(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        # Of anything else huggingface_hub keeps the answer in the developer's own cache, for a day.
+        if not self.path.startswith("/api/models/"):
+            self.send_error(404)
+            return
         # The answer to /api/models/NAME/tree/REVISION.
         tree = [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in self.files]
         body = json.dumps(tree).encode()

@@ -73,10 +73,10 @@ class Columns:
                 raise InvalidInputError(
                     f"There is no column {name!r}. There are: {', '.join(sorted(names))}."
                 )
-        if taken := sorted({*self.added} & {*names}):
+        if clashes := sorted({*self.added} & {*names}):
             raise InvalidInputError(
-                f"There is a column {taken[0]!r} already, which would be replaced. Give it another "
-                "name first."
+                f"There is a column {clashes[0]!r} already, which would be replaced. Give it "
+                "another name first."
             )
 
 

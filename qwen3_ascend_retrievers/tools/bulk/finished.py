@@ -6,14 +6,19 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._util.atomic_files import check_writable, replacing, write_bytes, write_text
+from ..._util.atomic_files import (
+    check_writable,
+    remove_leftovers,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from ...errors import InvalidInputError
 from .inputs import PARQUET
 from .tables import import_arrow
@@ -26,9 +31,7 @@ _GROUP_ROWS: Final = 65_536
 _JOB: Final = "job.json"
 _LOCK: Final = "lock"
 # The files of a job, and what a killed one leaves of them.
-_OWN: Final = re.compile(
-    r"lock|job\.json|(?:\d{8}|whole)\.(?:json|jsonl|parquet)|\..*\.part", re.IGNORECASE
-)
+_OWN: Final = re.compile(r"lock|job\.json|\d{8}\.(?:json|jsonl|parquet)|\..*\.part", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class FinishedBatches:
         self.folder.mkdir(exist_ok=True)
         self._is_joined = False
         self._lock: int | None = _locked(self.folder)
+        remove_leftovers(output)
         if fresh:
             self._clear()
         self._check_job(job)
@@ -103,15 +107,13 @@ class FinishedBatches:
         Raises:
             InvalidInputError: a batch is damaged; it is deleted, so that it will be scored again.
         """
-        # In the folder, so that nothing is left beside the output if this is killed.
-        whole = self.folder / f"whole{self._ending}"
-        if self._ending == PARQUET:
-            self._join_tables(whole)
-        else:
-            with whole.open("wb") as file:
-                for content in self._contents():
-                    file.write(content)
-        _replace(self._output, whole)
+        with replacing(self._output) as whole:
+            if self._ending == PARQUET:
+                self._join_tables(whole)
+            else:
+                with whole.open("wb") as file:
+                    for content in self._contents():
+                        file.write(content)
         self._is_joined = True
         self.close()
 
@@ -221,20 +223,6 @@ def _check_own(folder: Path) -> None:
             f"{folder} holds other things than the finished rows of a job, which are kept there. "
             "Move it away, or take another name for the output."
         )
-
-
-def _replace(output: Path, whole: Path) -> None:
-    """Put a file in the place of the output, or of what that links to, with its permissions."""
-    target = Path(os.path.realpath(output))
-    if target.exists():
-        shutil.copymode(target, whole)
-    try:
-        os.replace(whole, target)
-    # The folder, or the output, is a link to another disk.
-    except OSError:
-        with replacing(output) as temporary:
-            shutil.copyfile(whole, temporary)
-        whole.unlink()
 
 
 def _locked(folder: Path) -> int:

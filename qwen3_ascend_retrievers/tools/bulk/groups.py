@@ -7,14 +7,14 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from ...core.prompt import check_text
 from ...core.ranking import RankedDocument
 from ...core.results import Ranking
 from ...core.validation import check_list, check_query
-from ...engines.base import Engine, checked_engine
+from ...engines.base import Engine
 from ...errors import (
     EngineClosedError,
     InvalidInputError,
@@ -120,17 +120,9 @@ class GroupScorer:
         await self._reranker.aclose()
 
     def _new_reranker(self) -> Reranker:
-        settings = self._settings
-        return Reranker(
-            checked_engine("engine", self._make_engine()),
-            instruction=settings.instruction,
-            score_threshold=settings.score_threshold,
-            overflow=settings.overflow,
-            max_length=settings.max_length,
-            window_overlap=settings.window_overlap,
-            max_documents=settings.max_documents,
-            combine=settings.combine,
-        )
+        # All documents, so that what was cut is counted; top_n is for the results.
+        settings = replace(self._settings, top_n=None, on_error="raise")
+        return Reranker(self._make_engine(), **asdict(settings))
 
     async def _ranked(self, group: QueryGroup) -> GroupRanking:
         try:
@@ -140,13 +132,13 @@ class GroupScorer:
             return GroupRanking(error=error_text(error))
         errors = _wrong_types(documents)
         while True:
-            kept = [at for at in range(len(documents)) if at not in errors]
-            outcome = await self._outcome(query, [documents[at] for at in kept])
+            positions = [at for at in range(len(documents)) if at not in errors]
+            outcome = await self._outcome(query, [documents[at] for at in positions])
             if isinstance(outcome, Ranking):
-                return self._group_ranking(outcome, kept, errors)
+                return self._group_ranking(outcome, positions, errors)
             if isinstance(outcome, _OF_THE_ENGINE):
                 return GroupRanking(error=error_text(outcome), engine_failure=outcome)
-            culprits = await self._culprits(query, documents, kept, outcome)
+            culprits = await self._culprits(query, documents, positions, outcome)
             if not culprits:
                 return GroupRanking(error=error_text(outcome))
             errors |= culprits
@@ -185,20 +177,20 @@ class GroupScorer:
         if len(positions) == 1:
             return {positions[0]: error}
         middle = len(positions) // 2
-        found: dict[int, Exception] = {}
+        failing: dict[int, Exception] = {}
         for half in (positions[:middle], positions[middle:]):
             outcome = await self._outcome(query, [documents[at] for at in half])
             if isinstance(outcome, Exception):
-                found |= await self._culprits(query, documents, half, outcome)
-        return found if len(found) < len(documents) else {}
+                failing |= await self._culprits(query, documents, half, outcome)
+        return failing if len(failing) < len(documents) else {}
 
     def _group_ranking(
-        self, ranking: Ranking, kept: Sequence[int], errors: Mapping[int, Exception]
+        self, ranking: Ranking, positions: Sequence[int], errors: Mapping[int, Exception]
     ) -> GroupRanking:
         texts = {position: error_text(error) for position, error in errors.items()}
         results = []
         for result in ranking.results:
-            position = kept[result.index]
+            position = positions[result.index]
             if result.error is None:
                 results.append(replace(result, index=position))
             else:

@@ -112,9 +112,9 @@ class InputFiles:
                 yield from _parquet_rows(path, columns)
             else:
                 for number, row in enumerate(_json_rows(path), 1):
-                    if taken := {*columns.added} & row.content.keys():
+                    if added := {*columns.added} & row.content.keys():
                         raise InvalidInputError(
-                            f"{path.name}, row {number} has a column {min(taken)!r} already, which "
+                            f"{path.name}, row {number} has a column {min(added)!r} already, which "
                             "would be replaced. Give it another name first."
                         )
                     texts = row.content.get(columns.texts)

@@ -82,11 +82,20 @@ class BulkJob:
             raise InvalidInputError(f"{self.output} is an input. Take another name.")
         self.columns.check(self.inputs.column_names())
 
-    def check_order(self) -> None:
-        """Raise InvalidInputError, before any work, if pairs of a query are apart."""
+    def checked_count(self) -> int:
+        """How many rows there are. Pairs are all read for it.
+
+        Raises:
+            InvalidInputError: there is none, or pairs of a query are apart.
+        """
         if self.columns.is_pairs:
-            for _ in row_batches(self.inputs.rows(self.columns), self.columns, self.pairs):
-                pass
+            batches = row_batches(self.inputs.rows(self.columns), self.columns, self.pairs)
+            count = sum(len(batch.rows) for batch in batches)
+        else:
+            count = self.inputs.count()
+        if count == 0:
+            raise InvalidInputError(f"There is no row in {self.inputs.paths[0]}.")
+        return count
 
     def identity(self, reranker: Reranker) -> dict[str, Any]:
         """What the output depends on; JSON-safe."""

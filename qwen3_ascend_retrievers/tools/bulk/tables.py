@@ -80,9 +80,9 @@ def with_schema(table: Any, schema: Any) -> Any:
 def with_added(table: Any, values: Sequence[Sequence[Any] | None], columns: Columns) -> Any:
     """`table` with the results' columns, without the rows that are left out."""
     arrow = import_arrow()
-    kept = [place for place, value in enumerate(values) if value is not None]
-    if len(kept) < len(values):
-        table = table.take(arrow.array(kept, arrow.int64()))
+    places = [place for place, value in enumerate(values) if value is not None]
+    if len(places) < len(values):
+        table = table.take(arrow.array(places, arrow.int64()))
     for at, field in enumerate(added_fields(columns)):
         column = [value[at] for value in values if value is not None]
         table = table.append_column(field, arrow.array(column, field.type))

@@ -134,8 +134,8 @@ def test_the_command_joins_a_cluster_and_leaves_it_running(
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "in.jsonl", lists(30))
     options = ("--ray-address", cluster.address, "--resource", "engine=1", "--engine", "local")
-    done = run("bulk", "in.jsonl", "out.parquet", *options, *TINY)
-    assert done.returncode == 0, done.stderr
+    process = run("bulk", "in.jsonl", "out.parquet", *options, *TINY)
+    assert process.returncode == 0, process.stderr
     assert ran(tmp_path, HashEngine).rows == 100
 
 

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 def by_id(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """The rows by their number; none is there twice."""
-    found = {row["id"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    rows_by_id = {row["id"]: row for row in rows}
+    assert len(rows_by_id) == len(rows)
+    return rows_by_id
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def expected() -> dict[tuple[str, str], float]:
 
 
 def check_lists(rows: list[dict[str, Any]], expected: dict[tuple[str, str], float]) -> None:
-    found = by_id(rows)
-    assert set(found) == {*range(100)}
+    rows_by_id = by_id(rows)
+    assert set(rows_by_id) == {*range(100)}
     for source in lists(100, 20):
-        row = found[source["id"]]
+        row = rows_by_id[source["id"]]
         assert row["__inference_error__"] == ""
         assert row["documents"] == source["documents"]
         scores = {result["index"]: result["relevance_score"] for result in row["results"]}
@@ -66,12 +66,12 @@ def test_2000_pairs_score_as_in_one_process(
     more = {"concurrency": 2, "resources": ENGINE, "batch_size": 4}
     with ThreadPoolExecutor(1) as thread:
         result = thread.submit(rerank_dataset(dataset, engine, **LISTS, **more).take_all)
-        seen: set[str] = set()
+        nodes: set[str] = set()
         while not result.done():
-            seen |= nodes_at_work(tmp_path)
+            nodes |= nodes_at_work(tmp_path)
             time.sleep(0.01)
     check_lists(result.result(), expected)
-    assert len(seen) == 2
+    assert len(nodes) == 2
 
 
 def test_pairs_are_grouped_by_query_and_ranked(expected: dict[tuple[str, str], float]) -> None:
@@ -80,14 +80,14 @@ def test_pairs_are_grouped_by_query_and_ranked(expected: dict[tuple[str, str], f
     rows = [row for start in range(20) for row in rows[start::20]]
     dataset = ray.data.from_items(rows, override_num_blocks=7)
     reranked = rerank_dataset(dataset, LocalEngine("tiny"), **PAIRS, top_n=5, resources=ENGINE)
-    found = by_id(reranked.take_all())
-    assert len(found) == 500
-    for row in found.values():
+    rows_by_id = by_id(reranked.take_all())
+    assert len(rows_by_id) == 500
+    for row in rows_by_id.values():
         assert row["relevance_score"] == pytest.approx(
             expected[row["query"], row["document"]], abs=1e-5
         )
     for query in {row["query"] for row in rows}:
-        of_query = [row for row in found.values() if row["query"] == query]
+        of_query = [row for row in rows_by_id.values() if row["query"] == query]
         assert sorted(row["rank"] for row in of_query) == [1, 2, 3, 4, 5]
         best = sorted((expected[text] for text in expected if text[0] == query), reverse=True)[:5]
         scores = sorted((row["relevance_score"] for row in of_query), reverse=True)
@@ -138,14 +138,14 @@ def test_one_wrong_row_in_a_thousand_is_kept_with_its_reason(
         rows[613]["documents"] = [text]
     dataset = ray.data.from_items(rows, override_num_blocks=2)
     reranked = rerank_dataset(dataset, engine, **columns, resources=ENGINE, **settings)
-    found = by_id(reranked.take_all())
-    assert len(found) == 1000
-    failed = [number for number, row in found.items() if row["__inference_error__"]]
+    rows_by_id = by_id(reranked.take_all())
+    assert len(rows_by_id) == 1000
+    failed = [number for number, row in rows_by_id.items() if row["__inference_error__"]]
     assert failed == [rows[613]["id"]]
     reasons = {None: "must be a str, not NoneType", "a POISON": "RuntimeError: a kernel failed"}
     reason = reasons.get(text, "TooLongError: The document ")
-    assert reason in found[rows[613]["id"]]["__inference_error__"]
-    for number, row in found.items():
+    assert reason in rows_by_id[rows[613]["id"]]["__inference_error__"]
+    for number, row in rows_by_id.items():
         if number not in failed:
             score = (
                 row["results"][0]["relevance_score"] if columns is LISTS else row["relevance_score"]
@@ -159,9 +159,9 @@ def test_one_wrong_row_in_a_thousand_is_kept_with_its_reason(
 def test_a_value_of_another_type_is_a_row_with_an_error() -> None:
     rows = [*pairs(3), {"id": "x", "query": "q", "document": 5}]
     dataset = ray.data.from_items(rows, override_num_blocks=1)
-    found = by_id(rerank_dataset(dataset, HashEngine, **PAIRS, resources=ENGINE).take_all())
-    assert "must be a str, not int" in found["x"]["__inference_error__"]
-    assert sum(row["relevance_score"] is not None for row in found.values()) == 12
+    rows_by_id = by_id(rerank_dataset(dataset, HashEngine, **PAIRS, resources=ENGINE).take_all())
+    assert "must be a str, not int" in rows_by_id["x"]["__inference_error__"]
+    assert sum(row["relevance_score"] is not None for row in rows_by_id.values()) == 12
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_job() -> None:

@@ -1,4 +1,4 @@
-"""Jobs: what is written, what is kept after a stop, and that nothing is scored twice."""
+"""Jobs: what is written, what is above after a stop, and that nothing is scored twice."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def test_every_row_comes_out_in_order_with_its_scores(
         parquet.write_table(pa.Table.from_pylist(rows), path)
     counts = ran(job_of(path, tmp_path / target, columns))
     assert counts == JobCounts(rows=len(rows), pairs=160)
-    found = read(tmp_path / target)
-    assert [{name: row[name] for name in rows[0]} for row in found] == rows
-    assert {row["__inference_error__"] for row in found} == {""}
+    rows_out = read(tmp_path / target)
+    assert [{name: row[name] for name in rows[0]} for row in rows_out] == rows
+    assert {row["__inference_error__"] for row in rows_out} == {""}
     if columns.is_pairs:
-        assert [row["relevance_score"] for row in found] == [
+        assert [row["relevance_score"] for row in rows_out] == [
             hash_score(row["query"], row["document"]) for row in rows
         ]
         for at in range(0, 160, 4):
-            of_query = sorted(found[at : at + 4], key=lambda row: -row["relevance_score"])
+            of_query = sorted(rows_out[at : at + 4], key=lambda row: -row["relevance_score"])
             assert [row["rank"] for row in of_query] == [1, 2, 3, 4]
     else:
-        for row in found:
+        for row in rows_out:
             best = [result["relevance_score"] for result in row["results"]]
             assert best == sorted(best, reverse=True)
             for result in row["results"]:
@@ -99,13 +99,15 @@ def test_one_wrong_row_in_a_thousand_is_kept_with_its_error(tmp_path: Path, targ
         source = write_jsonl(tmp_path / "in.jsonl", rows)
         counts = ran(job_of(source, tmp_path / target, PAIRS, 100), engine=RaisingEngine)
         assert (counts.rows, counts.failed) == (1000, 1)
-        found = read(tmp_path / target)
-        assert [row["id"] for row in found] == [row["id"] for row in rows]
-        errors = {at for at, row in enumerate(found) if row["__inference_error__"]}
+        rows_out = read(tmp_path / target)
+        assert [row["id"] for row in rows_out] == [row["id"] for row in rows]
+        errors = {at for at, row in enumerate(rows_out) if row["__inference_error__"]}
         assert errors == {613}
-        assert text in found[613]["__inference_error__"]
-        assert found[613]["relevance_score"] is None
-        assert all(row["relevance_score"] is not None for row in found if row is not found[613])
+        assert text in rows_out[613]["__inference_error__"]
+        assert rows_out[613]["relevance_score"] is None
+        assert all(
+            row["relevance_score"] is not None for row in rows_out if row is not rows_out[613]
+        )
 
 
 def test_documents_with_errors_stand_behind_the_others(tmp_path: Path) -> None:
@@ -131,9 +133,9 @@ def test_broken_lines_stay_in_their_place(tmp_path: Path) -> None:
     for target in ("out.jsonl", "out.parquet"):
         counts = ran(job_of(source, tmp_path / target))
         assert (counts.rows, counts.failed) == (7, 1)
-        found = read(tmp_path / target)
-        assert "in.jsonl, line 4 is no JSON" in found[3]["__inference_error__"]
-        assert [row.get("id") for row in found] == [0, 1, 2, None, 3, 4, 5]
+        rows_out = read(tmp_path / target)
+        assert "in.jsonl, line 4 is no JSON" in rows_out[3]["__inference_error__"]
+        assert [row.get("id") for row in rows_out] == [0, 1, 2, None, 3, 4, 5]
 
 
 def test_top_n_and_threshold_leave_pairs_out_but_no_error(tmp_path: Path) -> None:
@@ -141,16 +143,16 @@ def test_top_n_and_threshold_leave_pairs_out_but_no_error(tmp_path: Path) -> Non
     rows[5]["document"] = None
     job = job_of(write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", PAIRS)
     ran(job, top_n=2)
-    found = read(job.output)
-    assert len(found) == 21
-    assert {row["rank"] for row in found} == {1, 2, None}
+    rows_out = read(job.output)
+    assert len(rows_out) == 21
+    assert {row["rank"] for row in rows_out} == {1, 2, None}
     job.output.unlink()
     ran(job, score_threshold=0.5)
-    found = read(job.output)
-    kept = [
+    rows_out = read(job.output)
+    above = [
         row for row in rows if row["document"] and hash_score(row["query"], row["document"]) >= 0.5
     ]
-    assert len(found) == len(kept) + 1
+    assert len(rows_out) == len(above) + 1
 
 
 def test_a_lone_surrogate_survives_in_jsonl(tmp_path: Path) -> None:

@@ -151,11 +151,11 @@ def test_rows_that_cannot_be_read_part_no_query() -> None:
     null = json.dumps({"query": None, "document": "x"})
     Path("a.jsonl").write_text("\n".join([*lines[:2], "{oops", null, *lines[2:]]))
     succeed("a.jsonl", "out.jsonl")
-    found = read("out.jsonl")
-    assert [bool(row["__inference_error__"]) for row in found] == [False] * 2 + [True] * 2 + [
+    rows_out = read("out.jsonl")
+    assert [bool(row["__inference_error__"]) for row in rows_out] == [False] * 2 + [True] * 2 + [
         False
     ] * 6
-    assert sorted(row["rank"] for row in found[:2] + found[4:6]) == [1, 2, 3, 4]
+    assert sorted(row["rank"] for row in rows_out[:2] + rows_out[4:6]) == [1, 2, 3, 4]
 
 
 def test_pairs_that_are_apart_are_refused_before_the_work() -> None:
