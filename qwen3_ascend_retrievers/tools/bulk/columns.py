@@ -43,6 +43,8 @@ class Columns:
         for name in (self.query, self.texts):
             if not isinstance(name, str) or not name:
                 raise InvalidInputError(f"A column's name must be a non-empty str, not {name!r}.")
+        if self.query == self.texts:
+            raise InvalidInputError(f"The column {self.query!r} cannot hold query and documents.")
 
     @property
     def texts(self) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import InvalidInputError, MissingDependencyError
-from ...settings import DEFAULTS, Overflow, RerankSettings, whole_number
+from ...settings import DEFAULTS, Overflow, RerankSettings, printed, whole_number
 from .cluster import import_ray, remote_arguments
 from .columns import Columns
 from .groups import GroupScorer
@@ -91,6 +91,8 @@ def rerank_dataset(
         MissingDependencyError: ray is not installed, or older than `document_column` needs (2.60).
     """
     ray = import_ray()
+    if not isinstance(dataset, ray.data.Dataset):
+        raise InvalidInputError(f"dataset must be a ray.data.Dataset, not {printed(dataset)}.")
     columns = Columns(query=query_column, documents=documents_column, document=document_column)
     settings = RerankSettings(
         instruction=instruction,

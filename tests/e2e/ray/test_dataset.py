@@ -179,6 +179,12 @@ def test_pairs_are_refused_with_a_ray_that_loses_them(monkeypatch: pytest.Monkey
     rerank_dataset(ray.data.from_items(lists(2)), FakeEngine(), **LISTS)
 
 
+@pytest.mark.parametrize("dataset", [None, [{"query": "q", "documents": []}]])
+def test_what_is_no_dataset_is_refused(dataset: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"dataset must be a ray\.data\.Dataset"):
+        rerank_dataset(dataset, FakeEngine(), **LISTS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

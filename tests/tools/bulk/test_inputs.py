@@ -113,6 +113,7 @@ def test_rows_of_two_types_do_not_fit_into_parquet(tmp_path: Path) -> None:
         ({"query": "query", "documents": "a", "document": "b"}, "Give documents_column"),
         ({"query": "", "documents": "a"}, "must be a non-empty str"),
         ({"query": 5, "documents": "a"}, "must be a non-empty str"),
+        ({"query": "a", "documents": "a"}, "cannot hold query and documents"),
     ],
 )
 def test_wrong_columns(arguments: dict[str, Any], text: str) -> None:
