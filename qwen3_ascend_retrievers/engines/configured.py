@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from .base import Closing
-from .registry import engine_from_config
+from .registry import ENGINES, engine_from_config
 
 
 class Configured(Closing):
@@ -48,6 +48,27 @@ def unwritten_of(engines: Iterable[Any]) -> list[str]:
     """What the configs of engines leave out, each name once."""
     written = [engine for engine in engines if isinstance(engine, Configured)]
     return list(dict.fromkeys(name for engine in written for name in engine.unwritten()))
+
+
+def scoring_config(engine: Any) -> dict[str, Any]:
+    """The tagged config of one of this package's engines, without what no score depends on.
+
+    Raises:
+        InvalidInputError: a foreign engine.
+    """
+    config: dict[str, Any] = _without_transport(engine_to_config(engine))
+    return config
+
+
+def _without_transport(value: Any) -> Any:
+    """The same of the engines that an engine is made of."""
+    if isinstance(value, list):
+        return [_without_transport(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    row = ENGINES.get(str(value.get("engine")))
+    dropped = () if row is None else row.transport
+    return {name: _without_transport(inner) for name, inner in value.items() if name not in dropped}
 
 
 def engine_to_config(engine: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class EngineRow:
         in_process: whether it takes a model's name and loads that model here.
         tiny: whether it may be chosen for the bundled model, because it starts in a second.
         secrets: those of its constructor's arguments that are never written down or shown.
+        transport: those of its arguments that say how it is reached, on which no score depends.
         renamed: former names of arguments, as they were written down -> today's.
         prefix_cache: whether tokens of a query's part are computed once: "always"; "self_checked"
             if scores with and without are compared at loading, with the outcome in its attribute
@@ -62,6 +63,7 @@ class EngineRow:
     in_process: bool = False
     tiny: bool = False
     secrets: tuple[str, ...] = ()
+    transport: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     prefix_cache: PrefixCache = "unknown"
 
@@ -123,6 +125,10 @@ _ROWS: Final = (
         about="a server",
         packages=("httpx",),
         secrets=("api_key", "headers"),
+        transport=(
+            *("timeout", "deadline", "max_retries", "max_connections", "backoff", "cooldown"),
+            *("trust_env", "balance"),
+        ),
         renamed={"max_concurrency": "max_connections"},
     ),
     EngineRow(tag="cascade", home="engines.cascade:CascadeEngine"),

@@ -153,7 +153,8 @@ def test_a_signal_leaves_a_journal_and_the_same_command_goes_on(
         assert set(os.listdir(collection)) - before == {"reranked.trec.journal"}
         gate.opened.set()
         server.requests.clear()
-        result = invoke(*arguments, "--json")
+        # More patience is no other reranking.
+        result = invoke(*arguments, "--json", "--engine-option", "timeout=77")
         assert result.exit_code == 0, result.output
         assert "Finished before: 3 of 5 queries." in result.stderr
         queries = [query_of(request) for request in server.requests]

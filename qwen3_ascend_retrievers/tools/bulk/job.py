@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from ...core.prompt import NEUTRALISATION_VERSION, TEMPLATE_VERSION
-from ...engines.configured import engine_to_config
+from ...engines.configured import scoring_config
 from ...errors import InvalidInputError
 from ...models.fingerprint import weight_stamps
 from ...reranker import Reranker
@@ -33,12 +33,6 @@ from .tables import added_values, groups_of
 
 # A worker has its next batch while it is at one.
 _BATCHES_AT_ONCE: Final = 2
-# What scores do not depend on, and a resumed job may change.
-_TRANSPORT: Final = frozenset(
-    {"timeout", "deadline", "max_retries", "max_connections", "backoff", "cooldown"}
-    | {"trust_env", "balance"}
-)
-
 logger = logging.getLogger(__name__)
 
 JobProgress = Callable[[JobCounts], None]
@@ -99,14 +93,14 @@ class BulkJob:
 
     def identity(self, reranker: Reranker) -> dict[str, Any]:
         """What the output depends on; JSON-safe."""
-        config = engine_to_config(reranker.engine)
+        config = scoring_config(reranker.engine)
         settings = reranker.settings
         stats = [(path.resolve(), path.stat()) for path in self.inputs.paths]
         return {
             "files": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats],
             "columns": asdict(self.columns),
             "pairs": self.pairs,
-            "engine": _without_transport(config),
+            "engine": config,
             "weights": [weight_stamps(model) for model in _models_in(config)],
             "settings": asdict(settings),
             "versions": [TEMPLATE_VERSION, NEUTRALISATION_VERSION],
@@ -228,18 +222,6 @@ async def _rankings(worker: Worker, groups: Sequence[QueryGroup]) -> list[GroupR
         for at, ranking in zip(failed, again, strict=True):
             rankings[at] = ranking
     return rankings
-
-
-def _without_transport(config: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: value for name, value in config.items() if name not in _TRANSPORT}
-    return {name: _inner(value) for name, value in values.items()}
-
-
-def _inner(value: Any) -> Any:
-    """The same of the engines that an engine is made of."""
-    if isinstance(value, Mapping) and "engine" in value:
-        return _without_transport(value)
-    return [_inner(item) for item in value] if isinstance(value, list) else value
 
 
 def _models_in(config: Mapping[str, Any]) -> Iterator[str]:

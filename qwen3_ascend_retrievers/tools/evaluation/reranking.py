@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.ranking import Stage
-from ...engines.configured import Configured
+from ...engines.configured import Configured, scoring_config
 from ...errors import EngineError, InvalidInputError
 from ...models.fingerprint import weight_stamps
 from ...reranker import Reranker
@@ -101,7 +101,7 @@ def _score_settings(reranker: Reranker) -> dict[str, Any]:
     engine, settings = reranker.engine, reranker.settings
     facts = engine.facts()
     return {
-        "engine": engine.tagged_config() if isinstance(engine, Configured) else repr(type(engine)),
+        "engine": scoring_config(engine) if isinstance(engine, Configured) else repr(type(engine)),
         "model": facts.model,
         "weights": weight_stamps(facts.model),
         "max_length": [facts.max_length, settings.max_length],

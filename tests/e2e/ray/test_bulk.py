@@ -139,39 +139,33 @@ def test_the_command_joins_a_cluster_and_leaves_it_running(
     assert ran(tmp_path, HashEngine).rows == 100
 
 
+def refusal(folder: Path, address: str, *options: str) -> str:
+    """What the command says when it ends with 2, in a folder with a small input."""
+    write_jsonl(folder / "in.jsonl", lists(3))
+    failed = run("bulk", "in.jsonl", "out.jsonl", "--ray-address", address, *options, cwd=folder)
+    assert failed.returncode == 2, failed.stderr
+    assert "Traceback" not in failed.stderr
+    return failed.stderr
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "no such address"])
 def test_no_cluster_at_the_address_is_an_error_with_what_to_do(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_jsonl(tmp_path / "in.jsonl", lists(3))
-    failed = run("bulk", "in.jsonl", "out.jsonl", "--ray-address", address, *TINY)
-    assert failed.returncode == 2, failed.stderr
-    assert "There is no Ray cluster at" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    assert "There is no Ray cluster at" in refusal(tmp_path, address, *TINY)
 
 
-def test_a_key_that_actors_would_lack_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_jsonl(tmp_path / "in.jsonl", lists(3))
+def test_a_server_that_is_no_ray_cluster_is_an_error_within_seconds(tmp_path: Path) -> None:
+    with RerankServer() as server:
+        address = server.url.removeprefix("http://")
+        text = refusal(tmp_path, address, *TINY)
+    assert f"There is no Ray cluster at '{address}' (TimeoutExpired)" in text
+
+
+def test_a_key_that_actors_would_lack_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sesame\n")
     (tmp_path / "key").chmod(0o600)
     server = ("--base-url", "http://127.0.0.1:9", "--api-key-file", "key")
-    failed = run("bulk", "in.jsonl", "out.jsonl", "--ray-address", "local", *server)
-    assert failed.returncode == 2, failed.stderr
-    assert "Set QWEN3_RERANK_API_KEY where they run" in failed.stderr
-    assert "sesame" not in failed.stderr
-
-
-def test_a_server_that_is_no_ray_cluster_is_an_error_within_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_jsonl(tmp_path / "in.jsonl", lists(3))
-    with RerankServer() as server:
-        address = server.url.removeprefix("http://")
-        failed = run("bulk", "in.jsonl", "out.jsonl", "--ray-address", address, *TINY)
-    assert failed.returncode == 2, failed.stderr
-    assert f"There is no Ray cluster at '{address}' (TimeoutExpired)" in failed.stderr
+    text = refusal(tmp_path, "local", *server)
+    assert "Set QWEN3_RERANK_API_KEY where they run" in text
+    assert "sesame" not in text
