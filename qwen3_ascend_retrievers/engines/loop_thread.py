@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from .._util.locks import Lock
 from ..errors import EngineError
-from .waiting import Callers, closed_error, wait, wait_async
+from .waiting import Callers, closed_error, settle, wait, wait_async
 
 Result = TypeVar("Result")
 Work = Coroutine[Any, Any, Result]
@@ -110,15 +110,16 @@ class LoopThread:
     def _submit(
         self, work: Work[Result], loop: asyncio.AbstractEventLoop | None = None
     ) -> Future[Result]:
-        with self._lock:
-            try:
+        running = _LoopFuture(work)
+        try:
+            with self._lock:
                 if self._closed:
                     raise closed_error()
-                running = asyncio.run_coroutine_threadsafe(work, loop or self._running())
-            except BaseException:
-                work.close()
-                raise
-            return self._callers.promise(running)
+                running.start(loop or self._running())
+                return self._callers.promise(running)
+        except BaseException:
+            running.cancel()
+            raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
         foreign = self._loop is not None and self._pid != os.getpid()
@@ -147,6 +148,55 @@ class LoopThread:
             asyncio.set_event_loop(None)
             loop.close()
             self._collect()
+
+
+class _LoopFuture(Future[Result]):
+    """`work`'s outcome in a loop; cancelling it cancels the work, or closes it if not begun.
+
+    asyncio.run_coroutine_threadsafe without its reference cycle: that leaves the task to the
+    garbage collector, which may run in the main thread. There a Ctrl-C during the collection is
+    raised in the callback of asyncio's own weak reference to the task, and Python drops it.
+    """
+
+    def __init__(self, work: Work[Result]) -> None:
+        super().__init__()
+        self._work = work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Result] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin the work in `loop`, from any thread."""
+        self._loop = loop
+        loop.call_soon_threadsafe(self._create_task, loop)
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        if self._loop is None:
+            self._work.close()
+            return True
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:
+            # The loop is closed.
+            self._work.close()
+        return True
+
+    def _create_task(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._work)
+        self._task.add_done_callback(self._end)
+        if self.cancelled():
+            self._task.cancel()
+
+    def _cancel_task(self) -> None:
+        if self._task is None:
+            self._work.close()
+        else:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[Result]) -> None:
+        self._task = None
+        settle(self, task)
 
 
 async def end_tasks(tasks: set[asyncio.Task[Any]] | None = None) -> None:

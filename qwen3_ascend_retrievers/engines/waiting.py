@@ -50,7 +50,7 @@ class Callers:
                 self._waiting, self._pid = set(), os.getpid()
             self._waiting.add(promise)
         promise.add_done_callback(forget)
-        work.add_done_callback(lambda ended: _settle(promise, ended))
+        work.add_done_callback(lambda ended: settle(promise, ended))
         return promise
 
     def dismiss(self) -> None:
@@ -87,7 +87,8 @@ async def wait_async(promise: Future[Result]) -> Result:
     return await asyncio.wrap_future(promise)
 
 
-def _settle(promise: Future[Result], work: Future[Result]) -> None:
+def settle(promise: Future[Result], work: Future[Result] | asyncio.Task[Result]) -> None:
+    """End `promise` as `work` has ended, in EngineClosedError if it was cancelled."""
     # The caller may have stopped waiting, or been dismissed, at this very moment.
     with suppress(InvalidStateError):
         if work.cancelled():

@@ -198,6 +198,7 @@ def ended(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
         return process.communicate(timeout=seconds)
     finally:
         process.kill()
+        process.wait()
 
 
 def test_an_exception_and_a_clean_standard_output(tmp_path: Path) -> None:
