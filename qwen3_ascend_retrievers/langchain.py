@@ -189,6 +189,9 @@ class Qwen3Rerank(Adapter, BaseDocumentCompressor, Serializable):
             if result.score is not None:
                 added[self.score_key] = result.score
             metadata = merged_metadata(original.metadata, added)
+            if result.score is None and ranking.status == "reranked":
+                # An earlier reranker's, which nobody may compare with the others here.
+                metadata.pop(self.score_key, None)
             copies.append(original.model_copy(update={"metadata": metadata}))
         return copies
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ._util.locks import Lock
+from ._util.locks import fork_safe_lock
 from .call import Outcome, Request, arun, outcome_steps, ranking_steps, run
 from .core.prompt import DEFAULT_INSTRUCTION, INSTRUCTIONS, instruction_for, is_name
 from .core.results import Ranking
@@ -18,7 +18,7 @@ from .settings import DEFAULTS, Combine, OnError, Overflow, RerankSettings
 
 logger = logging.getLogger(__name__)
 
-_warning: Final = Lock()
+_warning: Final = fork_safe_lock()
 _warned: Final[set[str]] = set()
 
 
@@ -126,7 +126,8 @@ class Reranker(Closing):
     ) -> list[float]:
         """P(yes) of each (query, document) pair, in [0, 1], in order, in one engine call.
 
-        Errors are always raised: there is no order to keep.
+        Errors are always raised: there is no order to keep. Of a cascade these are scores of
+        several models, which cannot be compared: take `rank` there.
         """
         request = self._pairs_request(check_pairs(pairs), instruction)
         if not request.pairs:

@@ -6,8 +6,9 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from glob import escape
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask() if mode is None else stat.S_IMODE(mode))
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        _delete_surely(partial(temporary.unlink, missing_ok=True))
 
 
 def remove_leftovers(path: Path) -> None:
@@ -84,7 +85,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _delete_surely(partial(shutil.rmtree, temporary, ignore_errors=True))
 
 
 def check_writable(path: Path, *, only_file: bool = False) -> None:
@@ -136,6 +137,15 @@ def _mode(path: Path) -> int | None:
 def _is_written_in_place(mode: int | None) -> bool:
     """Whether such a file is written into and never replaced: a FIFO, a terminal, /dev/null."""
     return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _delete_surely(delete: Callable[[], None]) -> None:
+    """Delete what is half-written, although a second Ctrl-C or SIGTERM comes meanwhile."""
+    try:
+        delete()
+    except BaseException:
+        delete()
+        raise
 
 
 def _umask() -> int:

@@ -8,33 +8,25 @@ from typing import Final
 from weakref import WeakSet
 
 
-class Lock:
-    """A mutual exclusion for `with`, unlocked in a forked child, whoever held it before.
+def fork_safe_lock() -> threading.Lock:
+    """A lock that is free in a forked child, whoever held it before.
 
     The thread that holds a lock at the fork is not there in the child, and would never release it.
+    It is Python's own lock, and no class around it: a Ctrl-C between that class's own `acquire` and
+    its return would leave it held for ever.
     """
-
-    def __init__(self) -> None:
-        self.renew()
-        _ALL.add(self)
-
-    def renew(self) -> None:
-        """Replace the lock by an unlocked one."""
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    lock = threading.Lock()
+    _ALL.add(lock)
+    return lock
 
 
-_ALL: Final[WeakSet[Lock]] = WeakSet()
+_ALL: Final[WeakSet[threading.Lock]] = WeakSet()
 
 
 def _renew_all() -> None:
     for lock in _ALL:
-        lock.renew()
+        # What the standard library's own logging and threading do.
+        lock._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 # There is no fork on Windows.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from ..engines.base import Engine
 from ..engines.cache import with_cache
 from ..engines.cache.stores import store_from
@@ -16,7 +16,7 @@ class CacheHandle:
     """One component's engine with a cache around it, as long as neither changes."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._made: tuple[tuple[Any, ...], Any, Engine] | None = None
 
     def engine(self, engine: Engine, cache: Any, cache_namespace: str | None) -> Engine:

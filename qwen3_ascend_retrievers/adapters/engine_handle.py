@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from ..engines.base import Engine
 from ..engines.registry import choose_engine
 
-_choosing: Final = Lock()
+_choosing: Final = fork_safe_lock()
 
 
 class EngineHandle:

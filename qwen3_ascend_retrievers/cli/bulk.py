@@ -65,7 +65,7 @@ def bulk_command(
     Example: qwen3-rerank bulk queries.parquet scores.parquet --model tiny
     """
     inputs = InputFiles.at(source)
-    columns = column_options.columns(inputs)
+    columns = column_options.columns(inputs, staged=options.first_model is not None)
     job = BulkJob(inputs=inputs, output=output, columns=columns, pairs=result_options.pairs())
     result_options.check_output(output)
     make_reranker = partial(

@@ -43,8 +43,12 @@ class ColumnOptions:
         ),
     ] = None
 
-    def columns(self, inputs: InputFiles) -> Columns:
+    def columns(self, inputs: InputFiles, *, staged: bool) -> Columns:
         """The columns, by default those that the input has.
+
+        Args:
+            inputs: that are read.
+            staged: whether a cascade scores.
 
         Raises:
             InvalidInputError: both are named, or none is there.
@@ -60,7 +64,9 @@ class ColumnOptions:
                     f"{', '.join(names)}. Name it with --documents-column (a list) or "
                     "--document-column (one text)."
                 )
-        return Columns(query=self.query_column, documents=documents, document=document)
+        return Columns(
+            query=self.query_column, documents=documents, document=document, staged=staged
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

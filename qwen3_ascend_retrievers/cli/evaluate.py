@@ -76,10 +76,8 @@ def eval_command(
     task = _task(files, whole_number("--depth", depth, minimum=1))
     check_judged(qrels, task.run)
     _note_unmatched(qrels, task.run)
-    if fresh:
-        files.journal().unlink(missing_ok=True)
     with options.reranker(show_progress=False) as reranker:
-        after, model = _rerank_with_journal(files, task, reranker)
+        after, model = _rerank_with_journal(files, task, reranker, fresh)
     comparisons = compare(measures, qrels, task.run, after)
     _write_files(files, comparisons, f"{model}, {_query_count(len(task.run))}, depth {depth}")
     # Scores of two models have no threshold in common.
@@ -126,8 +124,10 @@ def _task(files: EvaluationFiles, depth: int) -> Task:
     return Task(run, queries, read_corpus(files.corpus, document_ids))
 
 
-def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker) -> tuple[Run, str]:
-    journal = Journal(files.journal(), task.fingerprint(reranker), task.run)
+def _rerank_with_journal(
+    files: EvaluationFiles, task: Task, reranker: Reranker, fresh: bool
+) -> tuple[Run, str]:
+    journal = Journal(files.journal(), task.fingerprint(reranker), task.run, fresh=fresh)
     if journal.finished:
         print_note(f"Finished before: {len(journal.finished)} of {_query_count(len(task.run))}.")
     try:
@@ -142,10 +142,11 @@ def _rerank_with_journal(files: EvaluationFiles, task: Task, reranker: Reranker)
             f"{_query_count(len(task.run))}. The same command continues from there."
         )
         raise
+    else:
+        journal.remove()
+        return after, model
     finally:
         journal.close()
-    journal.remove()
-    return after, model
 
 
 @contextmanager

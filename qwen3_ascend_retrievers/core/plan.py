@@ -84,12 +84,14 @@ class Plan:
         passages: each distinct text to score, grouped by query.
         inputs: for each input pair the positions of its passages; equal pairs share theirs.
         neutralised: whether control tokens in the texts were.
+        numbers: for each input its position in the whole call; None if this plan is the whole.
     """
 
     queries: tuple[Query, ...]
     passages: tuple[Passage, ...]
     inputs: tuple[tuple[int, ...], ...]
     neutralised: bool = True
+    numbers: tuple[int, ...] | None = None
 
     def part(self, positions: Sequence[int]) -> Plan:
         """The plan of some of its passages, each an input of its own."""
@@ -97,7 +99,12 @@ class Plan:
             return self
         passages = tuple([self.passages[position] for position in positions])
         inputs = tuple([(at,) for at in range(len(positions))])
-        return replace(self, passages=passages, inputs=inputs)
+        firsts: dict[int, int] = {}
+        for number, windows in zip(self._numbers(), self.inputs, strict=True):
+            for position in windows:
+                firsts.setdefault(position, number)
+        numbers = tuple([firsts[position] for position in positions])
+        return replace(self, passages=passages, inputs=inputs, numbers=numbers)
 
     def prompt_ids(self, position: int) -> TokenIds | None:
         """Token ids of a passage's whole prompt, or None where they were not counted."""
@@ -122,5 +129,9 @@ class Plan:
         return total
 
     def input_of(self, position: int) -> int:
-        """The first input that a passage stands for, to name it in an error."""
-        return next(index for index, positions in enumerate(self.inputs) if position in positions)
+        """The first input of the whole call that a passage stands for, to name it in an error."""
+        numbered = zip(self._numbers(), self.inputs, strict=True)
+        return next(number for number, positions in numbered if position in positions)
+
+    def _numbers(self) -> Sequence[int]:
+        return range(len(self.inputs)) if self.numbers is None else self.numbers

@@ -44,6 +44,9 @@ def drive(
                 question = steps.send(reply)
     except StopIteration as end:
         return cast(Result, end.value)
+    finally:
+        # An interrupt between two questions is not raised in them, and its traceback keeps them.
+        steps.close()
 
 
 async def adrive(
@@ -61,6 +64,9 @@ async def adrive(
                 question = steps.send(reply)
     except StopIteration as end:
         return cast(Result, end.value)
+    finally:
+        # An interrupt between two questions is not raised in them, and its traceback keeps them.
+        steps.close()
 
 
 def drive_tokens(

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from cachetools import LRUCache
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from .prompt import utf8_length
 
 # A bound on memory, not a tuned number: about 24 MB of numbers, and their texts.
@@ -61,7 +61,7 @@ class TokenCache:
     """
 
     def __init__(self, tokens: int = CACHE_TOKENS) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._packed: LRUCache[str, _PackedTokens] = LRUCache(tokens, getsizeof=_PackedTokens.size)
 
     def get(self, texts: Iterable[str]) -> dict[str, Tokens]:

@@ -39,7 +39,8 @@ class CascadeEngine(Configured):
             but the last.
 
     Raises:
-        InvalidInputError: fewer than two stages, something that is no engine, or a wrong number.
+        InvalidInputError: fewer than two stages, something that is no engine or a cascade itself,
+            or a wrong number.
     """
 
     tag = "cascade"
@@ -168,12 +169,17 @@ def _checked_stages(stages: Any) -> tuple[Engine, ...]:
         raise InvalidInputError(
             "stages must be a list of at least two engines, the small one first."
         )
-    return tuple(
-        [
-            engine_from_config(stage) if isinstance(stage, dict) else checked_engine(name, stage)
-            for name, stage in ((f"stages[{at}]", stage) for at, stage in enumerate(stages))
-        ]
-    )
+    return tuple([_checked_stage(f"stages[{at}]", stage) for at, stage in enumerate(stages)])
+
+
+def _checked_stage(name: str, stage: Any) -> Engine:
+    engine = engine_from_config(stage) if isinstance(stage, dict) else checked_engine(name, stage)
+    if hasattr(engine, "with_stages"):
+        raise InvalidInputError(
+            f"{name} is a cascade, whose scores are of several models. List its stages in this "
+            "one: CascadeEngine([first, second, third], keep=[50, 20])."
+        )
+    return engine
 
 
 def _checked_keep(keep: Any, count: int) -> tuple[int, ...]:

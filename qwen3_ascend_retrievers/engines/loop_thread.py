@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from ..errors import EngineError
 from .waiting import Callers, closed_error, settle, wait, wait_async
 
@@ -55,7 +55,7 @@ class LoopThread:
         self._name, self._finish, self._join_seconds = name, finish, join_seconds
         self._restarts_after_fork, self._stops_at_exit = restarts_after_fork, stops_at_exit
         self._interrupt, self._collect = interrupt, collect
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._callers = Callers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

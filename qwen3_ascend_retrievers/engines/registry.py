@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from ..errors import InvalidInputError, MissingDependencyError
 from ..models.files import TINY
 from ..settings import DEFAULT_MODEL
@@ -140,7 +140,7 @@ ENGINES: Final = {row.tag: row for row in _ROWS}
 PUBLIC: Final = tuple(row for row in _ROWS if row.about is not None)
 
 _logged: set[str] = set()
-_logging = Lock()
+_logging = fork_safe_lock()
 
 
 def row_of(engine: object) -> EngineRow | None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .._util.locks import Lock
+from .._util.locks import fork_safe_lock
 from ..errors import EngineClosedError
 
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ class Callers:
     """All who wait for one engine."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._waiting: set[Future[Any]] = set()
         self._pid = os.getpid()
 

@@ -17,7 +17,7 @@ from ..errors import ModelError
 from ..settings import DEFAULT_MODEL
 from .files import FETCH_AGAIN, fetch_model, find_file, read_any_json, read_json
 from .formats import format_of_folder
-from .weight_files import tensors_of
+from .weight_files import FileStamps, file_stamps, tensors_of
 from .weight_shapes import check_shapes, check_sizes
 
 CheckpointKind = Literal["original", "converted"]
@@ -64,6 +64,7 @@ class Checkpoint:
         max_positions: the longest prompt, in tokens.
         quantization: the method that its layers are quantized by, or None.
         tied: whether its head is its embedding.
+        stamps: of its files, before anything was loaded from them; from `file_stamps`.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Checkpoint:
     max_positions: int
     quantization: str | None = None
     tied: bool = False
+    stamps: FileStamps = ()
 
 
 def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
@@ -89,6 +91,7 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     kind = reranker_kind(model, config)
     check_sizes(model, config)
     folder = fetch_model(model, revision)
+    stamps = file_stamps(folder)
     _check_folder(model, folder)
     quantization = _quantization_method(model, folder, config)
     check_shapes(
@@ -106,6 +109,7 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
         max_positions=config["max_position_embeddings"],
         quantization=quantization,
         tied=config.get("tie_word_embeddings") or False,
+        stamps=stamps,
     )
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
+from .checkpoint import Checkpoint
 from .files import TINY, TINY_FOLDER
-from .weight_files import tensors_of
+from .weight_files import file_stamps, tensors_of
 
 # Of each tensor from its beginning and its end: 400 tensors make 50 MB, read in a moment.
 _SAMPLE_BYTES: Final = 65_536
+_COMMIT: Final = re.compile("[0-9a-f]{40}")
+
+logger = logging.getLogger(__name__)
 
 
 def weights_fingerprint(model: str, folder: Path) -> str:
@@ -36,35 +44,53 @@ def weights_fingerprint(model: str, folder: Path) -> str:
 
 
 def weight_stamps(model: str) -> list[list[Any]]:
-    """Names, sizes and times of a model folder's weights, so that retraining is noticed.
+    """Names, sizes and times of a model folder's files, so that retraining is noticed.
 
     Args:
         model: a folder or "tiny"; of a name on a hub or a server nothing is known here.
     """
     folder = TINY_FOLDER if model == TINY else Path(model)
-    paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return [list(stamp) for stamp in file_stamps(folder)] if folder.is_dir() else []
 
 
-def scoring_fingerprint(model: str, folder: Path, **settings: Any) -> str:
+def stamps_of_models(config: Mapping[str, Any]) -> list[list[list[Any]]]:
+    """`weight_stamps` of all models that a written engine names, those of its stages included."""
+    return [weight_stamps(model) for model in _models_in(config)]
+
+
+def _models_in(config: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(config.get("model"), str):
+        yield config["model"]
+    for value in config.values():
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Mapping):
+                yield from _models_in(inner)
+
+
+def scoring_fingerprint(checkpoint: Checkpoint, **settings: Any) -> str:
     """A text that differs where a checkpoint's scores may: weights, configuration and settings.
 
     A hub snapshot is told by its commit. Of another folder the samples of `weights_fingerprint` and
-    the files' times are taken, because a full hash of 16 GB takes as long as loading them.
+    the files' times are taken, because a full hash of 16 GB takes as long as loading them. If the
+    files are others than when the checkpoint was found, before it was loaded, nothing is known of
+    what was loaded, and the text is like no other.
 
     Args:
-        model: its name, for errors.
-        folder: with its files.
+        checkpoint: as it was loaded.
         settings: what else changes a score, such as the dtype; JSON-safe.
 
     Raises:
         ModelError: a file is missing, cut short or damaged.
     """
-    if folder.parent.name == "snapshots":
-        version: Any = folder.name
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-        version = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    folder, stamps = checkpoint.folder, checkpoint.stamps
+    if file_stamps(folder) != stamps:
+        logger.warning(
+            "%s was changed after it was loaded; its scores are cached for this process only.",
+            folder,
+        )
+        return uuid4().hex
+    is_commit = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
+    version = folder.name if is_commit else stamps
     config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    weights = weights_fingerprint(model, folder)
+    weights = weights_fingerprint(checkpoint.model, folder)
     return json.dumps([weights, version, config, settings], sort_keys=True)

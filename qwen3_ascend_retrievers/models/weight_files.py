@@ -22,6 +22,8 @@ SINGLE_FILE: Final = "model.safetensors"
 _MAX_HEADER_BYTES: Final = 100_000_000
 # Bytes of a value, for the dtypes that scoring reads; quantized models have others besides.
 DTYPE_BYTES: Final = {"F32": 4, "F16": 2, "BF16": 2}
+# For each file its name, its size in bytes and its time in ns.
+FileStamps = tuple[tuple[str, int, int], ...]
 _DOWNLOAD_ADVICE: Final = "The download is incomplete: fetch the model again."
 
 
@@ -55,6 +57,14 @@ class Tensor:
             if file.readinto(buffer) != size:
                 raise ModelError(f"{self.path} became shorter while it was read.")
         return buffer
+
+
+def file_stamps(folder: Path) -> FileStamps:
+    """What tells a folder's weights and configuration from those that replace them later."""
+    paths = sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")])
+    # A link to nowhere is a missing file to whoever needs it.
+    stats = [(path.name, path.stat()) for path in paths if path.exists()]
+    return tuple([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
 def tensors_of(model: str, folder: Path) -> dict[str, Tensor]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +124,22 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize(("write", "delete"), [(new_folder, "rmtree"), (replacing, "unlink")])
+def test_a_second_interrupt_while_deleting_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, delete: str
+) -> None:
+    home: Any = shutil if delete == "rmtree" else Path
+    deleting, interrupts = getattr(home, delete), [KeyboardInterrupt]
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        deleting(*arguments, **options)
+
+    monkeypatch.setattr(home, delete, interrupted)
+    with pytest.raises(KeyboardInterrupt), write(tmp_path / "result"):
+        raise KeyboardInterrupt
+    assert not interrupts
+    assert os.listdir(tmp_path) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from qwen3_ascend_retrievers import LocalEngine, Reranker
 from support.bulk_rows import lists, pairs, write_jsonl
@@ -283,3 +284,30 @@ def test_an_interrupted_replacement_goes_on_without_fresh(
     assert again.returncode == 0, again.stderr
     assert "Finished before: " in again.stderr
     assert len(read(folder / "out.jsonl")) == ROWS
+
+
+CASCADE = ("--first-model", "tiny", "--keep", "2", "--threshold", "0.01", *TINY)
+
+
+def test_a_cascade_s_scores_say_which_stage_they_are_of(folder: Path) -> None:
+    rows = lists(2)
+    rows[1]["documents"][0] = None
+    write_jsonl(folder / "lists.jsonl", rows)
+    write_jsonl(folder / "pairs.jsonl", pairs(3))
+    for output in ("out.jsonl", "out.parquet"):
+        assert invoke("bulk", "lists.jsonl", output, *CASCADE).exit_code == 0
+    written = read(folder / "out.jsonl")
+    stages = [[result["rerank_stage"] for result in row["results"]] for row in written]
+    assert all(row.count(2) <= 2 and 1 in row for row in stages)
+    assert [row.count(None) for row in stages] == [0, 1]
+    table = parquet.read_table(folder / "out.parquet").to_pylist()
+    assert [row["results"] for row in table] == [row["results"] for row in written]
+    assert invoke("bulk", "pairs.jsonl", "staged.jsonl", *CASCADE).exit_code == 0
+    for at in range(3):
+        of_query = [row for row in read(folder / "staged.jsonl") if row["id"].startswith(f"{at}-")]
+        by_rank = sorted(of_query, key=lambda row: row["rank"])
+        places = [row["rerank_stage"] for row in by_rank]
+        assert places == sorted(places, reverse=True)
+        assert places.count(1) == 2
+    assert invoke("bulk", "pairs.jsonl", "plain.jsonl", *TINY).exit_code == 0
+    assert "rerank_stage" not in read(folder / "plain.jsonl")[0]

@@ -45,6 +45,9 @@ def test_each_distinct_pair_is_one_passage_grouped_by_query() -> None:
     assert passages == [(0, "a"), (0, "c"), (1, "b"), (1, "a")]
     assert plan.inputs == ((0,), (2,), (1,), (0,), (3,))
     assert [plan.input_of(passage) for passage in range(4)] == [0, 2, 1, 4]
+    part = plan.part([3, 1, 2])
+    assert [part.input_of(passage) for passage in range(3)] == [4, 2, 1]
+    assert part.part([1]).input_of(0) == 2
 
 
 def test_nothing_to_plan() -> None:

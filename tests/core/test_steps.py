@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -118,3 +119,25 @@ def test_side_by_side_passes_an_error_on() -> None:
         drive_tokens(side_by_side([token_doubling(1), token_doubling(2)], 2), failing)
     nothing: list[TokenSteps[list[int]]] = []
     assert drive_tokens(side_by_side(nothing, 2), failing) == []
+
+
+@both
+async def test_steps_are_ended_if_an_interrupt_comes_between_two_questions(run: Run) -> None:
+    class Interrupted:
+        """As if a Ctrl-C came just before the answer went in."""
+
+        ended = False
+
+        def __next__(self) -> list[int]:
+            return [1]
+
+        def send(self, _: object) -> list[int]:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            self.ended = True
+
+    steps: Any = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        await run(steps, double)
+    assert steps.ended

@@ -140,6 +140,8 @@ def test_all_stages_are_closed_even_if_one_fails() -> None:
         ([FakeEngine(), "tiny"], 20, r"stages\[1\] must be an engine object"),
         ([FakeEngine(), FakeEngine], 20, r"stages\[1\] must be an engine object"),
         ([FakeEngine(), {"engine": "none"}], 20, "needs 'engine'"),
+        ([FakeEngine(), CascadeEngine([FakeEngine()] * 2)], 20, r"stages\[1\] is a cascade"),
+        ([CascadeEngine([FakeEngine()] * 2), FakeEngine()], 20, r"stages\[0\] is a cascade"),
         ([FakeEngine(), FakeEngine()], 0, "keep must be a whole number of at least 1"),
         ([FakeEngine(), FakeEngine()], "many", "keep must be a whole number of at least 1"),
         ([FakeEngine(), FakeEngine()], [5, 5], "keep must be one number, or 1 for 2 stages"),

@@ -16,11 +16,11 @@ from ...core.steps import Steps, adrive, drive
 from ...core.tokens import Encoding
 from ...errors import InvalidInputError
 from ..base import Call, Engine, EngineFacts, checked_engine
-from ..configured import Configured, engine_to_config, unwritten_of
+from ..configured import Configured, engine_to_config, scoring_config, unwritten_of
 from ..registry import engine_from_config
 from .entries import entry, keys, score_of
-from .flights import Flight, Flights, await_landed, wait_landed
-from .stores import ByteStore, entries_of, store_entries, store_from
+from .flights import Flight, Flights, OwnFlights, await_landed, land, wait_landed
+from .stores import ByteStore, DiskStore, MemoryStore, entries_of, store_entries, store_from
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class _NeedStored:
 
 @dataclass(frozen=True, slots=True)
 class _NeedLanded:
-    """Have these pairs been scored by others?"""
+    """What have others scored these pairs? None where they failed or are not waited for."""
 
     flights: list[Flight]
 
@@ -109,7 +109,7 @@ class CachedEngine(Configured):
             InvalidInputError: the engine, or the store, is of a foreign class.
         """
         written = getattr(self._store, "written", None)
-        if written is None:
+        if not callable(written):
             raise InvalidInputError(
                 f"A store of the foreign class {type(self._store).__name__} cannot be written "
                 "down. Make the CachedEngine again after loading."
@@ -190,14 +190,16 @@ class CachedEngine(Configured):
 
     def close_store(self) -> None:
         """Close the files of a store that was made here; a later use opens them again."""
-        if hasattr(self._store, "written"):
-            self._store.close()  # type: ignore[attr-defined]
+        if isinstance(self._store, MemoryStore | DiskStore):
+            self._store.close()
 
     def _fingerprint_of(self, facts: EngineFacts) -> str:
         """Everything that a score depends on besides the prompt, as text."""
         if self._fingerprint is None:
-            known = getattr(self._engine, "fingerprint", lambda: None)()
-            self._fingerprint = json.dumps([known or facts.model, self._namespace])
+            known: Any = _own_fingerprint(self._engine)
+            if known is None:
+                known = [facts.model, _identity(self._engine)]
+            self._fingerprint = json.dumps([known, self._namespace], sort_keys=True)
         return self._fingerprint
 
     def _steps(
@@ -212,16 +214,9 @@ class CachedEngine(Configured):
             logger.debug("cache: %d hits, %d misses", hits, len(names) - hits)
             call.advance(hits)
             positions = {name: at for at, name in enumerate(names)}
-            while missing := [name for name in positions if name not in found]:
-                call.check()
-                own, others = self._flights.claim(missing)
-                found |= yield from self._scored(own, positions, plan)
-                landed = yield _NeedLanded(list(others.values()))
-                scores = dict(zip(others, landed, strict=True))
-                arrived = {name: score for name, score in scores.items() if score is not None}
-                if arrived:
-                    call.advance(len(arrived))
-                found |= {name: replace(score, cached=True) for name, score in arrived.items()}
+            missing = [name for name in positions if name not in found]
+            if missing:
+                found |= yield from self._scored(missing, positions, plan, call)
         return [found[name] for name in names]
 
     def _stored(self, names: list[str]) -> Steps[_Question, Any, dict[str, PassageScore]]:
@@ -232,21 +227,44 @@ class CachedEngine(Configured):
         return {name: score for name, score in scores.items() if score is not None}
 
     def _scored(
-        self, own: list[str], positions: Mapping[str, int], plan: Plan
-    ) -> Steps[_Question, Any, Mapping[str, PassageScore]]:
-        """What the engine scores of the caller's own flights, which end here in any case."""
-        scores: dict[str, Score] = {}
+        self, missing: list[str], positions: Mapping[str, int], plan: Plan, call: Call
+    ) -> Steps[_Question, Any, dict[str, PassageScore]]:
+        """Scores of what nobody else scores at this time, and then of the rest."""
+        call.check()
+        own = OwnFlights()
         try:
-            if not own:
-                return {}
-            part = plan.part([positions[name] for name in own])
-            found = check_scores((yield _NeedScores(part)), len(own))
-            by_name = dict(zip(own, found, strict=True))
-            scores |= {name: s for name, s in by_name.items() if isinstance(s, Score)}
-            yield _NeedStored([(name, entry(name, score)) for name, score in scores.items()])
-            return by_name
+            others = self._flights.claim(missing, own)
+            found = yield from self._scored_here([*own], positions, plan, own)
         finally:
-            self._flights.land(own, scores)
+            self._flights.forget(own)
+        landed = yield _NeedLanded([*others.values()])
+        for name, score in zip(others, landed, strict=True):
+            if score is not None:
+                found[name] = replace(score, cached=True)
+                call.advance(1)
+        # Whoever scored the rest has failed or may not be waited for. Taking turns now would let
+        # each caller wait for the failures of all before it.
+        rest = [name for name in others if name not in found]
+        return found | (yield from self._scored_here(rest, positions, plan, {}))
+
+    def _scored_here(
+        self,
+        names: list[str],
+        positions: Mapping[str, int],
+        plan: Plan,
+        flights: Mapping[str, Flight],
+    ) -> Steps[_Question, Any, dict[str, PassageScore]]:
+        """What the engine scores of these, landed with the flights and stored."""
+        if not names:
+            return {}
+        part = plan.part([positions[name] for name in names])
+        found = check_scores((yield _NeedScores(part)), len(names))
+        by_name = dict(zip(names, found, strict=True))
+        scores = {name: score for name, score in by_name.items() if isinstance(score, Score)}
+        # Before they are stored: who waits needs no store for it, which may be slow.
+        land(flights, scores)
+        yield _NeedStored([(name, entry(name, score)) for name, score in scores.items()])
+        return by_name
 
     def _no_entries(self, question: _Question, error: Exception) -> Any:
         """The answer of a store that failed: nothing; a warning the first time."""
@@ -266,16 +284,51 @@ def with_cache(engine: Engine, store: Any, cache_namespace: str | None = None) -
 
     Args: as of CachedEngine.
     """
+    if isinstance(engine, CachedEngine):
+        raise InvalidInputError("This engine has a cache already. Leave out cache=.")
     made = store_from(store)
     with_stages = getattr(engine, "with_stages", None)
     if with_stages is None:
         return CachedEngine(engine, made, cache_namespace=cache_namespace)
-    cascade: Engine = with_stages(lambda stage: with_cache(stage, made, cache_namespace))
+
+    def cached_stage(stage: Engine) -> Engine:
+        if isinstance(stage, CachedEngine):
+            return stage
+        return CachedEngine(stage, made, cache_namespace=cache_namespace)
+
+    cascade: Engine = with_stages(cached_stage)
     return cascade
+
+
+def _own_fingerprint(engine: Engine) -> str | None:
+    """What the engine says of itself; None where it has no such method.
+
+    Raises:
+        InvalidInputError: it says something else than a text.
+    """
+    if not hasattr(engine, "fingerprint"):
+        return None
+    fingerprint = engine.fingerprint() if callable(engine.fingerprint) else engine.fingerprint
+    if not isinstance(fingerprint, str) or not fingerprint:
+        raise InvalidInputError(
+            f"{type(engine).__name__}.fingerprint() must return a non-empty str that changes "
+            f"whenever a score may, not {fingerprint!r}. Without such a method a cache needs "
+            "cache_namespace='...'."
+        )
+    return fingerprint
+
+
+def _identity(engine: Engine) -> Any:
+    """What tells engines apart that do not know their weights: kind, servers and settings."""
+    if isinstance(engine, Configured):
+        return scoring_config(engine)
+    return f"{type(engine).__module__}.{type(engine).__qualname__}"
 
 
 def _check_engine(engine: Any, cache_namespace: Any) -> None:
     checked_engine("engine", engine)
+    if isinstance(engine, CachedEngine):
+        raise InvalidInputError("This engine has a cache already: CachedEngine in CachedEngine.")
     if hasattr(engine, "with_stages"):
         raise InvalidInputError(
             "A cascade's score of a pair depends on the other documents, so it cannot be cached. "

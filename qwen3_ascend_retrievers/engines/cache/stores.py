@@ -15,13 +15,15 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from cachetools import LRUCache
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...errors import InvalidInputError, MissingDependencyError
 from ...settings import whole_number
 
 # Some 2 million scores in memory and 8 million on disk.
 _MEMORY_BYTES: Final = 256 * 2**20
 _DISK_BYTES: Final = 2**30
+# A write of 10,000 scores takes half a second; longer, another process was stopped in one.
+_LOCK_SECONDS: Final = 5
 # What Python needs around a key and a value of a few bytes.
 _OVERHEAD_BYTES: Final = 240
 _DISKCACHE_INSTALL: Final = (
@@ -94,7 +96,7 @@ class MemoryStore(_StoreMethods):
 
     def __init__(self, max_bytes: int = _MEMORY_BYTES) -> None:
         self._max_bytes = whole_number("max_bytes", max_bytes, minimum=1)
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._values: LRUCache[str, bytes] = LRUCache(max_bytes, getsizeof=_size)
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -136,15 +138,13 @@ class DiskStore(_StoreMethods):
         max_bytes: most bytes on disk, about; those stored first go first. At least 1.
 
     Raises:
-        InvalidInputError: it is a file.
+        InvalidInputError: it is a file, or no folder's name.
         MissingDependencyError: diskcache is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = _DISK_BYTES) -> None:
-        self._folder = Path(folder).expanduser()
+        self._folder = _checked_folder(folder)
         self._max_bytes = whole_number("max_bytes", max_bytes, minimum=1)
-        if self._folder.exists() and not self._folder.is_dir():
-            raise InvalidInputError(f"The cache {self._folder} is a file. Name a folder.")
         _diskcache()
 
     @property
@@ -158,13 +158,13 @@ class DiskStore(_StoreMethods):
 
     def mset(self, key_value_pairs: Pairs) -> None:
         """Set the values, all or none."""
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             for key, value in key_value_pairs:
                 self._cache.set(key, value)
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Delete the keys that are there."""
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             for key in keys:
                 self._cache.delete(key)
 
@@ -201,6 +201,7 @@ class DiskStore(_StoreMethods):
         # Policies that count reads would make each of them a write.
         return diskcache.Cache(
             str(self._folder),
+            timeout=_LOCK_SECONDS,
             disk=OnlyBytes,
             size_limit=self._max_bytes,
             eviction_policy="least-recently-stored",
@@ -282,6 +283,20 @@ def _from_written(written: dict[str, Any]) -> ByteStore:
     raise InvalidInputError(
         "The written form of a cache has 'memory', or 'folder' and 'max_bytes'."
     )
+
+
+def _checked_folder(folder: Any) -> Path:
+    try:
+        if not str(folder).strip():
+            raise ValueError("its name is empty")
+        path = Path(folder).expanduser()
+        is_file = path.exists() and not path.is_dir()
+    # Not a path, too long a name, a user that is not there.
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise InvalidInputError(f"The cache {folder!r} cannot be a folder: {error}") from error
+    if is_file:
+        raise InvalidInputError(f"The cache {path} is a file. Name a folder.")
+    return path
 
 
 def _diskcache() -> Any:

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import cycle
 from typing import Any, TypeVar
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.steps import Steps, adrive, drive
@@ -79,7 +79,7 @@ class LocalEngine(Configured):
             batch_tokens=batch_tokens,
             revision=revision,
         )
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._callers = Callers()
         self._copies = [_Copy(device) for device in self._config.devices]
         self._turns = cycle(range(len(self._copies)))
@@ -108,9 +108,7 @@ class LocalEngine(Configured):
         """What a score depends on besides its prompt, for caches; loads the model at first use."""
         model = self._get_model()
         checkpoint, dtype = model.checkpoint, model.forward.placement()["dtype"]
-        return scoring_fingerprint(
-            checkpoint.model, checkpoint.folder, engine=self.tag, dtype=dtype
-        )
+        return scoring_fingerprint(checkpoint, engine=self.tag, dtype=dtype)
 
     def encode(self, texts: Sequence[str]) -> Sequence[Encoding]:
         """Tokens of prompt parts."""

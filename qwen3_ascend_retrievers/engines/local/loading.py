@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...core.plan import Plan
 from ...core.prompt import query_stem
 from ...core.tokens import TokenIds, Tokenizer
@@ -26,7 +26,7 @@ from .prefixes import PrefixStore
 
 # transformers changes torch's functions while it loads: two threads at once leave them changed, and
 # weights of later models missing.
-_loading: Final = Lock()
+_loading: Final = fork_safe_lock()
 _INSTALL: Final = (
     "LocalEngine needs torch and transformers: pip install 'qwen3-ascend-retrievers[local]'."
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class ConnectionProofs:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._proven, self._unproven = ReplySources(), ReplySources()
         self._last_begun = self._first_needed = 0
 

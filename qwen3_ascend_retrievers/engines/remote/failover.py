@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import httpx
 from typing_extensions import Self
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...core.plan import Plan
 from ...core.ranking import PassageScore
 from ...core.tokens import Tokens
@@ -85,7 +85,7 @@ class Failover:
         name, revision = config.tokenizer, config.tokenizer_revision
         self._local = LocalTokenizer(name, revision) if name else None
         self._verifier = ServerVerifier(config, self._replicas, self._local, self._transport)
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = (
             weakref.WeakKeyDictionary()
         )

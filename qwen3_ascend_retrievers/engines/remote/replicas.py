@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...core.tokens import TokenCache
 from ...errors import DeadlineExceededError, ReplyError
 from .config import Address, Balance
@@ -171,7 +171,7 @@ class Replicas:
         self._all = [Replica(address.root, address.route) for address in addresses]
         self._cooldown, self._timeout = cooldown, timeout
         self._by_load = balance == "least_busy"
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     @contextmanager
     def use(self, failed: Set[str], load: Load = NO_LOAD) -> Iterator[tuple[Replica, bool]]:

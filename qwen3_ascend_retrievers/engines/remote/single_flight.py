@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ class SingleFlight(Generic[Result]):
     """Work of which no two run at once."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._shared: _SharedTask[Result] | None = None
 
     def is_under_way(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...core.tokens import TokenCache, TokenIds, Tokenizer, Tokens
 from ...models.byte_level import offsets_from_strings
 from .http.concurrency import run_concurrently
@@ -31,7 +31,7 @@ class LocalTokenizer:
     def __init__(self, model: str, revision: str | None) -> None:
         self._model = model
         self._revision = revision
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._loaded: Tokenizer | None = None
 
     async def encode(self, texts: Sequence[str]) -> list[Tokens]:

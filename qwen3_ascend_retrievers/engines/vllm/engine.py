@@ -6,12 +6,14 @@ import asyncio
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from ...core.plan import Plan
 from ...core.ranking import Score
 from ...core.tokens import Encoding
 from ...models.fingerprint import scoring_fingerprint
+from ...models.weight_files import file_stamps
 from ..base import Call, EngineFacts
 from ..configured import Configured
 from .config import VLLMConfig
@@ -120,13 +122,12 @@ class VLLMEngine(Configured):
         """What a score depends on besides its prompt, for caches; loads the model at first use."""
         loaded, config = self._host.run(_itself), self._config
         return scoring_fingerprint(
-            loaded.checkpoint.model,
-            loaded.checkpoint.folder,
+            loaded.checkpoint,
             engine=self.tag,
             device=loaded.vllm.device(),
             dtype=config.dtype,
             quantization=config.quantization,
-            lora=config.lora,
+            lora=config.lora and [config.lora, file_stamps(Path(config.lora))],
             vllm_args=dict(config.vllm_args),
         )
 

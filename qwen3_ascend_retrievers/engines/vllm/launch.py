@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..._util.locks import Lock
+from ..._util.locks import fork_safe_lock
 from ...errors import EngineError
 from .arguments import argument_error
 from .compat import Vllm
@@ -31,12 +32,12 @@ class _PendingStart:
         earlier_pids: ids of the child processes from before.
     """
 
-    lock: Lock
+    lock: threading.Lock
     config: VLLMConfig | None = None
     earlier_pids: frozenset[int] = frozenset()
 
 
-_pending: Final = _PendingStart(Lock())
+_pending: Final = _PendingStart(fork_safe_lock())
 
 
 @contextmanager

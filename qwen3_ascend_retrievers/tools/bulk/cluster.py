@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -193,13 +195,29 @@ def _connect(ray: Any, address: str) -> None:
     with environment_defaults({"RAY_USAGE_STATS_ENABLED": "0"}):
         try:
             _check_alive(address)
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            with _own_sigterm():
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
             raise InvalidInputError(
                 f"There is no Ray cluster at {printed(address)} ({type(error).__name__}). Start "
                 "one with `ray start --head`, or say 'local' for one that lasts as long as this "
                 "command."
             ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """SIGTERM goes on to do what it did before; Ray's handler would exit with a code of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_alive(address: str) -> None:

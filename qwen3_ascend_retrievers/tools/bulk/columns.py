@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...core.ranking import RankedDocument
 from ...errors import InvalidInputError
 from .groups import GroupRanking
 
@@ -15,6 +16,8 @@ ERROR_COLUMN: Final = "__inference_error__"
 RESULTS_COLUMN: Final = "results"
 # Of a row that is one pair; the names of /v1/rerank and of the command line's JSON.
 PAIR_COLUMNS: Final = ("relevance_score", "rank", "truncated")
+# The stage of a cascade that gave a score, from 1; the name that it has in metadata.
+STAGE_COLUMN: Final = "rerank_stage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Columns:
         query: with the query.
         documents: with a list of documents; a row is a query with all of them.
         document: with one document; a row is a pair.
+        staged: whether results say which stage of a cascade scored them: scores of two stages
+            cannot be compared.
 
     Raises:
         InvalidInputError: both or neither of the last two, or a name that is no text.
@@ -33,6 +38,7 @@ class Columns:
     query: str
     documents: str | None = None
     document: str | None = None
+    staged: bool = False
 
     def __post_init__(self) -> None:
         if (self.documents is None) == (self.document is None):
@@ -59,7 +65,9 @@ class Columns:
     @property
     def added(self) -> tuple[str, ...]:
         """The columns that results go into."""
-        return (*(PAIR_COLUMNS if self.is_pairs else (RESULTS_COLUMN,)), ERROR_COLUMN)
+        if not self.is_pairs:
+            return RESULTS_COLUMN, ERROR_COLUMN
+        return (*PAIR_COLUMNS, *((STAGE_COLUMN,) if self.staged else ()), ERROR_COLUMN)
 
     def check(self, names: Collection[str]) -> None:
         """Raise InvalidInputError unless what is read is among `names`, and nothing to be added.
@@ -82,7 +90,7 @@ class Columns:
             )
 
 
-def row_values(ranking: GroupRanking) -> list[Any]:
+def row_values(ranking: GroupRanking, staged: bool) -> list[Any]:
     """What is added to a row that is a query with its documents, in the order of the columns.
 
     Documents with an error of their own are in the results, behind the others and without a score.
@@ -91,10 +99,18 @@ def row_values(ranking: GroupRanking) -> list[Any]:
         return [None, ranking.error]
     failed = sorted(ranking.errors)
     results = [
-        {"index": result.index, "relevance_score": result.score, "truncated": result.truncated}
+        {
+            "index": result.index,
+            "relevance_score": result.score,
+            "truncated": result.truncated,
+            **({STAGE_COLUMN: _stage(result)} if staged else {}),
+        }
         for result in ranking.results
     ]
-    results += [{"index": at, "relevance_score": None, "truncated": False} for at in failed]
+    unscored = {"relevance_score": None, "truncated": False}
+    results += [
+        {"index": at, **unscored, **({STAGE_COLUMN: None} if staged else {})} for at in failed
+    ]
     text = ""
     if failed:
         others = f" ({len(failed)} documents in all)" if len(failed) > 1 else ""
@@ -102,22 +118,29 @@ def row_values(ranking: GroupRanking) -> list[Any]:
     return [results, text]
 
 
-def pair_values(ranking: GroupRanking, count: int) -> list[list[Any] | None]:
+def pair_values(ranking: GroupRanking, count: int, staged: bool) -> list[list[Any] | None]:
     """What is added to each of a query's pairs; None for one that top_n or a threshold left out.
 
     Args:
         ranking: of the query.
         count: how many pairs it has.
+        staged: whether there is a column for the stage.
     """
+    no_stage = [None] if staged else []
     if ranking.error:
-        return [[None, None, False, ranking.error] for _ in range(count)]
+        return [[None, None, False, *no_stage, ranking.error] for _ in range(count)]
     values: list[list[Any] | None] = [None] * count
     for place, result in enumerate(ranking.results, 1):
         rank = None if result.score is None else place
-        values[result.index] = [result.score, rank, result.truncated, ""]
+        stage = [_stage(result)] if staged else []
+        values[result.index] = [result.score, rank, result.truncated, *stage, ""]
     for position, text in ranking.errors.items():
-        values[position] = [None, None, False, text]
+        values[position] = [None, None, False, *no_stage, text]
     return values
+
+
+def _stage(result: RankedDocument) -> int | None:
+    return None if result.stage is None else result.stage.number
 
 
 def neighbours(queries: Iterable[Any]) -> list[range]:

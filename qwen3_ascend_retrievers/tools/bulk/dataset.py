@@ -14,7 +14,7 @@ from ...settings import DEFAULTS, Overflow, RerankSettings, printed, whole_numbe
 from .cluster import import_ray, remote_arguments
 from .columns import Columns
 from .groups import GroupScorer
-from .recipe import Recipe, engine_of, recipe_of
+from .recipe import Recipe, engine_of, is_cascade, recipe_of
 from .tables import added_values, groups_of, import_arrow, with_added
 
 if TYPE_CHECKING:
@@ -93,7 +93,13 @@ def rerank_dataset(
     ray = import_ray()
     if not isinstance(dataset, ray.data.Dataset):
         raise InvalidInputError(f"dataset must be a ray.data.Dataset, not {printed(dataset)}.")
-    columns = Columns(query=query_column, documents=documents_column, document=document_column)
+    recipe = recipe_of(engine)
+    columns = Columns(
+        query=query_column,
+        documents=documents_column,
+        document=document_column,
+        staged=is_cascade(recipe),
+    )
     settings = RerankSettings(
         instruction=instruction,
         top_n=top_n,
@@ -113,7 +119,7 @@ def rerank_dataset(
     _check_columns(dataset, columns)
     return _grouped(dataset, columns).map_batches(
         BatchScorer,
-        fn_constructor_args=(recipe_of(engine), columns, settings),
+        fn_constructor_args=(recipe, columns, settings),
         batch_size=whole_number("batch_size", batch_size, minimum=1),
         batch_format="pyarrow",
         **_actors(ray, concurrency, resources),

@@ -19,6 +19,7 @@ from ..._util.atomic_files import (
     write_bytes,
     write_text,
 )
+from ..._util.file_locks import lock_file
 from ...errors import InvalidInputError
 from .inputs import PARQUET
 from .tables import import_arrow
@@ -226,18 +227,11 @@ def _check_own(folder: Path) -> None:
 
 
 def _locked(folder: Path) -> int:
-    """A file that this process alone has open, as far as the system can tell."""
+    """The folder's lock, which this process alone has."""
     handle = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
     try:
-        import fcntl
-    # Windows has none; two processes there would do the same work twice.
-    except ImportError:
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        lock_file(handle, folder)
+    except BaseException:
         os.close(handle)
-        raise InvalidInputError(
-            f"Another process is at work on {folder}. Wait for it, or end it first."
-        ) from error
+        raise
     return handle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,7 +13,7 @@ from uuid import uuid4
 from ...core.prompt import NEUTRALISATION_VERSION, TEMPLATE_VERSION
 from ...engines.configured import scoring_config
 from ...errors import InvalidInputError
-from ...models.fingerprint import weight_stamps
+from ...models.fingerprint import stamps_of_models
 from ...reranker import Reranker
 from .batch_queue import BatchQueue, WorkerLostError
 from .batches import (
@@ -101,7 +101,7 @@ class BulkJob:
             "columns": asdict(self.columns),
             "pairs": self.pairs,
             "engine": config,
-            "weights": [weight_stamps(model) for model in _models_in(config)],
+            "weights": stamps_of_models(config),
             "settings": asdict(settings),
             "versions": [TEMPLATE_VERSION, NEUTRALISATION_VERSION],
         }
@@ -222,12 +222,3 @@ async def _rankings(worker: Worker, groups: Sequence[QueryGroup]) -> list[GroupR
         for at, ranking in zip(failed, again, strict=True):
             rankings[at] = ranking
     return rankings
-
-
-def _models_in(config: Mapping[str, Any]) -> Iterator[str]:
-    if isinstance(config.get("model"), str):
-        yield config["model"]
-    for value in config.values():
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Mapping):
-                yield from _models_in(inner)

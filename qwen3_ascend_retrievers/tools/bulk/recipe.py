@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...engines.base import Engine, checked_engine
+from ...engines.cascade import CascadeEngine
 from ...engines.configured import Configured, engine_to_config
 from ...engines.registry import engine_from_config
 from ...errors import InvalidInputError
@@ -42,6 +43,11 @@ def recipe_of(engine: Any) -> Recipe:
         "engine must be an engine of this package, its written form, or a function that makes an "
         f"engine, not {type(engine).__name__}."
     )
+
+
+def is_cascade(recipe: Recipe) -> bool:
+    """Whether it is known to make a cascade; of a function nothing is known before it runs."""
+    return isinstance(recipe, Mapping) and recipe.get("engine") == CascadeEngine.tag
 
 
 def engine_of(recipe: Recipe) -> Engine:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ...errors import MissingDependencyError
-from .columns import Columns, neighbours, pair_values, row_values
+from .columns import STAGE_COLUMN, Columns, neighbours, pair_values, row_values
 from .groups import GroupRanking, QueryGroup
 
 
@@ -29,14 +29,16 @@ def import_arrow() -> Any:
 def added_fields(columns: Columns) -> list[Any]:
     """The Arrow fields of `columns.added`."""
     arrow = import_arrow()
+    stage = [(STAGE_COLUMN, arrow.int64())] if columns.staged else []
     result = arrow.struct(
         [
             ("index", arrow.int64()),
             ("relevance_score", arrow.float64()),
             ("truncated", arrow.bool_()),
+            *stage,
         ]
     )
-    pair = [arrow.float64(), arrow.int64(), arrow.bool_()]
+    pair = [arrow.float64(), arrow.int64(), arrow.bool_(), *(kind for _, kind in stage)]
     types = [*(pair if columns.is_pairs else [arrow.list_(result)]), arrow.string()]
     return [arrow.field(name, kind) for name, kind in zip(columns.added, types, strict=True)]
 
@@ -58,10 +60,10 @@ def added_values(
 ) -> list[list[Any] | None]:
     """What is added to each row, in the order of the columns; None for a row that is left out."""
     if not columns.is_pairs:
-        return [row_values(ranking) for ranking in rankings]
+        return [row_values(ranking, columns.staged) for ranking in rankings]
     rows: list[list[Any] | None] = []
     for ranking, places in zip(rankings, neighbours(queries), strict=True):
-        rows += pair_values(ranking, len(places))
+        rows += pair_values(ranking, len(places), columns.staged)
     return rows
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._util.atomic_files import check_writable
+from ..._util.file_locks import is_open_at, lock_file
 from ...errors import InvalidInputError
 from ...settings import is_finite, printed
 from ..wording import counted
@@ -34,26 +35,33 @@ class Journal:
         path: the file; created if it does not exist.
         task_fingerprint: the fingerprint of this reranking.
         run: the run to be reranked; lines that are read back are validated against it.
+        fresh: whether to discard what is there.
 
     Attributes:
         finished: documents and scores of the queries in the journal.
 
     Raises:
-        InvalidInputError: the file belongs to another reranking, or is damaged.
+        InvalidInputError: the file belongs to another reranking, is damaged, or another process
+            has it.
     """
 
-    def __init__(self, path: Path, task_fingerprint: str, run: Run) -> None:
+    def __init__(self, path: Path, task_fingerprint: str, run: Run, *, fresh: bool = False) -> None:
         self.path = path
         self._task_fingerprint = task_fingerprint
         self._run = run
         self.finished: dict[str, ScoredDocuments] = {}
         check_writable(path, only_file=True)
-        complete = self._read() if path.exists() else 0
         self._file = path.open("a", encoding="utf-8")
-        # An incomplete last line of an interrupted run is removed.
-        self._file.truncate(complete)
-        if complete == 0:
-            self._write({"fingerprint": task_fingerprint})
+        try:
+            self._lock()
+            complete = 0 if fresh else self._read()
+            # An incomplete last line of an interrupted run is removed.
+            self._file.truncate(complete)
+            if complete == 0:
+                self._write({"fingerprint": task_fingerprint})
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, query: str, documents: ScoredDocuments) -> None:
         """Write a finished query."""
@@ -66,9 +74,17 @@ class Journal:
         self._file.close()
 
     def remove(self) -> None:
-        """Close and delete the file, once the run is written."""
-        self.close()
+        """Delete the file, once the run is written."""
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def _lock(self) -> None:
+        handle = self._file.fileno()
+        lock_file(handle, self.path)
+        if not is_open_at(handle, self.path):
+            raise InvalidInputError(
+                f"Another process has finished with {self.path} at this moment. Try again."
+            )
 
     def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.ranking import Stage
 from ...engines.configured import Configured, scoring_config
 from ...errors import EngineError, InvalidInputError
-from ...models.fingerprint import weight_stamps
+from ...models.fingerprint import stamps_of_models
 from ...reranker import Reranker
 from .journal import Journal, ScoredDocuments, fingerprint
 from .runs import Run
@@ -100,10 +100,11 @@ def _score_settings(reranker: Reranker) -> dict[str, Any]:
     """What the scores depend on besides the texts. Loads the model, or asks its server."""
     engine, settings = reranker.engine, reranker.settings
     facts = engine.facts()
+    config = scoring_config(engine) if isinstance(engine, Configured) else {}
     return {
-        "engine": scoring_config(engine) if isinstance(engine, Configured) else repr(type(engine)),
+        "engine": config or repr(type(engine)),
         "model": facts.model,
-        "weights": weight_stamps(facts.model),
+        "weights": stamps_of_models(config or {"model": facts.model}),
         "max_length": [facts.max_length, settings.max_length],
         "instruction": settings.instruction,
         "overflow": [settings.overflow, settings.window_overlap],

@@ -231,3 +231,12 @@ async def test_a_cancelled_call_ends_its_run() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [type(error) for error in errors.errors] == [asyncio.CancelledError]
+
+
+def test_what_is_not_scored_has_no_score_of_an_earlier_reranker() -> None:
+    rerank, _ = rerank_of(top_n=None)
+    once = rerank.compress_documents(CATS, "cat")
+    rerank.max_documents = 1
+    scored, *others = rerank.compress_documents(once, "cat")
+    assert "relevance_score" in scored.metadata
+    assert [other.metadata for other in others] == [{"rerank_status": "not_scored"}] * len(others)

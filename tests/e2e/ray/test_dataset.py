@@ -13,7 +13,7 @@ import pytest
 import ray
 import ray.data
 
-from qwen3_ascend_retrievers import LocalEngine, Reranker
+from qwen3_ascend_retrievers import CascadeEngine, LocalEngine, Reranker
 from qwen3_ascend_retrievers.errors import InvalidInputError, MissingDependencyError
 from qwen3_ascend_retrievers.ray import rerank_dataset
 from qwen3_ascend_retrievers.testing import FakeEngine
@@ -162,6 +162,14 @@ def test_a_value_of_another_type_is_a_row_with_an_error() -> None:
     rows_by_id = by_id(rerank_dataset(dataset, HashEngine, **PAIRS, resources=ENGINE).take_all())
     assert "must be a str, not int" in rows_by_id["x"]["__inference_error__"]
     assert sum(row["relevance_score"] is not None for row in rows_by_id.values()) == 12
+
+
+def test_a_cascade_s_results_say_which_stage_they_are_of(second_node: Any) -> None:
+    cascade = CascadeEngine([LocalEngine("tiny"), LocalEngine("tiny")], keep=2)
+    dataset = ray.data.from_items(lists(5))
+    rows = rerank_dataset(dataset, cascade, **LISTS, resources=ENGINE).take_all()
+    for row in rows:
+        assert [result["rerank_stage"] for result in row["results"]] == [2, 2, 1, 1]
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_job() -> None:

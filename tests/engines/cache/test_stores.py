@@ -22,7 +22,7 @@ from langchain_tests.integration_tests.base_store import BaseStoreAsyncTests, Ba
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from qwen3_ascend_retrievers import CachedEngine, Reranker
-from qwen3_ascend_retrievers.engines.cache import DiskStore, MemoryStore
+from qwen3_ascend_retrievers.engines.cache import DiskStore, MemoryStore, stores
 from qwen3_ascend_retrievers.engines.cache.stores import store_from
 from qwen3_ascend_retrievers.errors import InvalidInputError
 from qwen3_ascend_retrievers.testing import FakeEngine
@@ -182,3 +182,29 @@ def test_written_forms(tmp_path: Path) -> None:
         twin: Any = store_from(store.written())
         assert twin.written() == store.written()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", " ", "~no-such-user/x", "x" * 300])
+def test_what_names_no_folder(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"cannot be a folder|cache must be"):
+        store_from({"folder": name, "max_bytes": 1})
+    with pytest.raises(InvalidInputError, match="cannot be a folder: its name is empty"):
+        DiskStore(" ")
+    with pytest.raises(InvalidInputError, match="cannot be a folder"):
+        store_from({"folder": 5, "max_bytes": 1})
+
+
+def test_a_folder_that_another_process_has_locked_costs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stores, "_LOCK_SECONDS", 0.05)
+    with Reranker(CachedEngine(FakeEngine(), tmp_path)) as reranker:
+        first = reranker.rank("cat", ["a cat"])
+        other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
+        # As of a process that was stopped while it wrote.
+        other.execute("BEGIN IMMEDIATE")
+        assert reranker.rank("cat", ["a cat", "a dog"]).usage.cache_hits == 1
+        assert "pairs are scored without it" in caplog.text
+        other.execute("ROLLBACK")
+        other.close()
+        assert reranker.rank("cat", ["a cat"]).results == first.results

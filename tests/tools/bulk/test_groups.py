@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from qwen3_ascend_retrievers import CascadeEngine, LocalEngine, RemoteEngine
+from qwen3_ascend_retrievers import (
+    CachedEngine,
+    CascadeEngine,
+    LocalEngine,
+    RemoteEngine,
+    Reranker,
+)
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score, Unscored
 from qwen3_ascend_retrievers.engines.base import Call, Engine
@@ -16,6 +22,7 @@ from qwen3_ascend_retrievers.errors import (
     EngineClosedError,
     EngineError,
     StatusError,
+    TooLongError,
 )
 from qwen3_ascend_retrievers.settings import RerankSettings
 from qwen3_ascend_retrievers.testing import FakeEngine
@@ -221,3 +228,33 @@ async def test_start_raises_what_is_wrong_with_the_engine() -> None:
     with pytest.raises(ConnectionFailedError):
         await scorer.start()
     await scorer.aclose()
+
+
+def _cascade(engine: Engine) -> Engine:
+    return CascadeEngine([FakeEngine({"LONG": 1.0, "a good one": 0.9, "no": 0.8}), engine], keep=2)
+
+
+@pytest.mark.parametrize("around", [CachedEngine, _cascade])
+async def test_an_error_names_its_document_through_engines_that_score_parts(
+    around: Callable[[Engine], Engine],
+) -> None:
+    class Refusing(FakeEngine):
+        """As RemoteEngine: by the plan's own numbers."""
+
+        async def ascore(self, plan: Plan, call: Call) -> list[Score]:
+            for at, passage in enumerate(plan.passages):
+                if passage.text == "LONG":
+                    index = plan.input_of(at)
+                    raise TooLongError(f"documents[{index}] does not fit", index=index)
+            return await super().ascore(plan, call)
+
+    engine = around(Refusing())
+    documents = ["no", "a good one", "LONG"]
+    with pytest.raises(TooLongError, match=r"documents\[2\] does not fit") as caught:
+        await Reranker(engine).arank("good", documents)
+    assert caught.value.index == 2
+    known, mixed = [QueryGroup("good", documents[:2]), QueryGroup("good", documents)]
+    await ranked([known], lambda: engine)
+    (ranking,) = await ranked([mixed], lambda: engine)
+    assert ranking.errors == {2: "TooLongError: The document does not fit"}
+    assert sorted(scores_of(ranking)) == [0, 1]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qwen3_ascend_retrievers import CascadeEngine, LocalEngine
 from qwen3_ascend_retrievers.core.plan import Plan
 from qwen3_ascend_retrievers.core.ranking import Score
 from qwen3_ascend_retrievers.engines.base import Call
 from qwen3_ascend_retrievers.errors import EngineError, InvalidInputError
+from qwen3_ascend_retrievers.models.files import TINY_FOLDER
 from qwen3_ascend_retrievers.reranker import Reranker
 from qwen3_ascend_retrievers.testing import FakeEngine
 from qwen3_ascend_retrievers.tools.evaluation.journal import Journal
@@ -209,3 +213,28 @@ def test_a_blank_document_is_scored_like_any_other(tmp_path: Path) -> None:
 def test_run_and_queries_must_belong_together() -> None:
     with pytest.raises(InvalidInputError, match="lack 1 of the run's, such as q9"):
         dataclasses.replace(TASK, run=TASK.run | {"q9": [("a", 1.0)]})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock here")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_journal_is_one_process_s_at_a_time(tmp_path: Path, fresh: bool) -> None:
+    path, fingerprint = tmp_path / "journal", TASK.fingerprint(Reranker(FakeEngine()))
+    first = Journal(path, fingerprint, TASK.run)
+    first.add("q0", [("b", 0.5), ("a", 0.0)])
+    with pytest.raises(InvalidInputError, match="Another process is at work on"):
+        Journal(path, fingerprint, TASK.run, fresh=fresh)
+    first.close()
+    again = Journal(path, fingerprint, TASK.run, fresh=fresh)
+    assert list(again.finished) == ([] if fresh else ["q0"])
+    again.remove()
+    assert not path.exists()
+
+
+def test_other_weights_of_a_first_stage_are_another_task(tmp_path: Path) -> None:
+    shutil.copytree(TINY_FOLDER, tmp_path / "small")
+    small = LocalEngine(str(tmp_path / "small"), device="cpu")
+    with Reranker(CascadeEngine([small, FakeEngine()])) as reranker:
+        before = TASK.fingerprint(reranker)
+        assert TASK.fingerprint(reranker) == before
+        (tmp_path / "small" / "model.safetensors").touch()
+        assert TASK.fingerprint(reranker) != before
