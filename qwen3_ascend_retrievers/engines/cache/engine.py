@@ -280,21 +280,19 @@ class CachedEngine(Configured):
 
 
 def with_cache(engine: Engine, store: Any, cache_namespace: str | None = None) -> Engine:
-    """The engine with a cache around it, or a cascade with one around each of its stages.
+    """The engine with a cache around it, or a cascade with one around each stage that has none.
 
     Args: as of CachedEngine.
     """
-    if isinstance(engine, CachedEngine):
-        raise InvalidInputError("This engine has a cache already. Leave out cache=.")
-    made = store_from(store)
+    shared = store_from(store)
     with_stages = getattr(engine, "with_stages", None)
     if with_stages is None:
-        return CachedEngine(engine, made, cache_namespace=cache_namespace)
+        return CachedEngine(engine, shared, cache_namespace=cache_namespace)
 
     def cached_stage(stage: Engine) -> Engine:
         if isinstance(stage, CachedEngine):
             return stage
-        return CachedEngine(stage, made, cache_namespace=cache_namespace)
+        return CachedEngine(stage, shared, cache_namespace=cache_namespace)
 
     cascade: Engine = with_stages(cached_stage)
     return cascade
@@ -328,7 +326,7 @@ def _identity(engine: Engine) -> Any:
 def _check_engine(engine: Any, cache_namespace: Any) -> None:
     checked_engine("engine", engine)
     if isinstance(engine, CachedEngine):
-        raise InvalidInputError("This engine has a cache already: CachedEngine in CachedEngine.")
+        raise InvalidInputError("This engine has a cache already. Leave out the second one.")
     if hasattr(engine, "with_stages"):
         raise InvalidInputError(
             "A cascade's score of a pair depends on the other documents, so it cannot be cached. "

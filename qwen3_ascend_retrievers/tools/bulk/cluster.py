@@ -211,12 +211,13 @@ def _own_sigterm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit:
-        if callable(before):
+    except SystemExit as error:
+        if error.code == signal.SIGTERM and callable(before):
             before(signal.SIGTERM, None)
         raise
     finally:
-        if threading.current_thread() is threading.main_thread():
+        # None is a handler that Python did not install, and cannot install again.
+        if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
 

@@ -98,6 +98,7 @@ def row_values(ranking: GroupRanking, staged: bool) -> list[Any]:
     if ranking.error:
         return [None, ranking.error]
     failed = sorted(ranking.errors)
+    unscored = [RankedDocument(at, "", None) for at in failed]
     results = [
         {
             "index": result.index,
@@ -105,11 +106,7 @@ def row_values(ranking: GroupRanking, staged: bool) -> list[Any]:
             "truncated": result.truncated,
             **({STAGE_COLUMN: _stage(result)} if staged else {}),
         }
-        for result in ranking.results
-    ]
-    unscored = {"relevance_score": None, "truncated": False}
-    results += [
-        {"index": at, **unscored, **({STAGE_COLUMN: None} if staged else {})} for at in failed
+        for result in (*ranking.results, *unscored)
     ]
     text = ""
     if failed:
