@@ -155,8 +155,10 @@ class EngineOptions:
         ),
     ] = None
     cache: Annotated[
-        Path | None,
+        # Not a Path, which takes an empty name for the current folder.
+        str | None,
         typer.Option(
+            metavar="PATH",
             help="A folder with the scores of former calls, so that no pair is scored twice.",
             show_default="none",
             rich_help_panel=PANEL,

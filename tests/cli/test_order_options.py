@@ -78,6 +78,8 @@ def test_max_documents_and_combine(files: list[str]) -> None:
         (("--model", "tiny", "--keep", "3"), "add --first-model"),
         (("--model", "tiny", "--first-model", "tiny", "--keep", "0"), "keep must be"),
         (("--model", "tiny", "--cache-namespace", "x"), "add --cache"),
+        (("--model", "tiny", "--cache", ""), "its name is empty"),
+        (("--model", "tiny", "--cache", "~no-such-user/c"), "cannot be a folder"),
         (("--base-url", "http://127.0.0.1:9", "--cache", "c"), "add --cache-namespace"),
         (("--model", "tiny", "--max-documents", "0"), "max_documents must be"),
     ],

@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from ..._util.locks import fork_safe_lock
 from ...errors import InvalidInputError, MissingDependencyError
-from ...settings import whole_number
+from ...settings import printed, whole_number
 
 # Some 2 million scores in memory and 8 million on disk.
 _MEMORY_BYTES: Final = 256 * 2**20
@@ -260,7 +260,7 @@ def store_from(value: Any) -> ByteStore:
     """
     if value is True:
         return MemoryStore()
-    if isinstance(value, str | os.PathLike) and str(value).strip():
+    if isinstance(value, str | os.PathLike):
         return DiskStore(value)
     if isinstance(value, dict):
         return _from_written(value)
@@ -293,7 +293,8 @@ def _checked_folder(folder: Any) -> Path:
         is_file = path.exists() and not path.is_dir()
     # Not a path, too long a name, a user that is not there.
     except (TypeError, ValueError, OSError, RuntimeError) as error:
-        raise InvalidInputError(f"The cache {folder!r} cannot be a folder: {error}") from error
+        name = printed(str(folder))
+        raise InvalidInputError(f"The cache {name} cannot be a folder: {error}") from error
     if is_file:
         raise InvalidInputError(f"The cache {path} is a file. Name a folder.")
     return path

@@ -186,10 +186,10 @@ def test_written_forms(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "~no-such-user/x", "x" * 300])
 def test_what_names_no_folder(name: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"cannot be a folder|cache must be"):
-        store_from({"folder": name, "max_bytes": 1})
-    with pytest.raises(InvalidInputError, match="cannot be a folder: its name is empty"):
-        DiskStore(" ")
+    for value in (name, {"folder": name, "max_bytes": 1}):
+        with pytest.raises(InvalidInputError, match=r"cannot be a folder") as caught:
+            store_from(value)
+        assert len(str(caught.value)) < 700
     with pytest.raises(InvalidInputError, match="cannot be a folder"):
         store_from({"folder": 5, "max_bytes": 1})
 
